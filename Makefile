@@ -1,0 +1,37 @@
+# Two commands: `make demo` shows what it does, `make test` checks it. Both make .venv and install what they need.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: demo test test-slow lint docs clean
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pyrovae needs Python 3.11 or later; this is $$($(PYTHON) --version): make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-test: .venv/bin/python pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ .venv/installed
+
+demo: .venv/installed
+	$(PY) scripts/demo.py
+
+test: .venv/installed-test lint
+	$(PY) -m pytest -m "not slow"
+
+test-slow: .venv/installed-test
+	$(PY) -m pytest -m slow
+
+lint: .venv/installed-test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+docs: .venv/installed
+	$(PY) scripts/tables.py README.md
+
+clean:
+	rm -rf .venv build dist *.egg-info

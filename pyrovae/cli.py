@@ -1,0 +1,315 @@
+"""The command line: parses and prints, nothing else. Options come from the signatures of ``pyrovae.commands``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pyrovae.errors import UserError, option_name, suggest
+
+COMMANDS = {
+    "train": "Train a VAE and write a run folder.",
+    "evaluate": "Estimate ELBO and evidence of a run, in nats per datum, higher is better.",
+    "encode": "Posterior means and scales of data, and their labels if there are any.",
+    "sample": "Draw from the model: z ~ p(z), x ~ p(x|z).",
+    "figures": "Draw what a run has learned.",
+    "list": "The families by role, each with its options, support and one line of meaning.",
+}
+
+USAGE = """usage: pyrovae COMMAND [OPTIONS]
+
+A probabilistic-programming VAE: choose p(z), p(x|z) and q(z|x), train, and ask how good it is, in nats.
+
+commands:
+{commands}
+
+pyrovae COMMAND --help tells a command's options; those of a chosen part are shown with it:
+  pyrovae train --likelihood normal --help
+"""
+
+TRAIN_ROLES = ("data", "likelihood", "prior", "posterior", "network", "context", "preprocess", "objective")
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, 2 after a user's error (one line on stderr), 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = arguments[0] if arguments else "--help"
+    try:
+        sys.exit(_run(command, arguments[1:]))
+    except UserError as error:
+        where = f"pyrovae {command}" if command in COMMANDS else "pyrovae"
+        print(f"{where}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run(command: str, tokens: list[str]) -> int:
+    if command in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(USAGE.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        return 0
+    if command in ("-V", "--version", "version"):
+        from pyrovae.version import __version__
+
+        print(f"pyrovae {__version__}")
+        return 0
+    if command not in COMMANDS:
+        raise UserError(f"{command}: no such command; {suggest(command, COMMANDS)}")
+    return {"train": _train, "list": _list}.get(command, _other)(command, [_underscored(token) for token in tokens])
+
+
+def _train(command: str, tokens: list[str]) -> int:
+    from pyrovae import commands, parts
+    from pyrovae.data import from_path
+
+    tokens, config = _configuration(tokens)
+    tokens = _flat(config) + tokens
+    names = {}
+    for role in TRAIN_ROLES:
+        tokens, names[role] = _take_name(role, tokens)
+    default = {name: p.default for name, p in inspect.signature(commands.train).parameters.items()}
+    parser = _Parser("train", commands.train, {*TRAIN_ROLES, "resume", "progress"})
+    parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
+    parser.add_argument("--resume", action="store_true", help=parser.doc("resume"))
+    chosen = {}
+    for role in TRAIN_ROLES:
+        given = names[role] or default[role]
+        if role == "posterior" and given is None:
+            given = parts.lookup("prior", chosen["prior"]["name"]).natural_posterior
+        if role == "data":
+            given = from_path(given)
+        chosen[role] = _add_part(parser, role, given, tokens)
+    parsed = parser.parse(tokens)
+    for role, part in chosen.items():
+        options = {k: v for k, v in parsed.pop(role, {}).items() if k != "name"}
+        parsed[role] = part["name"] if part["name"] == "auto" else {**options, **part}
+    result = commands.train(**parsed)
+    print(result.report())
+    return INTERRUPTED if result.fit.interrupted else 0
+
+
+def _other(command: str, tokens: list[str]) -> int:
+    from pyrovae import commands
+
+    function = getattr(commands, command)
+    parser = _Parser(command, function, {"run", "data"})
+    parser.add_argument("run", help=parser.doc("run"))
+    if "data" in inspect.signature(function).parameters:
+        parser.add_argument("--data", default=None, help=parser.doc("data"))
+    parsed = parser.parse(tokens)
+    found = function(**parsed)
+    if command == "evaluate":
+        print(found.table())
+        print(f"{'written':<18} {Path(parsed['run']) / 'evidence' / (found.estimator + '.json')}")
+    elif command == "figures":
+        print("\n".join(str(path) for path in found))
+    else:
+        count = len(found.mean)
+        print(f"{count} data: {parsed['out']}" if parsed["out"] else f"{count} data; keep them with --out FILE")
+    return 0
+
+
+def _list(command: str, tokens: list[str]) -> int:
+    from pyrovae.tables import listing
+
+    if tokens:
+        raise UserError(f"{tokens[0]}: list takes no options")
+    print(listing())
+    return 0
+
+
+def _underscored(token: str) -> str:
+    """``--latent-dim=2`` -> ``--latent_dim=2``: both spellings of an option are taken."""
+    if not token.startswith("--"):
+        return token
+    name, equals, value = token[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Tokens without ``--config FILE``, and the options that it, or the run to resume, sets."""
+    import yaml
+
+    from pyrovae import commands
+
+    tokens, path = _take("config", tokens)
+    if "--resume" in tokens:
+        if path is not None:
+            raise UserError(f"--config {path}: a resumed run has its own; leave --config or --resume out")
+        out = _take("out", tokens)[1]
+        if out is None:
+            raise UserError("--resume: needs the run to go on with, --out RUN")
+        return tokens, commands.recorded_options(Path(out))
+    if path is None:
+        return tokens, {}
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"--config {path}: cannot be read ({reason})") from error
+    if not isinstance(config, Mapping):
+        raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
+    return tokens, {
+        str(k).replace("-", "_"): v for k, v in config.items() if k not in ("run", "out", "resume", "config")
+    }
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A configuration as tokens, so that it meets the same checks as the command line."""
+    tokens = []
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            tokens += _flat(
+                {("" if k == "name" else f".{k}".replace("-", "_")): v for k, v in value.items()}, f"{prefix}{key}"
+            )
+        else:
+            tokens.append(f"--{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return tokens
+
+
+def _take(option: str, tokens: list[str]) -> tuple[list[str], str | None]:
+    """Tokens without an option and its value, and the last value given; ``--option V``, ``--option=V``."""
+    rest, value, i = [], None, 0
+    while i < len(tokens):
+        if tokens[i] == f"--{option}":
+            if i + 1 == len(tokens) or tokens[i + 1].startswith("--"):
+                raise UserError(f"{option_name(option)}: needs a value")
+            value, i = tokens[i + 1], i + 2
+        elif tokens[i].startswith(f"--{option}="):
+            value, i = tokens[i].partition("=")[2], i + 1
+        else:
+            rest.append(tokens[i])
+            i += 1
+    return rest, value
+
+
+def _take_name(role: str, tokens: list[str]) -> tuple[list[str], str | None]:
+    """Tokens without a part's name and without options that an earlier choice of the part brought; the last name."""
+    tokens, long = _take(f"{role}.name", tokens)
+    start = max((i for i, token in enumerate(tokens) if re.fullmatch(rf"--{role}(=.*)?", token)), default=None)
+    earlier, name = _take(role, tokens)
+    if start is not None:
+        first = next(i for i, token in enumerate(tokens) if re.fullmatch(rf"--{role}(=.*)?", token))
+        changed = _take(role, tokens[first : first + 2])[1] != name
+        if changed:
+            brought = [t for t in tokens[first:start] if t.startswith(f"--{role}.") and "=" in t]
+            earlier = [t for t in earlier if t not in brought]
+    return earlier, long if name is None else name
+
+
+def _add_part(parser: _Parser, role: str, given: Any, tokens: list[str]) -> dict[str, Any]:
+    """Add the options of the chosen part; what is fixed about it: its name (and the path of a file)."""
+    from pyrovae import parts
+
+    names = sorted(parts.ROLES[role]) + (["auto"] if role == "preprocess" else [])
+    fixed = dict(given) if isinstance(given, Mapping) else {"name": str(given)}
+    text = f"{parser.doc(role)} One of: {', '.join(names)}" + (", or a path." if role == "data" else ".")
+    if fixed["name"] == "auto" and role == "preprocess":
+        options = [t for t in tokens if t.startswith("--preprocess.")]
+        if options:
+            raise UserError(f"{options[0]}: --preprocess auto has no options; name the preprocessing with --preprocess")
+        parser.add_argument(f"--{role}.name", default="auto", help=text)
+        return fixed
+    part = parts.lookup(role, fixed["name"])
+    fixed["name"] = parts.name_of(role, part)
+    flags = [t[2:].partition("=")[0] for t in tokens if t.startswith(f"--{role}.")]
+    parts.check_options(role, fixed["name"], {flag.partition(".")[2]: None for flag in flags})
+    if role == "data" and fixed["name"] == "file":
+        paths = _take("data.path", tokens)[1]
+        fixed |= {"path": paths} if paths is not None else {}
+        if "path" not in fixed:
+            raise UserError("--data file: name the file itself, --data FILE.npy")
+    parser.add_argument(f"--{role}.name", default=fixed["name"], help=text)
+    options = {k: v for k, v in parts.defaults(role, fixed["name"]).items() if k != "path"} | {
+        k: v for k, v in fixed.items() if k != "name"
+    }
+    if options:
+        parser.add_class_arguments(part, role, default=options)
+    return fixed
+
+
+class _Parser:
+    """A jsonargparse parser of one function: one-line errors, dashes in help.
+
+    Args:
+        command: Its name.
+        function: Whose signature and docstring give the options.
+        skip: Parameters that are added otherwise or not at all.
+    """
+
+    def __init__(self, command: str, function: Callable[..., Any], skip: set[str]) -> None:
+        from docstring_parser import parse
+        from jsonargparse import ArgumentParser
+
+        documented = parse(function.__doc__)
+        self._docs = {p.arg_name: " ".join(p.description.split()) for p in documented.params}
+        summary = "\n\n".join(filter(None, (documented.short_description, documented.long_description)))
+        self._parser = ArgumentParser(prog=f"pyrovae {command}", description=summary, exit_on_error=False)
+        self._positional = [name for name in ("run",) if name in inspect.signature(function).parameters]
+        parameters = inspect.signature(function).parameters
+        self._parser.add_function_arguments(function, skip=skip & set(parameters), as_group=False)
+        self.add_argument = self._parser.add_argument
+        self.add_class_arguments = self._parser.add_class_arguments
+
+    def doc(self, parameter: str) -> str:
+        """A parameter's line of the docstring."""
+        return self._docs[parameter]
+
+    def parse(self, tokens: list[str]) -> dict[str, Any]:
+        """The options as keyword arguments; prints the help and exits where it is asked for.
+
+        Raises:
+            UserError: If an option is unknown or its value of the wrong type.
+        """
+        import warnings
+
+        from jsonargparse import ArgumentError
+
+        if "--help" in tokens or "-h" in tokens:
+            print(re.sub(r"--[a-z][a-z_.]*", lambda match: match[0].replace("_", "-"), self._parser.format_help()))
+            sys.exit(0)
+        known = [s for action in self._parser._actions for s in action.option_strings if s.startswith("--")]
+        for token in tokens:
+            name = token.partition("=")[0]
+            if name.startswith("--") and name not in known:
+                flags = [option.replace("_", "-") for option in known]
+                raise UserError(f"{name.replace('_', '-')}: no such option; {suggest(name.replace('_', '-'), flags)}")
+        if self._positional and not [t for t in tokens if not t.startswith("-")]:
+            raise UserError("needs a run folder, such as runs/digits-1 (pyrovae train makes one)")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                parsed = self._parser.parse_args(tokens)
+        except ArgumentError as error:
+            raise UserError(_one_line(str(error))) from error
+        found = parsed.as_dict()
+        return {name: value for name, value in found.items() if name not in ("config", "print_config")}
+
+
+def _one_line(message: str) -> str:
+    """jsonargparse's message, without its tree of attempts."""
+    match = re.search(r'[Kk]ey "([^"]+)"', message)
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    value = re.search(r"[Gg]iven value[^:]*: (.*)|Got value: (.*)", message)
+    if match is None:
+        return lines[0]
+    shown = "" if value is None else f" {value[1] or value[2]}"
+    wanted = next((line for line in lines if "xpected" in line), lines[-1])
+    return f"{option_name(match[1])}{shown}: {wanted}"
+
+
+if __name__ == "__main__":
+    main()

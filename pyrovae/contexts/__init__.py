@@ -1,0 +1,8 @@
+"""What a model is conditioned on -> one embedding shared by prior, likelihood and posterior."""
+
+from __future__ import annotations
+
+from pyrovae.contexts.none import NoContext
+from pyrovae.contracts import Context
+
+CONTEXTS: dict[str, type[Context]] = {"none": NoContext}

@@ -1,0 +1,36 @@
+"""No context: an unconditional VAE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from pyrovae.contracts import Context, ContextModule, DataSpec
+from pyrovae.errors import UserError
+
+
+@final
+class EmptyEmbedding(ContextModule):
+    """The embedding of nothing, of size 0."""
+
+    embedding_dim = 0
+
+    def forward(self, c: Tensor | None) -> None:
+        """None.
+
+        Raises:
+            UserError: If a context is given all the same.
+        """
+        if c is not None:
+            raise UserError("a context was given to a VAE that has none; build it with another context")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NoContext(Context):
+    """Nothing is conditioned on: p(z), p(x|z), q(z|x)."""
+
+    def build(self, spec: DataSpec) -> EmptyEmbedding:
+        return EmptyEmbedding()

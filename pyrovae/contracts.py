@@ -1,0 +1,309 @@
+"""What the parts of a VAE promise each other: abstract parts and the description of the data.
+
+Shapes: ``*`` any batch, ``B`` data in a batch, ``D`` latent size, ``E`` event shape of x, ``P`` parameters per element,
+``C`` size of the context's embedding (0 without a context). Every part is a frozen dataclass whose fields are the
+options of the command line; ``build`` turns it into a module once the shapes are known.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from pyro.distributions import Distribution
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
+
+Kind = Literal["levels", "counts", "reals", "binary"]
+
+
+@final
+@dataclass(frozen=True)
+class DataSpec:
+    """What a datum is, before anything is known of the model.
+
+    Args:
+        event_shape: Shape E of one datum.
+        kind: ``levels`` (integers 0..levels-1, such as bytes), ``counts`` (integers from 0 up), ``binary`` (0 or 1)
+            or ``reals``.
+        levels: Number of levels; None for counts and reals.
+        class_names: Names of the labels 0, 1, ...; empty without labels.
+    """
+
+    event_shape: tuple[int, ...]
+    kind: Kind = "reals"
+    levels: int | None = None
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of elements of one datum."""
+        return math.prod(self.event_shape)
+
+
+class Family(ABC):
+    """A density written once: raw network outputs -> a distribution with event shape E.
+
+    A family serves as a likelihood p(x|z,c), a posterior q(z|x,c) or a prior p(z), wherever its support fits.
+
+    Attributes:
+        reparametrised: Whether ``distribution(...).rsample`` carries a pathwise gradient.
+    """
+
+    reparametrised: ClassVar[bool] = False
+
+    @abstractmethod
+    def support(self, spec: DataSpec) -> Constraint:
+        """The values of one element (not of the event) that have a density."""
+
+    @abstractmethod
+    def n_params(self, spec: DataSpec) -> int:
+        """P: how many raw parameters an element takes from the network."""
+
+    @abstractmethod
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
+        """The distribution of raw parameters (*, P, *E): batch shape ``*``, event shape E.
+
+        Args:
+            params: Raw, unconstrained network outputs, shape (*, P, *E).
+            spec: The data that it is a density of.
+            learned: The module that ``self.learned(spec)`` built.
+        """
+
+    def learned(self, spec: DataSpec) -> nn.Module:
+        """Parameters that belong to the family and not to the network; none unless overridden."""
+        return nn.Module()
+
+    def mean(self, distribution: Distribution) -> Tensor:
+        """E[x], shape (*, *E), in the units of the density: what a picture of the distribution shows."""
+        return distribution.mean
+
+    def features(self, x: Tensor, spec: DataSpec) -> Tensor:
+        """What an encoder sees of x: the same information on a scale near 1; x itself unless overridden."""
+        return x
+
+    def from_noise(self, params: Tensor, spec: DataSpec, learned: nn.Module, noise: Tensor) -> Tensor | None:
+        """The sample that standard normal ``noise`` (*, *E) stands for, or None where there is no such map.
+
+        A family that has one is sampled for many data in one call with noise keyed by datum; the others are sampled
+        datum by datum.
+        """
+        return None
+
+    def build(self, spec: DataSpec) -> Density:
+        """The module of this family for data of that shape."""
+        return Density(self, spec)
+
+
+@final
+class Density(nn.Module):
+    """A family that knows its event shape: ``forward(params (*, P, *E)) -> Distribution``.
+
+    Args:
+        family: The density.
+        spec: The data that it is a density of.
+    """
+
+    def __init__(self, family: Family, spec: DataSpec) -> None:
+        super().__init__()
+        self.family = family
+        self.spec = spec
+        self.support = family.support(spec)
+        self.params_shape = (family.n_params(spec), *spec.event_shape)
+        self.learned = family.learned(spec)
+
+    def forward(self, params: Tensor) -> Distribution:
+        """Batch shape ``*``, event shape E."""
+        return self.family.distribution(params, self.spec, self.learned)
+
+    def from_noise(self, params: Tensor, noise: Tensor) -> Tensor | None:
+        """See ``Family.from_noise``."""
+        return self.family.from_noise(params, self.spec, self.learned, noise)
+
+
+class Prior(ABC):
+    """p(z) or p(z|c).
+
+    Attributes:
+        natural_posterior: Name of the posterior with the same support that is chosen unless another is named.
+    """
+
+    natural_posterior: ClassVar[str]
+
+    @abstractmethod
+    def build(self, spec: DataSpec, embedding_dim: int) -> PriorModule:
+        """The prior over latents of event shape (D,), given an embedding of size C."""
+
+
+class PriorModule(nn.Module, ABC):
+    """A built prior.
+
+    Attributes:
+        support: The values of one latent element that have a density.
+    """
+
+    support: Constraint
+
+    @abstractmethod
+    def forward(self, embedding: Tensor | None) -> Distribution:
+        """Batch shape () or that of the embedding (*, C), event shape (D,)."""
+
+
+class Context(ABC):
+    """What a model is conditioned on.
+
+    Attributes:
+        reads: The field of a data split that the context is made from; None where nothing is read.
+    """
+
+    reads: ClassVar[str | None] = None
+
+    @abstractmethod
+    def build(self, spec: DataSpec) -> ContextModule:
+        """The module that embeds c."""
+
+
+class ContextModule(nn.Module, ABC):
+    """A built context.
+
+    Attributes:
+        embedding_dim: C, 0 where nothing is conditioned on.
+    """
+
+    embedding_dim: int
+
+    @abstractmethod
+    def forward(self, c: Tensor | None) -> Tensor | None:
+        """One embedding (*, C) shared by p(z|c), p(x|z,c) and q(z|x,c); None where C is 0."""
+
+
+class Network(ABC):
+    """Builds the encoder and the decoder; both accept any leading batch shape.
+
+    What a network returns for a datum must not depend on the other data in the batch.
+    """
+
+    @abstractmethod
+    def encoder(self, event_shape: tuple[int, ...], out_shape: tuple[int, ...], embedding_dim: int = 0) -> nn.Module:
+        """A module (x (*, *event_shape), embedding (*, C) or None) -> (*, *out_shape)."""
+
+    @abstractmethod
+    def decoder(self, latent_dim: int, out_shape: tuple[int, ...], embedding_dim: int = 0) -> nn.Module:
+        """A module (z (*, D), embedding (*, C) or None) -> (*, *out_shape)."""
+
+
+class Preprocess(ABC):
+    """Data -> the support that a likelihood needs: invertible, or a declared quantiser."""
+
+    @abstractmethod
+    def build(self, spec: DataSpec, x: Tensor | None) -> Transform:
+        """The transform of data of that kind.
+
+        Args:
+            spec: The data as they were given.
+            x: Training data (N, *E) for what is estimated from them; None where it will be loaded.
+
+        Raises:
+            UserError: Where that kind of data has no such transform.
+        """
+
+
+class Transform(nn.Module, ABC):
+    """A built preprocessing, y = f(x) or y = f(x, u) with uniform noise u.
+
+    Args:
+        given: The data as they were given.
+        made: The data that the likelihood sees.
+
+    Attributes:
+        needs_noise: Whether ``forward`` uses u.
+        number_kind: What a log-probability of x is that was computed through y; None where it is that of x itself.
+    """
+
+    needs_noise: ClassVar[bool] = False
+    number_kind: ClassVar[str | None] = None
+
+    def __init__(self, given: DataSpec, made: DataSpec) -> None:
+        super().__init__()
+        self.given = given
+        self.made = made
+
+    @abstractmethod
+    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        """y (*, *E) as floats, from x (*, *E) and uniform noise u (*, *E) in [0, 1)."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor) -> Tensor:
+        """y on the scale of x, for pictures; on the scale of y where the transform is a quantiser."""
+
+    def log_abs_det_jacobian(self) -> float | Tensor:
+        """log|det dy/dx| per datum, in nats: log p(x) = log p(y) + this."""
+        return 0.0
+
+
+class Objective(ABC):
+    """A Pyro ELBO and what it requires of the model."""
+
+    @abstractmethod
+    def build(self, particles: int) -> Any:
+        """An object with ``differentiable_loss(model, guide, *args)``: the sum over data, in nats."""
+
+    def check(self, posterior: Family) -> None:
+        """Refuse a posterior that the objective's gradient would be wrong for; every one fits unless overridden.
+
+        Raises:
+            UserError: Naming the objectives that fit.
+        """
+
+
+class Engine(ABC):
+    """How a training step is run; all engines train the same model and guide with the same objective."""
+
+    @abstractmethod
+    def step(self, y: Tensor, c: Tensor | None, kl_weight: float) -> Tensor:
+        """One optimizer step on a batch; the mean loss per datum before it, in nats, on the device, detached."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What an estimator returns, per datum, in nats and in the units of the data that was given.
+
+    Args:
+        estimate: Shape (N,), float64.
+        monte_carlo_error: Standard error of the estimator for each datum, shape (N,).
+        diagnostics: Further per-datum tensors by name, shape (N,) or (N, D).
+    """
+
+    estimate: Tensor
+    monte_carlo_error: Tensor
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float:
+        """Mean over data."""
+        return self.estimate.mean().item()
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the mean over data; None for one datum."""
+        n = len(self.estimate)
+        return (self.estimate.std() / math.sqrt(n)).item() if n > 1 else None
+
+    @property
+    def mean_monte_carlo_error(self) -> float | None:
+        """Standard error of the mean over the estimator's noise, the data held fixed; None where it is undefined."""
+        error = torch.linalg.vector_norm(self.monte_carlo_error) / len(self.monte_carlo_error)
+        return error.item() if torch.isfinite(error) else None
+
+    def summary(self) -> dict[str, float | None]:
+        """mean, standard_error and monte_carlo_error, ready for JSON."""
+        return {
+            "mean": self.mean,
+            "standard_error": self.standard_error,
+            "monte_carlo_error": self.mean_monte_carlo_error,
+        }

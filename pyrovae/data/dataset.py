@@ -1,0 +1,144 @@
+"""Data with their splits, and what a source of data promises."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import DataSpec
+from pyrovae.errors import UserError, check_integer, check_number
+
+SIXTH = 1 / 6
+
+
+@final
+@dataclass(frozen=True)
+class Split:
+    """Some rows of a data set.
+
+    Args:
+        x: Data (N, *E), as they were given (bytes stay bytes).
+        y: Labels (N,), or None.
+        index: Row of each datum in the data set, (N,): the key of its noise in evaluation.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def subset(self, count: int, seed: int) -> Split:
+        """A seeded random subset, in the order of the split; all of it where it has no more than ``count``."""
+        if count >= len(self):
+            return self
+        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        return Split(self.x[rows], None if self.y is None else self.y[rows], self.index[rows])
+
+
+@final
+@dataclass(frozen=True)
+class Dataset:
+    """A data set on the CPU.
+
+    Args:
+        name: Its name or path.
+        spec: What a datum is.
+        x: All data (N, *E).
+        y: All labels (N,), or None.
+        rows: Name of a split -> its rows, (n,).
+    """
+
+    name: str
+    spec: DataSpec
+    x: Tensor
+    y: Tensor | None
+    rows: Mapping[str, Tensor]
+
+    def split(self, name: str) -> Split:
+        """``train``, ``valid``, ``test``, or ``all`` (every row in the order given).
+
+        Raises:
+            UserError: If there is no such split or it has no data.
+        """
+        index = torch.arange(len(self.x)) if name == "all" else self.rows.get(name)
+        if index is None:
+            raise UserError(f"--split {name}: unknown; there are {', '.join(self.rows)}, all")
+        if len(index) == 0:
+            raise UserError(f"--split {name}: has no data in {self.name}; try --split test or --split all")
+        return Split(self.x[index], None if self.y is None else self.y[index], index)
+
+    @property
+    def train(self) -> Split:
+        """The training split."""
+        return self.split("train")
+
+    @property
+    def valid(self) -> Split | None:
+        """The validation split; None where it is empty."""
+        return self.split("valid") if len(self.rows["valid"]) else None
+
+    @property
+    def test(self) -> Split:
+        """The test split."""
+        return self.split("test")
+
+    def record(self) -> dict[str, Any]:
+        """Sizes of the splits and a digest of the data and of the rows in each split."""
+        values = hashlib.sha256(self.x.numpy().tobytes()).hexdigest()
+        rows = hashlib.sha256(b"".join(self.rows[k].numpy().tobytes() + b"/" for k in sorted(self.rows))).hexdigest()
+        return {"sizes": {k: len(v) for k, v in self.rows.items()}, "sha256": values, "split_sha256": rows}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """Where a data set comes from.
+
+    Args:
+        valid: Validation data taken from the training data: a fraction below 1 or a number of data; 0 for none.
+        split_seed: Seed of the random splits.
+    """
+
+    valid: float = SIXTH
+    split_seed: int = 0
+
+    downloads: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_number("data.valid", self.valid)
+        check_integer("data.split_seed", self.split_seed, 0)
+        if self.valid >= 1 and self.valid != int(self.valid):
+            raise UserError(f"--data.valid {self.valid}: needs a fraction below 1 or a whole number of data")
+
+    @abstractmethod
+    def load(self, root: Path) -> Dataset:
+        """The data; ``root`` is where downloaded ones are kept.
+
+        Raises:
+            UserError: If the data are missing, damaged or unusable.
+        """
+
+    def split_rows(self, rows: Tensor, share: float, option: str) -> tuple[Tensor, Tensor]:
+        """Rows kept and rows taken, both in order, from a seeded shuffle.
+
+        Args:
+            rows: Rows to split.
+            share: Fraction below 1 or number of rows taken.
+            option: The flag that set it, for the error.
+
+        Raises:
+            UserError: If nothing would be kept.
+        """
+        count = int(share) if share >= 1 else round(share * len(rows))
+        if count >= len(rows):
+            raise UserError(f"--{option} {share:g}: takes {count} of {len(rows)} data and leaves none to train on")
+        shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.split_seed))]
+        return shuffled[count:].sort().values, shuffled[:count].sort().values

@@ -1,0 +1,75 @@
+"""Noise keyed by (seed, datum, block): the same whatever the batch, the chunk, the subset or the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import Density
+
+BLOCK = 50
+"""Samples of one datum that are drawn together."""
+
+_DATA_PER_STREAM = 2**22
+_MASK = 2**32 - 1
+
+
+def _mix(value: int) -> int:
+    """A permutation of 32-bit integers (the finaliser of Appleby's MurmurHash3): no two keys collide."""
+    value &= _MASK
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        value = ((value ^ (value >> shift)) * factor) & _MASK
+    return value ^ (value >> 16)
+
+
+def _key(seed: int, datum: int, stream: int) -> int:
+    return _mix(_mix(seed + 0x9E3779B9) ^ ((datum + stream * _DATA_PER_STREAM) & _MASK))
+
+
+def _fill(
+    draw: Callable[[Tensor, torch.Generator], Tensor],
+    seed: int,
+    data: Sequence[int],
+    stream: int,
+    shape: tuple[int, ...],
+) -> Tensor:
+    noise = torch.empty(len(data), *shape)
+    generator = torch.Generator()
+    for row, datum in enumerate(data):
+        generator.manual_seed(_key(seed, datum, stream))
+        draw(noise[row], generator)
+    return noise
+
+
+def uniform(seed: int, data: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Uniform noise on [0, 1) for the preprocessing of each datum, shape (len(data), *shape), on the CPU."""
+    return _fill(lambda row, generator: row.uniform_(generator=generator), seed, data, 0, shape)
+
+
+def posterior_samples(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:
+    """A block of samples of q(z|x) for each datum, shape (BLOCK, len(data), D), on the device of the parameters.
+
+    Args:
+        density: The posterior.
+        params: Its raw parameters for each datum, (len(data), P, D).
+        seed: Of the evaluation.
+        data: Row of each datum in its data set.
+        block: Number of the block, from 0.
+    """
+    latent_shape = density.spec.event_shape
+    noise = _fill(
+        lambda row, generator: row.normal_(generator=generator), seed, data, block + 1, (BLOCK, *latent_shape)
+    ).transpose(0, 1)
+    z = density.from_noise(params, noise.to(params.device))
+    return _sample_each(density, params, seed, data, block) if z is None else z
+
+
+def _sample_each(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:
+    samples = []
+    with torch.random.fork_rng(devices=[]):
+        for row, datum in zip(params.cpu(), data, strict=True):
+            torch.manual_seed(_key(seed, datum, block + 1))
+            samples.append(density(row).sample((BLOCK,)))
+    return torch.stack(samples, 1).to(params.device)

@@ -1,0 +1,54 @@
+"""The binomial density."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae.contracts import DataSpec, Family
+from pyrovae.errors import UserError, check_integer
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Binomial(Family):
+    """Levels 0..n as n coin tosses with logits l: log p(x) = log C(n, x) + x l - n log(1 + e^l), summed over elements.
+
+    Args:
+        total_count: n; None takes it from the data, which then have n + 1 levels.
+
+    Raises:
+        UserError: If n is below 1, or neither given nor known from the data.
+    """
+
+    total_count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.total_count is not None:
+            check_integer("likelihood.total_count", self.total_count, 1)
+
+    def _tosses(self, spec: DataSpec) -> int:
+        if self.total_count is None and spec.levels is None:
+            raise UserError(
+                f"binomial: {spec.kind} data have no number of levels; give --likelihood.total-count N (the largest value)"
+            )
+        return spec.levels - 1 if self.total_count is None else self.total_count
+
+    def support(self, spec: DataSpec) -> constraints.Constraint:
+        return constraints.integer_interval(0, self._tosses(spec))
+
+    def n_params(self, spec: DataSpec) -> int:
+        return 1
+
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+        logits = params.squeeze(-1 - len(spec.event_shape))
+        tosses = torch.tensor(float(self._tosses(spec)), dtype=logits.dtype, device=logits.device)
+        return dist.Binomial(tosses, logits=logits).to_event(len(spec.event_shape))
+
+    def features(self, x: Tensor, spec: DataSpec) -> Tensor:
+        return x / self._tosses(spec)

@@ -1,0 +1,199 @@
+"""Tensors -> matplotlib figures, in one style; knows nothing of training."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from torch import Tensor
+
+Limits = tuple[float, float] | None
+
+TEXT = 9
+GREY = "0.35"
+BLUE = "#1f6fb4"
+RED = "#c23b22"
+TILE = 0.62
+"""Inches of one picture in a row of pictures."""
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether data of that event shape are drawn as pictures: (H, W), (1, H, W) or (3, H, W); others as curves."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
+
+
+def reconstructions(inputs: Tensor, before: Tensor, after: Tensor, limits: Limits) -> Figure:
+    """Data (N, *E) above their reconstructions E[x|z] before and after training, z the posterior mean.
+
+    Args:
+        inputs: Data as the likelihood saw them, in the units of the data.
+        before: Reconstructions by the untrained model.
+        after: Reconstructions by the trained model.
+        limits: Values of black and white; None for those of the data.
+    """
+    rows = {"data": inputs, "before training": before, "after training": after}
+    return _rows(rows, limits or _bounds(inputs), "Reconstructions: E[x|z] at the posterior mean of z")
+
+
+def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
+    """Draws from the model: the means E[x|z] on the left, draws x ~ p(x|z) of the same z on the right.
+
+    Args:
+        means: Shape (N, *E).
+        draws: Shape (N, *E).
+        limits: Values of black and white; None for those of the draws.
+    """
+    side = min(8, int(np.ceil(np.sqrt(len(means)))))
+    height = int(np.ceil(len(means) / side))
+    limits = limits or _bounds(means)
+    figure = Figure(figsize=(2 * side * TILE + 0.6, height * TILE + 0.8))
+    for part, values, title in zip(
+        figure.subfigures(1, 2, wspace=0.05),
+        (means, draws),
+        ("means E[x|z], z ~ p(z)", "draws x ~ p(x|z)"),
+        strict=True,
+    ):
+        part.suptitle(title, fontsize=TEXT + 1)
+        axes = part.subplots(height, side, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+        for i, axis in enumerate(axes.flat):
+            _datum(axis, values[i] if i < len(values) else None, limits)
+    return figure
+
+
+def interpolation(path: Tensor, limits: Limits) -> Figure:
+    """Decoded points (N, *E) on the straight line between the posterior means of two test data."""
+    return _rows({"E[x|z]": path}, limits or _bounds(path), "Interpolation in the latent space between two test data")
+
+
+def latent_grid(pictures: Tensor, limits: Limits) -> Figure:
+    """Decoded latents (side, side, *E) at the prior's quantiles: z1 rises to the right, z2 upwards."""
+    side = len(pictures)
+    limits = limits or _bounds(pictures)
+    figure = Figure(figsize=(6, 6.3))
+    figure.suptitle("Decoded grid: E[x|z] at the prior's quantiles", fontsize=TEXT + 1, y=0.94)
+    figure.supxlabel("quantile of $z_1$, rising to the right", fontsize=TEXT, y=0.05)
+    figure.supylabel("quantile of $z_2$, rising upwards", fontsize=TEXT, x=0.06)
+    axes = figure.subplots(side, side, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    for i in range(side):
+        for j in range(side):
+            _datum(axes[i, j], pictures[i, j], limits)
+    return figure
+
+
+def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence[str]) -> Figure:
+    """Posterior means (N, D) in the plane: their two principal axes if D > 2, along one axis if D = 1."""
+    values = latents.double().numpy()
+    names = ["$z_1$", "$z_2$"]
+    if values.shape[1] > 2:
+        centred = values - values.mean(0)
+        _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+        share = spread**2 / np.maximum((spread**2).sum(), 1e-300)
+        values = centred @ axes[:2].T
+        names = [f"principal axis {i + 1} ({share[i]:.0%} of the variance)" for i in range(2)]
+    elif values.shape[1] == 1:
+        values = np.stack([values[:, 0], np.linspace(0, 1, len(values))], 1)
+        names = ["$z_1$", "order in the data (from 0 to 1)"]
+    figure = Figure(figsize=(6.2, 5))
+    axis = figure.add_subplot()
+    codes = None if labels is None else labels.numpy()
+    if codes is None:
+        axis.scatter(values[:, 0], values[:, 1], s=5, color=BLUE, alpha=0.6, linewidths=0)
+    else:
+        present = np.unique(codes)
+        for code, colour in zip(present, _colours(len(present)), strict=True):
+            here = codes == code
+            name = class_names[code] if code < len(class_names) else str(code)
+            axis.scatter(values[here, 0], values[here, 1], s=6, color=colour, alpha=0.75, linewidths=0, label=name)
+        if len(present) <= 20:
+            axis.legend(
+                fontsize=TEXT - 1,
+                markerscale=3,
+                frameon=False,
+                loc="center left",
+                bbox_to_anchor=(1.0, 0.5),
+                title="class",
+            )
+    axis.set_title(f"Posterior means of {len(values)} test data", fontsize=TEXT + 1)
+    _label(axis, *names)
+    return figure
+
+
+def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
+    """The validation ELBO in the units of the data, and the loss that was minimised, by epoch."""
+    epochs = [row["epoch"] for row in history]
+    validated = not all(np.isnan(row["valid_elbo"]) for row in history)
+    figure = Figure(figsize=(7.6 if validated else 4, 3))
+    axes = figure.subplots(1, 2 if validated else 1, squeeze=False, gridspec_kw={"wspace": 0.35})[0]
+    marker = "o" if len(epochs) < 30 else None
+    if validated:
+        axes[0].plot(epochs, [row["valid_elbo"] for row in history], color=BLUE, marker=marker, markersize=3)
+        axes[0].set_title("Validation ELBO (higher is better)", fontsize=TEXT + 1)
+        _label(axes[0], "epoch", "nats per datum")
+    axes[-1].plot(epochs, [row["loss"] for row in history], color=RED, marker=marker, markersize=3)
+    axes[-1].set_title("Training loss, preprocessed data", fontsize=TEXT + 1)
+    _label(axes[-1], "epoch", "nats per datum (lower is better)")
+    return figure
+
+
+def _rows(rows: dict[str, Tensor], limits: tuple[float, float], title: str) -> Figure:
+    width = max(len(values) for values in rows.values())
+    figure = Figure(figsize=(width * TILE + 1.2, len(rows) * TILE + 0.5))
+    figure.suptitle(title, fontsize=TEXT + 1, y=1.02)
+    axes = figure.subplots(len(rows), width, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+    for line, (name, values) in zip(axes, rows.items(), strict=True):
+        for i, axis in enumerate(line):
+            _datum(axis, values[i] if i < len(values) else None, limits)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=TEXT)
+    return figure
+
+
+def _datum(axis: Axes, value: Tensor | None, limits: tuple[float, float]) -> None:
+    """One datum: a picture where its shape is one, else a curve over its elements."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(value is not None)
+        spine.set_color("0.85")
+    if value is None:
+        return
+    low, high = limits
+    array = value.double().numpy()
+    if not is_image(array.shape):
+        axis.plot(array.ravel(), color=BLUE, linewidth=0.8)
+        margin = 0.05 * (high - low)
+        axis.set_ylim(low - margin, high + margin)
+    elif array.ndim == 3 and array.shape[0] == 3:
+        axis.imshow(np.clip((array.transpose(1, 2, 0) - low) / (high - low), 0, 1), aspect="auto")
+    else:
+        axis.imshow(array.reshape(array.shape[-2:]), cmap="gray", vmin=low, vmax=high, aspect="auto")
+
+
+def _bounds(values: Tensor) -> tuple[float, float]:
+    low, high = values.min().item(), values.max().item()
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _colours(count: int) -> list[np.ndarray]:
+    """Distinct colours: ten tuned ones, or hues around the circle for more."""
+    ten = ["#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a300", "#b07aa1", "#d4659a", "#9c755f", "#6b6b6b"]
+    return ten[:count] if count <= 10 else [hsv_to_rgb((i / count, 0.75, 0.8)) for i in range(count)]
+
+
+def _label(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x, fontsize=TEXT, color=GREY)
+    axis.set_ylabel(y, fontsize=TEXT, color=GREY)
+    axis.tick_params(labelsize=TEXT - 1, colors=GREY)
+    axis.spines[["top", "right"]].set_visible(False)

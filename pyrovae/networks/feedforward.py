@@ -1,0 +1,46 @@
+"""Fully connected layers between any two shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+
+@final
+class Feedforward(nn.Module):
+    """Flattened input (and embedding) -> hidden layers -> an output of any shape.
+
+    Args:
+        in_shape: Event shape of the input.
+        out_shape: Event shape of the output.
+        hidden: Widths of the hidden layers; none makes an affine map.
+        activation: Constructor of the nonlinearity after each hidden layer.
+        embedding_dim: C, concatenated to the input.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        hidden: Sequence[int] = (),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        embedding_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        self.in_dims = len(in_shape)
+        self.out_shape = tuple(out_shape)
+        widths = [math.prod(in_shape) + embedding_dim, *hidden, math.prod(out_shape)]
+        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), activation())]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """(*, *in_shape) and (*, C) -> (*, *out_shape)."""
+        flat = x.flatten(x.dim() - self.in_dims)
+        if embedding is not None:
+            flat = torch.cat([flat, embedding.expand(*flat.shape[:-1], embedding.shape[-1])], -1)
+        return self.layers(flat).unflatten(-1, self.out_shape)

@@ -1,0 +1,108 @@
+"""The tables of all roles, and the way between a part and its name and options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pyrovae.contexts import CONTEXTS
+from pyrovae.data import SOURCES
+from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.likelihoods import LIKELIHOODS
+from pyrovae.networks import NETWORKS
+from pyrovae.objectives import OBJECTIVES
+from pyrovae.posteriors import POSTERIORS
+from pyrovae.preprocess import PREPROCESSES
+from pyrovae.priors import PRIORS
+
+ROLES: dict[str, Mapping[str, type]] = {
+    "likelihood": {name: line.family for name, line in LIKELIHOODS.items()},
+    "prior": PRIORS,
+    "posterior": POSTERIORS,
+    "context": CONTEXTS,
+    "network": NETWORKS,
+    "preprocess": PREPROCESSES,
+    "objective": OBJECTIVES,
+    "data": SOURCES,
+}
+
+
+def lookup(role: str, name: str) -> type:
+    """The class behind a name of a role's table; dashes and underscores are the same.
+
+    Raises:
+        UserError: If the table has no such name, with the nearest ones.
+
+    Example:
+        >>> lookup("network", "mpl")
+        Traceback (most recent call last):
+        ...
+        pyrovae.errors.UserError: --network mpl: unknown; did you mean mlp? All: linear, mlp
+    """
+    table = ROLES[role]
+    for spelling in (name, str(name).replace("-", "_"), str(name).replace("_", "-")):
+        if spelling in table:
+            return table[spelling]
+    raise UserError(f"--{role} {name}: unknown; {suggest(str(name), table)}")
+
+
+def defaults(role: str, name: str) -> dict[str, Any]:
+    """Every option of a part with its default in that role."""
+    part = lookup(role, name)
+    options = {f.name: f.default for f in dataclasses.fields(part)}
+    return options | dict(LIKELIHOODS[name].defaults if role == "likelihood" else {})
+
+
+def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the part does not have.
+
+    Raises:
+        UserError: With the list of those that it has.
+    """
+    known = defaults(role, name)
+    for option in options:
+        if option not in known:
+            flags = [option_name(f"{role}.{o}") for o in known]
+            has = "has " + ", ".join(flags) if flags else "has no options"
+            raise UserError(f"{option_name(f'{role}.{option}')}: {name} has no such option; --{role} {name} {has}")
+
+
+def make(role: str, value: Any) -> Any:
+    """A part from its name, from ``{"name": ..., option: ...}``, or itself.
+
+    Raises:
+        UserError: If the name or an option is unknown, or the value cannot be a part of that role.
+
+    Example:
+        >>> make("likelihood", {"name": "normal", "scale": 0.1})
+        Normal(scale=0.1)
+    """
+    if isinstance(value, tuple(ROLES[role].values())):
+        return value
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise UserError(f"--{role} {value!r}: needs a name, a part, or a mapping with a name and options")
+    name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
+    part = lookup(role, name)
+    name = name_of(role, part)
+    check_options(role, name, options)
+    return part(**(defaults(role, name) | options))
+
+
+def name_of(role: str, part: Any) -> str:
+    """The name of a part, or of its class, in the role's table."""
+    wanted = part if isinstance(part, type) else type(part)
+    return next(name for name, known in ROLES[role].items() if known is wanted)
+
+
+def describe(role: str, part: Any) -> dict[str, Any]:
+    """The inverse of ``make``: name and options as plain data.
+
+    Example:
+        >>> describe("network", make("network", "mlp"))
+        {'name': 'mlp', 'hidden': [400], 'activation': 'relu'}
+    """
+    options = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(part).items()}
+    return {"name": name_of(role, part), **options}

@@ -1,0 +1,16 @@
+"""Data -> the support that a likelihood needs, with log|det J|, or a declared quantiser."""
+
+from __future__ import annotations
+
+from pyrovae.contracts import Preprocess
+from pyrovae.preprocess.binarise import Binarise
+from pyrovae.preprocess.dequantise import Dequantise
+from pyrovae.preprocess.none import NoPreprocess
+from pyrovae.preprocess.standardise import Standardise
+
+PREPROCESSES: dict[str, type[Preprocess]] = {
+    "none": NoPreprocess,
+    "binarise": Binarise,
+    "dequantise": Dequantise,
+    "standardise": Standardise,
+}

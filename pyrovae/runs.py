@@ -1,0 +1,271 @@
+"""A run folder <-> a VAE: configuration, weights, training state, integrity. Nothing that is loaded can run code."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from pyrovae.errors import UserError
+from pyrovae.training import TrainingState
+from pyrovae.vae import VAE
+from pyrovae.version import __version__
+
+FORMAT = 1
+CONFIG = "config.yaml"
+MODEL = "model.safetensors"
+STATE = "training_state/state.safetensors"
+METRICS = "metrics.csv"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary name beside it, fsync, rename.
+
+    Raises:
+        UserError: If the disk is full or the folder cannot be written; what stood there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass  # the folder itself is gone or closed; the first error says why
+        raise UserError(
+            f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
+            "free some space or choose another folder with --out"
+        ) from error
+
+
+def new_folder(folder: Path) -> Path:
+    """The folder, if nothing is in it yet; it is made when the first file is written.
+
+    Raises:
+        UserError: If it exists and is not an empty folder.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(
+            f"--out {folder}: exists already and is left as it is; choose another folder, or go on with it by --resume"
+        )
+    return folder
+
+
+def save(vae: VAE, folder: str | Path) -> Path:
+    """Write a VAE into a new folder: config.yaml and model.safetensors.
+
+    Args:
+        vae: Trained or not.
+        folder: A folder that does not exist yet or is empty.
+
+    Raises:
+        UserError: If the folder has something in it or cannot be written.
+    """
+    folder = new_folder(Path(folder))
+    write_config(folder, vae, {}, {})
+    save_weights(folder, vae.state_dict())
+    return folder
+
+
+def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
+    """The VAE of a run folder, with its best weights.
+
+    Raises:
+        UserError: If the folder is missing, damaged, or written by a newer version.
+    """
+    folder = Path(folder)
+    vae = VAE.from_config(model_config(read_config(folder)))
+    tensors = _read(folder / MODEL)[0]
+    _fill(vae, tensors, folder / MODEL)
+    return vae.to(device)
+
+
+def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Write config.yaml: the options that make the run, and under ``run`` what they turned out to mean.
+
+    Args:
+        folder: The run folder.
+        vae: The model.
+        options: Options of ``train`` beyond the model's own.
+        record: What is known of the data.
+    """
+    config = vae.config()
+    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels")}
+    run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
+    text = yaml.safe_dump({**config, **options, "run": run}, sort_keys=False, width=120)
+    header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
+    write_whole(folder / CONFIG, (header + text).encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``write_config`` wrote.
+
+    Raises:
+        UserError: If the folder is missing, damaged, or written by a newer version.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        there = "has no config.yaml" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: is not a run ({there}); give the folder that pyrovae train printed")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = config["run"]["format"]
+        newer = written > FORMAT
+        version = config["run"]["pyrovae"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        reason = str(error).replace("\n", " ")
+        raise UserError(f"{path}: is damaged ({reason}); restore it or train again") from error
+    if newer:
+        raise UserError(
+            f"{path}: was written by pyrovae {version} (format {written}), this is {__version__} (format {FORMAT}); "
+            "upgrade with pip install --upgrade pyrovae"
+        )
+    return config
+
+
+MODEL_KEYS = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "latent_dim")
+
+
+def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that ``VAE.from_config`` takes.
+
+    Raises:
+        UserError: If something is missing from it.
+    """
+    data = config["run"].get("data") or {}
+    found = {
+        **{key: config.get(key) for key in MODEL_KEYS},
+        **{k: data.get(k) for k in ("event_shape", "kind", "levels")},
+    }
+    missing = [key for key, value in found.items() if value is None and key != "levels"]
+    if missing:
+        raise UserError(f"{CONFIG}: is damaged ({', '.join(missing)} missing); restore it or train again")
+    return found
+
+
+def save_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write model.safetensors with a digest of its contents."""
+    _write(folder / MODEL, weights, {})
+
+
+def save_state(folder: Path, state: TrainingState) -> None:
+    """Write the training state, the best weights and metrics.csv, each whole or not at all."""
+    optimizer = state.optimizer["state"]
+    tensors = {
+        **{f"weights/{k}": v for k, v in state.weights.items()},
+        **{f"best/{k}": v for k, v in state.best_weights.items()},
+        **{f"random/{k}": v for k, v in state.random.items()},
+        **{f"optimizer/{i}/{k}": v for i, slots in optimizer.items() for k, v in slots.items()},
+    }
+    plain = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "loss_sum": state.loss_sum,
+        "seconds": state.seconds,
+        "best_epoch": state.best_epoch,
+        "history": state.history,
+        "param_groups": state.optimizer["param_groups"],
+    }
+    save_weights(folder, state.best_weights)
+    write_whole(folder / METRICS, _csv(state.history))
+    _write(folder / STATE, tensors, plain)
+
+
+def load_state(folder: Path) -> TrainingState | None:
+    """What ``save_state`` wrote; None where training was stopped before it first saved.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    tensors, plain = _read(path)
+    groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "random": {}, "optimizer": {}}
+    for key, tensor in tensors.items():
+        group, name = key.split("/", 1)
+        groups[group][name] = tensor
+    optimizer: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in groups["optimizer"].items():
+        parameter, slot = key.split("/")
+        optimizer.setdefault(int(parameter), {})[slot] = tensor
+    return TrainingState(
+        weights=groups["weights"],
+        optimizer={"state": optimizer, "param_groups": plain.pop("param_groups")},
+        random=groups["random"],
+        best_weights=groups["best"],
+        **plain,
+    )
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv; none where there is no such file."""
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _csv(rows: list[dict[str, float]]) -> bytes:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _digest(tensors: Mapping[str, Tensor], plain: str) -> str:
+    digest = hashlib.sha256(plain.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(plain)
+    write_whole(path, write_tensors(tensors, {"plain": text, "sha256": _digest(tensors, text)}))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise UserError(f"{path}: is missing; training has not saved it yet, or it was deleted: go on with --resume")
+    try:
+        content = path.read_bytes()
+        tensors = read_tensors(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        intact = metadata["sha256"] == _digest(tensors, metadata["plain"])
+        plain = json.loads(metadata["plain"])
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path}: is damaged ({error}); restore it or train again") from error
+    if not intact:
+        raise UserError(f"{path}: is damaged (its digest does not match its contents); restore it or train again")
+    return tensors, plain
+
+
+def _fill(vae: VAE, tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        vae.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path}: does not fit config.yaml ({str(error).splitlines()[-1].strip()})") from error

@@ -1,0 +1,65 @@
+"""The tables of families as text: for ``pyrovae list`` and for the README."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pyrovae.contracts import DataSpec, Family
+from pyrovae.errors import option_name
+from pyrovae.parts import ROLES, defaults
+
+SHOWN = DataSpec((2,), "levels", 256)
+
+
+def listing() -> str:
+    """Families by role, each with its meaning, its support and its options."""
+    lines = []
+    for role, table in ROLES.items():
+        lines.append(f"--{role}")
+        for name, part in table.items():
+            where = _support(part)
+            lines.append(f"  {name:<14} {_meaning(part)}" + (f" Support: {where}." if where else ""))
+            lines += [f"  {'':<14}   {option}" for option in _options(role, name)]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def markdown() -> str:
+    """The same as a Markdown table."""
+    rows = ["| role | name | options (default) | support | what it is |", "|---|---|---|---|---|"]
+    for role, table in ROLES.items():
+        for name, part in table.items():
+            options = "<br>".join(f"`{option}`" for option in _options(role, name)) or "none"
+            rows.append(
+                f"| `--{role}` | `{name}` | {options} | {_support(part)} | {_meaning(part).replace('|', chr(92) + '|')} |"
+            )
+    return "\n".join(rows)
+
+
+def _meaning(part: type) -> str:
+    return " ".join(part.__doc__.split("\n\n")[0].split())
+
+
+def _support(part: type) -> str:
+    if not issubclass(part, Family):
+        return ""
+    text = repr(part().support(SHOWN))
+    names = {
+        "Real()": "reals",
+        "Boolean()": "0 or 1",
+        "IntegerInterval(lower_bound=0, upper_bound=255)": "integers 0..levels-1",
+    }
+    return names.get(text, text)
+
+
+def _options(role: str, name: str) -> list[str]:
+    return [f"{option_name(f'{role}.{key}')} ({_shown(value)})" for key, value in defaults(role, name).items()]
+
+
+def _shown(value: Any) -> str:
+    if value is dataclasses.MISSING:
+        return "required"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(list(value)) if isinstance(value, tuple) else str(value)

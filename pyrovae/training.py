@@ -1,0 +1,341 @@
+"""fit: the training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pyrovae.contracts import Objective
+from pyrovae.data import Dataset, Split
+from pyrovae.engines import Eager
+from pyrovae.errors import UserError, check_integer, check_number
+from pyrovae.evidence import elbo
+from pyrovae.objectives import KLSchedule
+from pyrovae.parts import make
+from pyrovae.vae import VAE
+
+CHECKPOINT_SECONDS = 5.0
+"""At the end of an epoch the state is saved if this long has passed since the last time; always at the end of the run."""
+
+
+@final
+@dataclass
+class TrainingState:
+    """Where a training stands: enough to go on to the last bit on the same machine.
+
+    Args:
+        weights: Parameters and buffers of the VAE.
+        optimizer: What the optimizer's ``state_dict`` returned.
+        random: Name of a device -> state of its random generator.
+        epoch: Epochs finished.
+        step: Steps finished in the epoch under way.
+        loss_sum: Sum over these steps of (mean loss x data).
+        seconds: Seconds of training so far.
+        best_weights: Those of the highest validation ELBO; the latest without validation data.
+        best_epoch: Their epoch; 0 before the first.
+        history: A row an epoch: what metrics.csv holds.
+    """
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    random: dict[str, Tensor]
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@final
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended.
+
+    Args:
+        history: A row an epoch: ``epoch``, ``loss`` (what was minimised: nats per datum, of the preprocessed data, KL
+            weighted), ``valid_elbo`` (nats per datum, in the units of the data, unweighted; NaN without validation
+            data), ``valid_bits_per_dim``, ``kl_weight``, ``seconds`` (since the start).
+        best_epoch: Epoch whose weights the VAE has now.
+        interrupted: Whether Ctrl-C ended it before the last epoch.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    interrupted: bool
+
+
+def choose_device(device: str) -> torch.device:
+    """The device that ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
+
+    Raises:
+        UserError: If the name is unknown or there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"--device {device}: unknown; try auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {device}: not supported; try auto, cpu, cuda or cuda:N")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu or auto"
+        )
+    return chosen
+
+
+def fit(
+    vae: VAE,
+    dataset: Dataset,
+    *,
+    epochs: int = 20,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    clip_norm: float = 10.0,
+    kl_weight: float = 1.0,
+    kl_warmup: float = 0.0,
+    patience: int = 0,
+    objective: str | Objective = "elbo",
+    particles: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+    resume: TrainingState | None = None,
+    save: Callable[[TrainingState], None] | None = None,
+) -> FitResult:
+    """Train a VAE; it ends with the weights of the highest validation ELBO (the last ones without validation data).
+
+    The loss is the objective's mean per datum; batches are drawn without replacement, dequantised or binarised afresh at
+    every access. The validation ELBO has weight 1 on the KL term, one sample a datum and the same noise every epoch.
+    The caller's random state is left as it was. Ctrl-C finishes the step, saves, and returns.
+
+    Args:
+        vae: Trained in place and moved to the device.
+        dataset: Its ``train`` and ``valid`` splits are used.
+        epochs: Passes over the training data, those before a resumption counted.
+        batch_size: Data in a step; the last batch of an epoch may be smaller.
+        learning_rate: Of Adam.
+        clip_norm: Largest global norm of the gradient of the loss; 0 for no clipping.
+        kl_weight: Factor on the KL term while training.
+        kl_warmup: Epochs over which that factor rises from 0.
+        patience: Stop after that many epochs without a better validation ELBO; 0 for never.
+        objective: Name or part.
+        particles: Samples of z a datum in a step.
+        seed: Of order, preprocessing and posterior noise.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        progress: Show a progress bar where stderr is a terminal.
+        resume: Where an earlier call stood.
+        save: Called with the state after an epoch (not more often than every few seconds), at the end and on Ctrl-C.
+
+    Raises:
+        UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
+    """
+    _check(dataset, epochs, batch_size, learning_rate, clip_norm, patience, particles)
+    schedule = KLSchedule(weight=kl_weight, warmup=kl_warmup)
+    objective = make("objective", objective)
+    objective.check(vae.parts["posterior"])
+    chosen = choose_device(device)
+    vae.prepare(dataset.spec, dataset.train.x)
+    vae.check_support(dataset.split("all").x)
+    vae.to(chosen).train()
+    optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
+    engine = Eager(vae, objective.build(particles), optimizer, clip_norm)
+    with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
+        torch.manual_seed(seed)
+        state = TrainingState(vae.state_dict(), optimizer.state_dict(), _random_states())
+        if resume is not None:
+            state = resume
+            vae.load_state_dict(resume.weights)
+            optimizer.load_state_dict(resume.optimizer)
+            _set_random_states(resume.random)
+        run = _Run(vae, dataset, engine, schedule, batch_size, epochs, patience, seed, chosen, state)
+        interrupted = _train(run, save, progress)
+    vae.load_state_dict(state.best_weights)
+    return FitResult(state.history, state.best_epoch, interrupted)
+
+
+def _check(
+    dataset: Dataset,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    clip_norm: float,
+    patience: int,
+    particles: int,
+) -> None:
+    check_integer("epochs", epochs, 1)
+    check_integer("batch_size", batch_size, 1)
+    check_integer("patience", patience, 0)
+    check_integer("particles", particles, 1)
+    check_number("learning_rate", learning_rate, positive=True)
+    check_number("clip_norm", clip_norm)
+    if patience and dataset.valid is None:
+        raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
+
+
+@dataclass
+class _Run:
+    """What the loop works on."""
+
+    vae: VAE
+    dataset: Dataset
+    engine: Eager
+    schedule: KLSchedule
+    batch_size: int
+    epochs: int
+    patience: int
+    seed: int
+    device: torch.device
+    state: TrainingState
+
+    def capture(self) -> TrainingState:
+        """The state with copies of everything that the next step changes."""
+        self.state.weights = _copy(self.vae.state_dict())
+        self.state.optimizer = self.engine.optimizer.state_dict()
+        self.state.random = _random_states()
+        return self.state
+
+
+def _train(run: _Run, save: Callable[[TrainingState], None] | None, progress: bool) -> bool:
+    """The loop; whether it was interrupted."""
+    state, train, valid = run.state, run.dataset.train, run.dataset.valid
+    x = train.x.to(run.device)
+    c = _context(run.vae, train, run.device)
+    began = time.monotonic() - state.seconds
+    saved = time.monotonic()
+    if not state.best_weights:
+        state.best_weights = _copy(run.vae.state_dict())
+    with (
+        _interruptible() as asked,
+        tqdm(total=run.epochs, initial=state.epoch, unit="epoch", disable=None if progress else True) as bar,
+    ):
+        while state.epoch < run.epochs and not _out_of_patience(run):
+            finished = _epoch(run, x, c, asked)
+            state.seconds = time.monotonic() - began
+            if not finished:
+                break
+            _end_epoch(run, valid, len(x), began)
+            bar.update()
+            bar.set_postfix_str(_status(run, len(x)))
+            if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save(run.capture())
+                saved = time.monotonic()
+        if save is not None:
+            save(run.capture())
+        return asked.is_set() and state.epoch < run.epochs
+
+
+def _epoch(run: _Run, x: Tensor, c: Tensor | None, asked: threading.Event) -> bool:
+    """Steps until the end of the epoch (True) or until Ctrl-C (False)."""
+    state = run.state
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(run.seed + state.epoch)).to(run.device)
+    steps = math.ceil(len(x) / run.batch_size)
+    loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
+    while state.step < steps and not asked.is_set():
+        rows = order[state.step * run.batch_size : (state.step + 1) * run.batch_size]
+        batch = x[rows]
+        y = run.vae.transform(
+            batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None
+        )
+        weight = run.schedule.at(state.epoch + (state.step + 1) / steps)
+        loss_sum += run.engine.step(y, None if c is None else c[rows], weight).double() * len(rows)
+        state.step += 1
+    state.loss_sum = loss_sum.item()
+    if not math.isfinite(state.loss_sum):
+        raise UserError(
+            f"training diverged in epoch {state.epoch + 1} (loss {state.loss_sum}); try a lower --learning-rate; "
+            "what was saved before that epoch is kept"
+        )
+    return state.step == steps
+
+
+def _end_epoch(run: _Run, valid: Split | None, n: int, began: float) -> None:
+    """Validate, keep the best weights, write the history's row."""
+    state = run.state
+    state.epoch += 1
+    valid_elbo = math.nan
+    if valid is not None:
+        c = _context(run.vae, valid, torch.device("cpu"))
+        valid_elbo = elbo(run.vae, valid.x, c, samples=1, seed=run.seed, index=valid.index).mean
+    best = max((row["valid_elbo"] for row in state.history), default=-math.inf)
+    if valid is None or valid_elbo > best:
+        state.best_weights, state.best_epoch = _copy(run.vae.state_dict()), state.epoch
+    state.history.append(
+        {
+            "epoch": state.epoch,
+            "loss": state.loss_sum / n,
+            "valid_elbo": valid_elbo,
+            "valid_bits_per_dim": -valid_elbo / run.dataset.spec.size / math.log(2),
+            "kl_weight": run.schedule.at(state.epoch),
+            "seconds": time.monotonic() - began,
+        }
+    )
+    state.step, state.loss_sum = 0, 0.0
+
+
+def _out_of_patience(run: _Run) -> bool:
+    return bool(run.patience) and run.state.epoch - run.state.best_epoch >= run.patience
+
+
+def _status(run: _Run, n: int) -> str:
+    row, before = run.state.history[-1], run.state.history[-2:-1]
+    rate = n / max(row["seconds"] - (before[0]["seconds"] if before else 0.0), 1e-9)
+    if math.isnan(row["valid_elbo"]):
+        return f"loss {row['loss']:.2f} nats, {rate:,.0f} data/s"
+    return f"ELBO {row['valid_elbo']:.2f} nats, {row['valid_bits_per_dim']:.4f} bits/dim, {rate:,.0f} data/s"
+
+
+def _context(vae: VAE, split: Split, device: torch.device) -> Tensor | None:
+    reads = vae.parts["context"].reads
+    return None if reads is None else getattr(split, reads).to(device)
+
+
+def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.random.get_rng_state()}
+    if torch.cuda.is_initialized():
+        states |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
+    return states
+
+
+def _set_random_states(states: dict[str, Tensor]) -> None:
+    torch.random.set_rng_state(states["cpu"])
+    for device, state in states.items():
+        if device != "cpu" and torch.cuda.is_initialized() and int(device[5:]) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, device)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets; a second Ctrl-C interrupts at once. Outside the main thread it is never set."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

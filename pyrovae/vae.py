@@ -1,0 +1,282 @@
+"""The VAE: prior, posterior and likelihood bound to a Pyro model and guide."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, final
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.contracts import (
+    Context,
+    DataSpec,
+    Family,
+    Kind,
+    Network,
+    Preprocess,
+    Prior,
+    Transform,
+)
+from pyrovae.errors import UserError, check_integer
+from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, native_kind
+from pyrovae.parts import describe, make, name_of
+from pyrovae.preprocess.none import Identity
+
+_instances = itertools.count()
+
+
+class _InstanceName:
+    """A name in Pyro's parameter store that no copy shares: a shared one would train only one of the two."""
+
+    def __init__(self) -> None:
+        self.text = f"vae{next(_instances)}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _InstanceName:
+        return _InstanceName()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _InstanceName, ()
+
+
+@final
+class VAE(nn.Module):
+    """A variational autoencoder: p(z|c), p(x|z,c) and an amortised q(z|x,c).
+
+    log p(x) >= E_q[log p(x|z) + log p(z) - log q(z|x)]. ``model`` and ``guide`` are ordinary Pyro functions of y, the
+    data as the likelihood sees them (preprocessed; the data themselves where no preprocessing is needed).
+
+    Args:
+        event_shape: Shape E of one datum.
+        latent_dim: Size D of z.
+        likelihood: Name, ``{"name": ..., option: ...}`` or part; likewise the other roles.
+        prior: As above.
+        posterior: As above; None takes the prior's natural one.
+        network: As above.
+        context: As above.
+        preprocess: As above; ``auto`` takes what the likelihood wants for the kind of data.
+        kind: Kind of data; None until ``prepare`` meets the data.
+        levels: Number of levels of the data (``binomial`` needs it).
+
+    Raises:
+        UserError: If sizes are not positive, names or options unknown, or parts do not fit each other.
+
+    Source: Kingma and Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed and Wierstra (2014),
+    Stochastic Backpropagation and Approximate Inference in Deep Generative Models.
+
+    Example:
+        >>> vae = VAE(event_shape=(8, 8), latent_dim=2, likelihood="normal", network="mlp")
+        >>> vae.posterior(torch.zeros(5, 8, 8)).mean.shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        latent_dim: int = 20,
+        likelihood: str | dict[str, Any] | Family = "bernoulli",
+        prior: str | dict[str, Any] | Prior = "normal",
+        posterior: str | dict[str, Any] | Family | None = None,
+        network: str | dict[str, Any] | Network = "mlp",
+        context: str | dict[str, Any] | Context = "none",
+        preprocess: str | dict[str, Any] | Preprocess = "auto",
+        *,
+        kind: Kind | None = None,
+        levels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._name = _InstanceName()
+        event_shape = tuple(event_shape)
+        for size in event_shape:
+            check_integer("event_shape", size, 1)
+        self.latent_dim = check_integer("latent_dim", latent_dim, 1)
+        prior = make("prior", prior)
+        parts = {
+            "likelihood": make("likelihood", likelihood),
+            "prior": prior,
+            "posterior": make("posterior", prior.natural_posterior if posterior is None else posterior),
+            "network": make("network", network),
+            "context": make("context", context),
+        }
+        self.parts = parts
+        self.preprocess_choice = preprocess if preprocess == "auto" else make("preprocess", preprocess)
+        spec = _data_spec(event_shape, kind or ("levels" if levels else native_kind(parts["likelihood"])), levels)
+        latent_spec = DataSpec((latent_dim,))
+        self.transform: Transform = Identity(spec, spec)
+        if kind is not None:
+            self.transform = self._choose_preprocess(spec).build(spec, None)
+        self.prepared = kind is not None and not self.transform.state_dict()
+
+        self.context_module = parts["context"].build(spec)
+        embedding_dim = self.context_module.embedding_dim
+        self.prior_module = prior.build(latent_spec, embedding_dim)
+        self.posterior_density = parts["posterior"].build(latent_spec)
+        self.likelihood_density = parts["likelihood"].build(self.transform.made)
+        if repr(self.prior_module.support) != repr(self.posterior_density.support):
+            raise UserError(
+                f"--posterior {name_of('posterior', parts['posterior'])} lives on {self.posterior_density.support}, "
+                f"--prior {name_of('prior', prior)} on {self.prior_module.support}: they must agree; "
+                f"try --posterior {prior.natural_posterior}"
+            )
+        network = parts["network"]
+        self.encoder = network.encoder(event_shape, self.posterior_density.params_shape, embedding_dim)
+        self.decoder = network.decoder(latent_dim, self.likelihood_density.params_shape, embedding_dim)
+        if self.prepared:
+            self._check_made(self.transform)
+
+    # --- the data -----------------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> DataSpec:
+        """The data as they are given to the VAE, before preprocessing."""
+        return self.transform.given
+
+    def _choose_preprocess(self, spec: DataSpec) -> Preprocess:
+        choice = self.preprocess_choice
+        return make("preprocess", default_preprocess(self.parts["likelihood"], spec)) if choice == "auto" else choice
+
+    def prepare(self, spec: DataSpec, x: Tensor | None) -> None:
+        """Bind the preprocessing to the data; once, before training.
+
+        Args:
+            spec: The data as they were given.
+            x: Training data (N, *E) for what is estimated from them; None where it will be loaded.
+
+        Raises:
+            UserError: If the shape, the kind or the levels are not those the VAE was built or prepared for.
+        """
+        if spec.event_shape != self.spec.event_shape:
+            raise UserError(
+                f"the data have shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}"
+            )
+        if self.prepared:
+            if (spec.kind, spec.levels) != (self.spec.kind, self.spec.levels):
+                raise UserError(
+                    f"the data are {spec.kind} (levels: {spec.levels}), the VAE was trained on {self.spec.kind} "
+                    f"(levels: {self.spec.levels}); if they are the same kind of data, say so with "
+                    f"--data.kind {self.spec.kind}" + (f" --data.levels {self.spec.levels}" if self.spec.levels else "")
+                )
+            return
+        transform = self._choose_preprocess(spec).build(spec, x)
+        self._check_made(transform)
+        device = next(self.parameters()).device
+        self.transform = transform.to(device)
+        self.prepared = True
+
+    def _check_made(self, transform: Transform) -> None:
+        likelihood = self.parts["likelihood"]
+        if default_preprocess(likelihood, transform.made) != "none":
+            raise UserError(
+                f"--likelihood {name_of('likelihood', likelihood)} is no probability of {transform.made.kind} data "
+                f"as they are; use --preprocess {default_preprocess(likelihood, transform.made)}, "
+                "or --data.kind to say what the data are"
+            )
+        if repr(likelihood.support(transform.made)) != repr(self.likelihood_density.support):
+            raise UserError(
+                f"the VAE was built for data on {self.likelihood_density.support}, these lie on "
+                f"{likelihood.support(transform.made)}: build it with levels={transform.given.levels}"
+            )
+
+    def check_support(self, x: Tensor, rows: int = 4096) -> None:
+        """Refuse data that have no density under the likelihood.
+
+        Raises:
+            UserError: With the first such value, its position and the flag that would fix it.
+        """
+        for start in range(0, len(x), rows):
+            part = x[start : start + rows]
+            y = self.transform(part, torch.full(part.shape, 0.5, device=x.device))
+            bad = ~self.likelihood_density.support.check(y)
+            if bad.any():
+                where = bad.nonzero()[0]
+                position = (where[0].item() + start, *where[1:].tolist())
+                name = name_of("likelihood", self.parts["likelihood"])
+                fitting = [n for n, line in LIKELIHOODS.items() if "reals" in line.preprocess]
+                raise UserError(
+                    f"data value {part[tuple(where)].item():g} at {position} is outside the support of --likelihood {name} "
+                    f"({self.likelihood_density.support}); check --data.kind and --data.levels, "
+                    f"or take --likelihood {' or '.join(fitting)} with --data.kind reals"
+                )
+
+    # --- the distributions --------------------------------------------------------------------------------------
+
+    def prior(self, c: Tensor | None = None) -> dist.Distribution:
+        """p(z) or p(z|c): batch shape () or (*,), event shape (D,)."""
+        return self.prior_module(self.context_module(c))
+
+    def posterior_params(self, y: Tensor, c: Tensor | None = None) -> Tensor:
+        """The raw parameters (*, P, D) of q(z|y,c); ``posterior_density`` makes them a distribution."""
+        features = self.parts["likelihood"].features(y, self.likelihood_density.spec)
+        return self.encoder(features, self.context_module(c))
+
+    def posterior(self, y: Tensor, c: Tensor | None = None) -> dist.Distribution:
+        """q(z|y,c) of preprocessed data y (*, *E): batch shape (*,), event shape (D,)."""
+        return self.posterior_density(self.posterior_params(y, c))
+
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> dist.Distribution:
+        """p(y|z,c) of latents z (*, D): batch shape (*,), event shape E."""
+        return self.likelihood_density(self.decoder(z, self.context_module(c)))
+
+    def log_joint(self, y: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """log p(y, z|c) = log p(z|c) + log p(y|z,c), shape (*,), in nats, in the units of y."""
+        return self.prior(c).log_prob(z) + self.likelihood(z, c).log_prob(y)
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """E[x|z,c] (*, *E), in the units of the data (the probability of a 1 where they were binarised)."""
+        return self.transform.inverse(self.parts["likelihood"].mean(self.likelihood(z, c)))
+
+    # --- Pyro -----------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The prefix of the parameters in Pyro's store, different for every instance and every copy."""
+        return self._name.text
+
+    def model(self, y: Tensor | None = None, c: Tensor | None = None) -> Tensor:
+        """The Pyro model: z ~ p(z|c), x ~ p(x|z,c), with the site "x" observed where y (B, *E) is given."""
+        pyro.module(self.name, self)
+        batch = 1 if y is None and c is None else len(c if y is None else y)
+        with pyro.plate("data", batch, dim=-1):
+            z = pyro.sample("z", self.prior(c))
+            return pyro.sample("x", self.likelihood(z, c), obs=y)
+
+    def guide(self, y: Tensor, c: Tensor | None = None) -> Tensor:
+        """The Pyro guide: z ~ q(z|y,c)."""
+        pyro.module(self.name, self)
+        with pyro.plate("data", len(y), dim=-1):
+            return pyro.sample("z", self.posterior(y, c))
+
+    # --- its description ------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """Everything that rebuilds the VAE, as plain data: ``VAE.from_config``."""
+        choice = self.preprocess_choice
+        return {
+            **{role: describe(role, part) for role, part in self.parts.items()},
+            "preprocess": choice if choice == "auto" else describe("preprocess", choice),
+            "latent_dim": self.latent_dim,
+            "event_shape": list(self.spec.event_shape),
+            "kind": self.spec.kind,
+            "levels": self.spec.levels,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> VAE:
+        """A VAE with fresh weights from what ``config`` returned.
+
+        Raises:
+            UserError: As the constructor.
+        """
+        vae = cls(**config)
+        if not vae.prepared:
+            vae.prepare(vae.spec, None)
+        return vae
+
+
+def _data_spec(event_shape: tuple[int, ...], kind: Kind, levels: int | None) -> DataSpec:
+    if kind == "levels" and levels is None:
+        raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
+    return DataSpec(event_shape, kind, {"levels": levels, "binary": 2}.get(kind))

@@ -1,0 +1,7 @@
+"""``python scripts/evaluate.py ...`` is ``pyrovae evaluate ...``."""
+
+import sys
+
+from pyrovae.cli import main
+
+main(["evaluate", *sys.argv[1:]])

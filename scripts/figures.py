@@ -1,0 +1,7 @@
+"""``python scripts/figures.py ...`` is ``pyrovae figures ...``."""
+
+import sys
+
+from pyrovae.cli import main
+
+main(["figures", *sys.argv[1:]])

@@ -1,0 +1,7 @@
+"""``python scripts/sample.py ...`` is ``pyrovae sample ...``."""
+
+import sys
+
+from pyrovae.cli import main
+
+main(["sample", *sys.argv[1:]])
