@@ -34,9 +34,7 @@ _HOMES = {
     "fit": "training",
     "save": "runs",
     "load": "runs",
-    **dict.fromkeys(
-        ("train", "resume", "evaluate", "encode", "decode", "sample", "figures", "load_dataset"), "commands"
-    ),
+    **dict.fromkeys(("train", "resume", "evaluate", "encode", "decode", "sample", "figures", "load_dataset"), "commands"),
 }
 
 __all__ = [

@@ -162,9 +162,7 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
         raise UserError(f"--config {path}: cannot be read ({reason})") from error
     if not isinstance(config, Mapping):
         raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
-    return tokens, {
-        str(k).replace("-", "_"): v for k, v in config.items() if k not in ("run", "out", "resume", "config")
-    }
+    return tokens, {str(k).replace("-", "_"): v for k, v in config.items() if k not in ("run", "out", "resume", "config")}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -172,9 +170,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[str]:
     tokens = []
     for key, value in config.items():
         if isinstance(value, Mapping):
-            tokens += _flat(
-                {("" if k == "name" else f".{k}".replace("-", "_")): v for k, v in value.items()}, f"{prefix}{key}"
-            )
+            tokens += _flat({("" if k == "name" else f".{k}".replace("-", "_")): v for k, v in value.items()}, f"{prefix}{key}")
         else:
             tokens.append(f"--{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}")
     return tokens
@@ -238,6 +234,7 @@ def _add_part(parser: _Parser, role: str, given: Any, tokens: list[str]) -> dict
     }
     if options:
         parser.add_class_arguments(part, role, default=options)
+        parser.title(role, f"options of --{role} {fixed['name']}")
     return fixed
 
 
@@ -268,47 +265,68 @@ class _Parser:
         """A parameter's line of the docstring."""
         return self._docs[parameter]
 
+    def title(self, role: str, text: str) -> None:
+        """Head the options of a part in the help."""
+        self._parser.groups[role].title = text
+
     def parse(self, tokens: list[str]) -> dict[str, Any]:
         """The options as keyword arguments; prints the help and exits where it is asked for.
 
         Raises:
             UserError: If an option is unknown or its value of the wrong type.
         """
-        import warnings
-
         from jsonargparse import ArgumentError
 
         if "--help" in tokens or "-h" in tokens:
-            print(re.sub(r"--[a-z][a-z_.]*", lambda match: match[0].replace("_", "-"), self._parser.format_help()))
+            print(_readable(self._parser.format_help()))
             sys.exit(0)
-        known = [s for action in self._parser._actions for s in action.option_strings if s.startswith("--")]
+        known = sorted(s for action in self._parser._actions for s in action.option_strings if s.startswith("--"))
         for token in tokens:
             name = token.partition("=")[0]
             if name.startswith("--") and name not in known:
-                flags = [option.replace("_", "-") for option in known]
+                flags = {option.removesuffix(".name").replace("_", "-") for option in known}
                 raise UserError(f"{name.replace('_', '-')}: no such option; {suggest(name.replace('_', '-'), flags)}")
         if self._positional and not [t for t in tokens if not t.startswith("-")]:
             raise UserError("needs a run folder, such as runs/digits-1 (pyrovae train makes one)")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                parsed = self._parser.parse_args(tokens)
+            parsed = self._parser.parse_args(tokens)
         except ArgumentError as error:
             raise UserError(_one_line(str(error))) from error
         found = parsed.as_dict()
         return {name: value for name, value in found.items() if name not in ("config", "print_config")}
 
 
+def _readable(text: str) -> str:
+    """jsonargparse's help in the spelling that is documented: dashes, and ``--role NAME`` for the part's name."""
+    text = re.sub(r"\n  --[a-z_]+ CONFIG +Path to a configuration file\.", "", text)
+    text = re.sub(r"\s*\[--(?!config)[a-z_]+ CONFIG\]", "", text)
+    text = re.sub(r"--([a-z_]+)\.name NAME", r"--\1 NAME", text)
+    text = re.sub(r"Unvalidated<(.*?)>,", r"\1,", text, flags=re.DOTALL)
+    return re.sub(r"--[a-z][a-z_.]*", lambda match: match[0].replace("_", "-"), text)
+
+
+WANTED = {
+    "<class 'int'>": "an integer",
+    "<class 'float'>": "a number",
+    "<class 'tuple'>": "a list such as [400,400]",
+    "<class 'bool'>": "true or false",
+}
+
+
 def _one_line(message: str) -> str:
     """jsonargparse's message, without its tree of attempts."""
-    match = re.search(r'[Kk]ey "([^"]+)"', message)
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    value = re.search(r"[Gg]iven value[^:]*: (.*)|Got value: (.*)", message)
-    if match is None:
+    no_value = re.match(r"argument (--\S+): expected one argument", lines[0])
+    if no_value:
+        return f"{no_value[1].replace('_', '-')}: needs a value"
+    key = re.search(r'[Kk]ey "([^"]+)"', message)
+    if key is None:
         return lines[0]
+    value = re.search(r"[Gg]iven value[^:]*: (.*)|Got value: (.*)", message)
     shown = "" if value is None else f" {value[1] or value[2]}"
-    wanted = next((line for line in lines if "xpected" in line), lines[-1])
-    return f"{option_name(match[1])}{shown}: {wanted}"
+    kind = next((text for name, text in WANTED.items() if name in message), None)
+    needs = f"needs {kind}" if kind else next((line for line in lines if "xpected" in line), lines[-1])
+    return f"{option_name(key[1])}{shown}: {needs}"
 
 
 if __name__ == "__main__":

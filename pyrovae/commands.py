@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -15,42 +14,20 @@ from torch import Tensor
 
 from pyrovae import figures as draw
 from pyrovae import runs
-from pyrovae.data import Dataset, Source, from_path
+from pyrovae.data import Dataset, from_path
 from pyrovae.errors import UserError, check_integer
-from pyrovae.evidence import keyed
 from pyrovae.evidence.evaluation import Evaluation, evaluate_split
+from pyrovae.opening import Part, check_data, inference, load_dataset, load_source, open_run, preprocessed
 from pyrovae.parts import describe, make
-from pyrovae.training import FitResult, choose_device, fit
+from pyrovae.pictures import pictures
+from pyrovae.sampling import Samples, draw_samples, value_range
+from pyrovae.training import FitResult, check_settings, choose_device, fit
 from pyrovae.vae import VAE
 
-Part = str | Mapping[str, Any] | Any
+__all__ = ["decode", "encode", "evaluate", "figures", "load_dataset", "resume", "sample", "train"]
+
+SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles")
 MAY_DIFFER = ("epochs", "device", "data_root")
-
-
-def load_dataset(data: Part = "digits", data_root: str | None = None) -> Dataset:
-    """A data set by name, path or source.
-
-    Args:
-        data: Name (``digits``, ``mnist``, ``fashion-mnist``), path of a .npy or .npz file, ``{"name": ..., option: ...}``
-            or a ``Source``.
-        data_root: Folder of downloaded data; None for PYROVAE_DATA, or else the user's cache folder.
-
-    Raises:
-        UserError: If the data are unknown, missing, damaged or unusable.
-
-    Example:
-        >>> load_dataset("digits").spec.event_shape
-        (8, 8)
-    """
-    return _load_source(make("data", from_path(data)), data_root)
-
-
-def _load_source(source: Source, data_root: str | None) -> Dataset:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrovae"
-    root = Path(data_root or os.environ.get("PYROVAE_DATA") or cache)
-    if data_root is not None and source.downloads and not root.is_dir():
-        raise UserError(f"--data-root {data_root}: no such folder; make it, or name the one that has the data")
-    return source.load(root)
 
 
 @final
@@ -117,14 +94,16 @@ def train(
 ) -> TrainResult:
     """Train a VAE and write a run folder.
 
+    In Python a part is a name, ``{"name": ..., option: ...}`` or an object such as ``Normal(scale="learned")``.
+
     Args:
-        data: Name, path of a .npy or .npz file, ``{"name": ..., option: ...}`` or part.
-        likelihood: p(x|z): name, ``{"name": ..., option: ...}`` or part; likewise the other roles.
-        prior: p(z).
-        posterior: q(z|x); None takes the prior's natural one.
+        data: What to learn from: a name, or the path of a .npy or .npz file.
+        likelihood: p(x|z,c).
+        prior: p(z) or p(z|c).
+        posterior: q(z|x,c); by default the prior's natural one.
         network: Encoder and decoder.
-        context: What the model is conditioned on.
-        preprocess: ``auto`` takes what the likelihood wants for the kind of data.
+        context: What the model is conditioned on, c.
+        preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
         objective: What is minimised.
         latent_dim: Size of z.
         particles: Samples of z a datum in a step.
@@ -163,7 +142,8 @@ def train(
     }
     choose_device(device)
     folder = _run_folder(out, choices["data"]["name"], resume)
-    dataset = _load_source(source, data_root)
+    dataset = load_source(source, data_root)
+    check_settings(dataset, objective=objective, **{key: choices[key] for key in SETTINGS})
     vae = _new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
     options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
     record = {"class_names": list(dataset.spec.class_names), **dataset.record()}
@@ -171,6 +151,8 @@ def train(
     if resume:
         _check_same(folder, {**vae.config(), **choices}, dataset)
         state = runs.load_state(folder)
+        if state is not None and epochs < state.epoch:
+            raise UserError(f"--epochs {epochs}: the run has finished {state.epoch} already; ask for more")
     runs.write_config(folder, vae, {k: choices[k] for k in ("data", "objective")} | options, record)
     result = fit(
         vae,
@@ -251,51 +233,7 @@ def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Non
                 f"--resume: {key} was {recorded} and is now {now}; only --epochs, --device and the data's location may "
                 "differ; start a new run with another --out"
             )
-    _check_data(config, dataset, "--resume")
-
-
-def _check_data(config: Mapping[str, Any], dataset: Dataset, flag: str) -> None:
-    recorded = config["run"]["data"]
-    for key in ("sha256", "split_sha256"):
-        if key in recorded and recorded[key] != dataset.record()[key]:
-            raise UserError(
-                f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); "
-                "restore them, or name other data with --data"
-            )
-
-
-@final
-@dataclass(frozen=True)
-class _Opened:
-    """A model with the data to use it on."""
-
-    vae: VAE
-    dataset: Dataset
-    folder: Path | None
-    config: Mapping[str, Any]
-
-
-def _open(run: str | Path | VAE, data: Part | None, data_root: str | None, device: str) -> _Opened:
-    chosen = choose_device(device)
-    if isinstance(run, VAE):
-        if data is None:
-            raise UserError("a VAE in memory has no data of its own: give data=")
-        dataset = data if isinstance(data, Dataset) else load_dataset(data, data_root)
-        return _Opened(run.to(chosen), dataset, None, {})
-    folder = Path(run)
-    config = runs.read_config(folder)
-    vae = runs.load(folder, chosen)
-    if isinstance(data, Dataset):
-        return _Opened(vae, data, folder, config)
-    if data is None and "data" not in config:
-        raise UserError(f"{folder}: has no data of its own; name them with --data")
-    source = make("data", config["data"] if data is None else from_path(data))
-    if data is not None and getattr(source, "kind", None) == "auto" and source.levels is None:
-        source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels)
-    dataset = _load_source(source, data_root or (config.get("data_root") if data is None else None))
-    if data is None:
-        _check_data(config, dataset, f"{folder}")
-    return _Opened(vae, dataset, folder, config)
+    check_data(config, dataset, "--resume")
 
 
 def evaluate(
@@ -313,12 +251,12 @@ def evaluate(
     """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
 
     Args:
-        run: A run folder, or a VAE.
+        run: A run folder (in Python, also a ``VAE``).
         estimator: ``elbo``, or ``importance`` (evidence and ELBO). An evidence is trusted where q(z|x) covers the
             posterior: a mode that it never visits is invisible to the error and to the effective sample size.
         samples: Samples of z a datum.
         split: train, valid, test or all.
-        data: Other data than the run's: name, path or ``Dataset``.
+        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         device: auto, cpu, cuda or cuda:N.
@@ -328,7 +266,7 @@ def evaluate(
     Raises:
         UserError: If an option is wrong, or run or data are missing, damaged or do not fit each other.
     """
-    opened = _open(run, data, data_root, device)
+    opened = open_run(run, data, data_root, device)
     name = None if opened.folder is None else str(opened.folder)
     found = evaluate_split(
         opened.vae,
@@ -377,8 +315,8 @@ def encode(
     """Posterior means and scales of data, and their labels if there are any.
 
     Args:
-        run: A run folder, or a VAE.
-        data: Other data than the run's: name, path or ``Dataset``.
+        run: A run folder (in Python, also a ``VAE``).
+        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
         out: A .npz file: ``mean`` and ``scale`` (N, D), ``index`` (row in the data set), ``y`` where there are labels.
         split: all (in the order given), train, valid or test.
         seed: Of binarisation or dequantisation.
@@ -389,14 +327,12 @@ def encode(
         UserError: As ``evaluate``.
     """
     _check_suffix(out, (".npz",))
-    opened = _open(run, data, data_root, device)
+    opened = open_run(run, data, data_root, device)
     rows = opened.dataset.split(split)
     opened.vae.prepare(opened.dataset.spec, opened.dataset.train.x)
     opened.vae.check_support(rows.x)
-    parts = [opened.vae.posterior(y) for y in _preprocessed(opened.vae, rows.x, rows.index, seed)]
-    found = Encoding(
-        torch.cat([q.mean for q in parts]).cpu(), torch.cat([q.stddev for q in parts]).cpu(), rows.y, rows.index
-    )
+    parts = [opened.vae.posterior(y) for y in preprocessed(opened.vae, rows.x, rows.index, seed)]
+    found = Encoding(torch.cat([q.mean for q in parts]).cpu(), torch.cat([q.stddev for q in parts]).cpu(), rows.y, rows.index)
     if out is not None:
         _write_npz(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     return found
@@ -411,33 +347,15 @@ def decode(run: str | Path | VAE, z: Tensor) -> Tensor:
     vae = run if isinstance(run, VAE) else runs.load(run)
     if z.shape[-1:] != (vae.latent_dim,):
         raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {vae.latent_dim})")
-    with _inference(vae):
+    with inference(vae):
         return vae.decode(z.to(next(vae.parameters()).device)).cpu()
 
 
-@final
-@dataclass(frozen=True)
-class Samples:
-    """Draws from the model.
-
-    Args:
-        z: Draws of p(z), shape (N, D).
-        mean: E[x|z], shape (N, *E), in the units of the data.
-        x: Draws of p(x|z), shape (N, *E), in the units of the data.
-    """
-
-    z: Tensor
-    mean: Tensor
-    x: Tensor
-
-
-def sample(
-    run: str | Path | VAE, count: int = 64, out: str | None = None, seed: int = 0, device: str = "auto"
-) -> Samples:
+def sample(run: str | Path | VAE, count: int = 64, out: str | None = None, seed: int = 0, device: str = "auto") -> Samples:
     """Draw from the model: z ~ p(z), x ~ p(x|z).
 
     Args:
-        run: A run folder, or a VAE.
+        run: A run folder (in Python, also a ``VAE``).
         count: Number of draws.
         out: A .png (a picture of the means E[x|z] and of the draws) or a .npz file (``z``, ``mean``, ``x``).
         seed: Of the draws.
@@ -448,12 +366,10 @@ def sample(
     """
     check_integer("count", count, 1)
     _check_suffix(out, (".png", ".npz"))
-    vae = run.to(choose_device(device)) if isinstance(run, VAE) else runs.load(run, choose_device(device))
-    with _inference(vae), torch.random.fork_rng():
-        torch.manual_seed(check_integer("seed", seed, 0))
-        z = vae.prior().expand((count,)).sample()
-        given = vae.likelihood(z)
-        found = Samples(z.cpu(), vae.decode(z).cpu(), _in_units(vae, given.sample()).cpu())
+    check_integer("seed", seed, 0)
+    chosen = choose_device(device)
+    vae = run.to(chosen) if isinstance(run, VAE) else runs.load(run, chosen)
+    found = draw_samples(vae, count, seed)
     if out is not None and out.endswith(".npz"):
         _write_npz(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:
@@ -462,15 +378,21 @@ def sample(
 
 
 def figures(
-    run: str | Path, out: str | None = None, seed: int = 0, device: str = "auto", data_root: str | None = None
+    run: str | Path,
+    data: Part | Dataset | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: str | None = None,
 ) -> list[Path]:
     """Draw what a run has learned.
 
-    Reconstructions before and after training, samples, the latent means by class, interpolations, learning curves, and
+    Reconstructions before and after training, samples, the latent means by class, an interpolation, learning curves, and
     for a 2-D latent the decoded grid.
 
     Args:
         run: A run folder.
+        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
         out: A folder; by default figures/ in the run.
         seed: Of the data shown and of the noise.
         device: auto, cpu, cuda or cuda:N.
@@ -479,106 +401,10 @@ def figures(
     Raises:
         UserError: If the run is missing or damaged, or the pictures cannot be written.
     """
-    opened = _open(run, None, data_root, device)
-    folder = Path(out) if out is not None else opened.folder / "figures"
-    pictures = _pictures(opened, seed)
-    return [_write_figure(folder / f"{name}.png", make_figure()) for name, make_figure in pictures.items()]
-
-
-def _pictures(opened: _Opened, seed: int) -> dict[str, Callable[[], Any]]:
-    vae, dataset, limits = opened.vae, opened.dataset, value_range(opened.vae)
-    shown = (dataset.test if len(dataset.rows["test"]) else dataset.train).subset(10, seed)
-    scattered = (dataset.test if len(dataset.rows["test"]) else dataset.train).subset(5000, seed)
-    untrained = VAE.from_config(runs.model_config(opened.config)) if "seed" not in opened.config else _untrained(opened)
-    with _inference(vae):
-        (y,) = _preprocessed(vae, shown.x, shown.index, seed)
-        z = vae.posterior(y).mean
-        after = vae.decode(z).cpu()
-        before = untrained.decode(untrained.posterior(y.cpu()).mean)
-        ends = z[:2] if shown.y is None else z[_two_classes(shown.y)]
-        steps = torch.linspace(0, 1, 10, device=z.device).unsqueeze(-1)
-        path = vae.decode(ends[0] + steps * (ends[1] - ends[0])).cpu()
-        latents = torch.cat(
-            [vae.posterior(b).mean.cpu() for b in _preprocessed(vae, scattered.x, scattered.index, seed)]
-        )
-        drawn = sample(vae, 64, seed=seed, device=str(z.device))
-        grid = vae.decode(_quantile_grid(vae, 15).to(z.device)).cpu() if vae.latent_dim == 2 else None
-    inputs = vae.transform.inverse(y).cpu()
-    history = runs.read_metrics(opened.folder)
-    pictures: dict[str, Callable[[], Any]] = {
-        "reconstructions": lambda: draw.reconstructions(inputs, before, after, limits),
-        "samples": lambda: draw.samples(drawn.mean, drawn.x, limits),
-        "latent": lambda: draw.latent_scatter(latents, scattered.y, dataset.spec.class_names),
-        "interpolation": lambda: draw.interpolation(path, limits),
-    }
-    if grid is not None:
-        pictures["grid"] = lambda: draw.latent_grid(grid, limits)
-    if history:
-        pictures["learning_curves"] = lambda: draw.learning_curves(history)
-    return pictures
-
-
-def _untrained(opened: _Opened) -> VAE:
-    """The model as it was before training: the same seed, the same draws."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(opened.config["seed"])
-        vae = VAE.from_config(runs.model_config(opened.config))
-    vae.transform.load_state_dict(opened.vae.transform.state_dict())
-    return vae.eval()
-
-
-def _two_classes(y: Tensor) -> list[int]:
-    """Rows of two data, of different classes where there are."""
-    other = (y != y[0]).nonzero()
-    return [0, int(other[0])] if len(other) else [0, 1]
-
-
-def _quantile_grid(vae: VAE, side: int) -> Tensor:
-    """Latents (side, side, 2) at the prior's quantiles, the second coordinate rising upwards."""
-    u = (torch.arange(side) + 0.5) / side
-    marginal = vae.prior().base_dist
-    points = torch.stack(
-        [marginal.icdf(u.unsqueeze(-1).expand(side, 2).to(marginal.mean))[:, i] for i in range(2)]
-    ).cpu()
-    return torch.stack([points[0].expand(side, side), points[1].flip(0).unsqueeze(-1).expand(side, side)], -1)
-
-
-@contextlib.contextmanager
-def _inference(vae: VAE) -> Any:
-    was_training = vae.training
-    vae.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        vae.train(was_training)
-
-
-def _preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096) -> Any:
-    """Batches of preprocessed data on the model's device, with the noise that evaluation uses."""
-    device = next(vae.parameters()).device
-    for start in range(0, len(x), rows):
-        part = x[start : start + rows]
-        u = None
-        if vae.transform.needs_noise:
-            u = keyed.uniform(seed, index[start : start + rows].tolist(), tuple(x.shape[1:])).to(device)
-        with _inference(vae):
-            yield vae.transform(part.to(device), u)
-
-
-def _in_units(vae: VAE, y: Tensor) -> Tensor:
-    """Draws of the likelihood in the units of the data: whole numbers where the data are."""
-    x = vae.transform.inverse(y)
-    if vae.spec.kind == "reals" or vae.transform.made.kind == "binary":
-        return x
-    return x.round().clamp(min=0, max=None if vae.spec.levels is None else vae.spec.levels - 1)
-
-
-def value_range(vae: VAE) -> tuple[float, float] | None:
-    """Black and white of a picture in the units of the data; None where the data set no bounds."""
-    if vae.transform.made.kind == "binary":
-        return 0.0, 1.0
-    return None if vae.spec.levels is None else (0.0, vae.spec.levels - 1.0)
+    check_integer("seed", seed, 0)
+    opened = open_run(run, data, data_root, device)
+    folder = opened.folder / "figures" if out is None else Path(out)
+    return [_write_figure(folder / f"{name}.png", figure) for name, figure in pictures(opened, seed).items()]
 
 
 def _check_suffix(out: str | None, allowed: tuple[str, ...]) -> None:
@@ -587,8 +413,6 @@ def _check_suffix(out: str | None, allowed: tuple[str, ...]) -> None:
 
 
 def _write_npz(path: Path, arrays: Mapping[str, Tensor | None]) -> None:
-    import io
-
     buffer = io.BytesIO()
     np.savez(buffer, **{name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None})
     runs.write_whole(path, buffer.getvalue())

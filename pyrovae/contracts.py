@@ -252,7 +252,7 @@ class Objective(ABC):
     def build(self, particles: int) -> Any:
         """An object with ``differentiable_loss(model, guide, *args)``: the sum over data, in nats."""
 
-    def check(self, posterior: Family) -> None:
+    def check(self, posterior: Family) -> None:  # noqa: B027  (most objectives fit every posterior)
         """Refuse a posterior that the objective's gradient would be wrong for; every one fits unless overridden.
 
         Raises:

@@ -59,23 +59,26 @@ def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
     side = min(8, int(np.ceil(np.sqrt(len(means)))))
     height = int(np.ceil(len(means) / side))
     limits = limits or _bounds(means)
-    figure = Figure(figsize=(2 * side * TILE + 0.6, height * TILE + 0.8))
-    for part, values, title in zip(
-        figure.subfigures(1, 2, wspace=0.05),
-        (means, draws),
-        ("means E[x|z], z ~ p(z)", "draws x ~ p(x|z)"),
-        strict=True,
-    ):
-        part.suptitle(title, fontsize=TEXT + 1)
-        axes = part.subplots(height, side, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+    figure = Figure(figsize=(2 * side * TILE + 0.5, height * TILE))
+    halves = figure.add_gridspec(1, 2, wspace=0.08, left=0, right=1, bottom=0, top=1)
+    titles = ("means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z")
+    for half, values, title in zip(halves, (means, draws), titles, strict=True):
+        axes = half.subgridspec(height, side, wspace=0.06, hspace=0.06).subplots(squeeze=False)
         for i, axis in enumerate(axes.flat):
             _datum(axis, values[i] if i < len(values) else None, limits)
+        axes[0, 0].set_title(title, fontsize=TEXT + 1, loc="left")
     return figure
 
 
-def interpolation(path: Tensor, limits: Limits) -> Figure:
-    """Decoded points (N, *E) on the straight line between the posterior means of two test data."""
-    return _rows({"E[x|z]": path}, limits or _bounds(path), "Interpolation in the latent space between two test data")
+def interpolation(path: Tensor, ends: Tensor, limits: Limits) -> Figure:
+    """Decoded points (N, *E) on the straight line between the posterior means of two test data (2, *E), shown at its ends."""
+    rows = {"E[x|z]": path}
+    figure = _rows(rows, limits or _bounds(ends), "Interpolation in the latent space between two test data", margin=1)
+    axes = np.reshape(figure.axes, (1, -1))[0]
+    for axis, end in zip((axes[0], axes[-1]), ends, strict=True):
+        _datum(axis, end, limits or _bounds(ends))
+        axis.set_title("datum", fontsize=TEXT)
+    return figure
 
 
 def latent_grid(pictures: Tensor, limits: Limits) -> Figure:
@@ -148,14 +151,15 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
     return figure
 
 
-def _rows(rows: dict[str, Tensor], limits: tuple[float, float], title: str) -> Figure:
-    width = max(len(values) for values in rows.values())
+def _rows(rows: dict[str, Tensor], limits: tuple[float, float], title: str, margin: int = 0) -> Figure:
+    """A row of data for each name, with so many empty places at either end."""
+    width = max(len(values) for values in rows.values()) + 2 * margin
     figure = Figure(figsize=(width * TILE + 1.2, len(rows) * TILE + 0.5))
-    figure.suptitle(title, fontsize=TEXT + 1, y=1.02)
+    figure.suptitle(title, fontsize=TEXT + 1, y=1.0 + 0.22 / figure.get_figheight())
     axes = figure.subplots(len(rows), width, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
     for line, (name, values) in zip(axes, rows.items(), strict=True):
-        for i, axis in enumerate(line):
-            _datum(axis, values[i] if i < len(values) else None, limits)
+        for i, axis in enumerate(line, -margin):
+            _datum(axis, values[i] if 0 <= i < len(values) else None, limits)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=TEXT)
     return figure
 

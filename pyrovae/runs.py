@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -45,10 +46,8 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        try:
+        with contextlib.suppress(OSError):  # the folder itself may be gone or closed; the first error says why
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder itself is gone or closed; the first error says why
         raise UserError(
             f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
             "free some space or choose another folder with --out"

@@ -91,9 +91,7 @@ def choose_device(device: str) -> torch.device:
     if chosen.type not in ("cpu", "cuda"):
         raise UserError(f"--device {device}: not supported; try auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu or auto"
-        )
+        raise UserError(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu or auto")
     return chosen
 
 
@@ -143,9 +141,18 @@ def fit(
     Raises:
         UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
     """
-    _check(dataset, epochs, batch_size, learning_rate, clip_norm, patience, particles)
-    schedule = KLSchedule(weight=kl_weight, warmup=kl_warmup)
-    objective = make("objective", objective)
+    objective, schedule = check_settings(
+        dataset,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        clip_norm=clip_norm,
+        kl_weight=kl_weight,
+        kl_warmup=kl_warmup,
+        patience=patience,
+        objective=objective,
+        particles=particles,
+    )
     objective.check(vae.parts["posterior"])
     chosen = choose_device(device)
     vae.prepare(dataset.spec, dataset.train.x)
@@ -167,15 +174,24 @@ def fit(
     return FitResult(state.history, state.best_epoch, interrupted)
 
 
-def _check(
+def check_settings(
     dataset: Dataset,
+    *,
     epochs: int,
     batch_size: int,
     learning_rate: float,
     clip_norm: float,
+    kl_weight: float,
+    kl_warmup: float,
     patience: int,
+    objective: str | Objective,
     particles: int,
-) -> None:
+) -> tuple[Objective, KLSchedule]:
+    """The objective and the KL schedule, if these arguments of ``fit`` are in range.
+
+    Raises:
+        UserError: If one is not, naming it.
+    """
     check_integer("epochs", epochs, 1)
     check_integer("batch_size", batch_size, 1)
     check_integer("patience", patience, 0)
@@ -184,6 +200,7 @@ def _check(
     check_number("clip_norm", clip_norm)
     if patience and dataset.valid is None:
         raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
+    return make("objective", objective), KLSchedule(weight=kl_weight, warmup=kl_warmup)
 
 
 @dataclass
@@ -247,9 +264,7 @@ def _epoch(run: _Run, x: Tensor, c: Tensor | None, asked: threading.Event) -> bo
     while state.step < steps and not asked.is_set():
         rows = order[state.step * run.batch_size : (state.step + 1) * run.batch_size]
         batch = x[rows]
-        y = run.vae.transform(
-            batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None
-        )
+        y = run.vae.transform(batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None)
         weight = run.schedule.at(state.epoch + (state.step + 1) / steps)
         loss_sum += run.engine.step(y, None if c is None else c[rows], weight).double() * len(rows)
         state.step += 1

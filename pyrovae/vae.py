@@ -149,9 +149,7 @@ class VAE(nn.Module):
             UserError: If the shape, the kind or the levels are not those the VAE was built or prepared for.
         """
         if spec.event_shape != self.spec.event_shape:
-            raise UserError(
-                f"the data have shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}"
-            )
+            raise UserError(f"the data have shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}")
         if self.prepared:
             if (spec.kind, spec.levels) != (self.spec.kind, self.spec.levels):
                 raise UserError(

@@ -60,9 +60,7 @@ class ArrayFile(Source):
             _check(self.path, name, arrays[name], arrays[names[0]].shape[1:])
         x = np.concatenate([arrays[name] for name in names])
         kind, levels = self._kind(x)
-        y, class_names = _labels(
-            self.path, [(n, arrays.get("y" if n == "x" else f"y_{n}"), len(arrays[n])) for n in names]
-        )
+        y, class_names = _labels(self.path, [(n, arrays.get("y" if n == "x" else f"y_{n}"), len(arrays[n])) for n in names])
         spec = DataSpec(tuple(x.shape[1:]), kind, levels, class_names)
         sizes = [len(arrays[name]) for name in names]
         rows = dict(zip(names, torch.arange(len(x)).split(sizes), strict=True))

@@ -50,9 +50,7 @@ class _IdxImages(Source):
                 "or name a folder that has them with --data-root or PYROVAE_DATA"
             ) from error
         except (ValueError, IndexError, AssertionError) as error:
-            raise UserError(
-                f"--data {self.title}: a file in {raw} is damaged ({error}); delete it and try again"
-            ) from error
+            raise UserError(f"--data {self.title}: a file in {raw} is damaged ({error}); delete it and try again") from error
 
 
 @dataclass(frozen=True, kw_only=True)

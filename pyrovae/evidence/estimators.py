@@ -161,7 +161,8 @@ def elbo(
 
     Returns:
         Per datum in nats, higher is better. ``monte_carlo_error`` is the standard error of the average, NaN for K = 1.
-        Diagnostics: ``elbo`` and ``log_evidence`` with ``_error``, ``effective_sample_size``, ``reconstruction`` and ``kl`` (elbo = reconstruction - kl),
+        Diagnostics: ``elbo`` and ``log_evidence`` with ``_error``, ``effective_sample_size``,
+        ``reconstruction`` and ``kl`` (elbo = reconstruction - kl),
         ``kl_per_dimension`` and ``posterior_mean`` (N, D).
 
     Raises:

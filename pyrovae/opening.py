@@ -1,0 +1,129 @@
+"""A run folder, or a VAE, with the data to use it on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from pyrovae import runs
+from pyrovae.data import Dataset, Source, from_path
+from pyrovae.errors import UserError
+from pyrovae.evidence import keyed
+from pyrovae.parts import make
+from pyrovae.training import choose_device
+from pyrovae.vae import VAE
+
+Part = str | Mapping[str, Any] | Any
+"""A part by name, by ``{"name": ..., option: ...}``, or itself."""
+
+
+def load_dataset(data: Part = "digits", data_root: str | None = None) -> Dataset:
+    """A data set by name, path or source.
+
+    Args:
+        data: Name (``digits``, ``mnist``, ``fashion-mnist``), path of a .npy or .npz file, ``{"name": ..., option: ...}``
+            or a ``Source``.
+        data_root: Folder of downloaded data; None for PYROVAE_DATA, or else the user's cache folder.
+
+    Raises:
+        UserError: If the data are unknown, missing, damaged or unusable.
+
+    Example:
+        >>> load_dataset("digits").spec.event_shape
+        (8, 8)
+    """
+    return load_source(make("data", from_path(data)), data_root)
+
+
+def load_source(source: Source, data_root: str | None) -> Dataset:
+    """The data of a source, those that are downloaded kept in ``data_root``."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrovae"
+    root = Path(data_root or os.environ.get("PYROVAE_DATA") or cache)
+    if data_root is not None and source.downloads and not root.is_dir():
+        raise UserError(f"--data-root {data_root}: no such folder; make it, or name the one that has the data")
+    return source.load(root)
+
+
+def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str) -> None:
+    """Refuse data that are not those that the run was trained on.
+
+    Raises:
+        UserError: If a digest differs from the recorded one.
+    """
+    recorded = config["run"]["data"]
+    for key in ("sha256", "split_sha256"):
+        if key in recorded and recorded[key] != dataset.record()[key]:
+            raise UserError(
+                f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); "
+                "restore them, or name other data with --data"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """A model with the data to use it on."""
+
+    vae: VAE
+    dataset: Dataset
+    folder: Path | None
+    config: Mapping[str, Any]
+
+
+def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, device: str) -> Opened:
+    """The model on its device and the data: those of the run, or others of the same kind.
+
+    Raises:
+        UserError: If run or data are missing, damaged, changed, or do not fit each other.
+    """
+    chosen = choose_device(device)
+    if isinstance(run, VAE):
+        if data is None:
+            raise UserError("a VAE in memory has no data of its own: give data=")
+        dataset = data if isinstance(data, Dataset) else load_dataset(data, data_root)
+        return Opened(run.to(chosen), dataset, None, {})
+    folder = Path(run)
+    config = runs.read_config(folder)
+    vae = runs.load(folder, chosen)
+    if isinstance(data, Dataset):
+        return Opened(vae, data, folder, config)
+    if data is None and "data" not in config:
+        raise UserError(f"{folder}: has no data of its own; name them with --data")
+    source = make("data", config["data"] if data is None else from_path(data))
+    if data is not None and getattr(source, "kind", None) == "auto" and source.levels is None:
+        source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels)
+    dataset = load_source(source, data_root or (config.get("data_root") if data is None else None))
+    if data is None:
+        check_data(config, dataset, f"{folder}")
+    return Opened(vae, dataset, folder, config)
+
+
+@contextmanager
+def inference(vae: VAE) -> Iterator[None]:
+    """Evaluation mode, without gradients."""
+    was_training = vae.training
+    vae.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        vae.train(was_training)
+
+
+def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096) -> Iterator[Tensor]:
+    """Batches of preprocessed data on the model's device, with the noise that evaluation uses."""
+    device = next(vae.parameters()).device
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows]
+        u = None
+        if vae.transform.needs_noise:
+            u = keyed.uniform(seed, index[start : start + rows].tolist(), tuple(x.shape[1:])).to(device)
+        with inference(vae):
+            yield vae.transform(part.to(device), u)
