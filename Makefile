@@ -31,7 +31,7 @@ lint: .venv/installed-test
 	$(PY) -m ruff format --check .
 
 docs: .venv/installed
-	$(PY) scripts/tables.py README.md
+	$(PY) scripts/tables.py README.md docs/data.md
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -73,13 +73,14 @@ def _run(command: str, tokens: list[str]) -> int:
 
 def _train(command: str, tokens: list[str]) -> int:
     from pyrovae import commands, parts
-    from pyrovae.data import from_path
 
-    tokens, config = _configuration(tokens)
-    tokens = _flat(config) + tokens
+    tokens, config = _configuration(_spelt_out(tokens))
+    tokens = _flat(_without_options_of_others(config, tokens)) + tokens
     names = {}
     for role in TRAIN_ROLES:
-        tokens, names[role] = _take_name(role, tokens)
+        tokens, long = _take(f"{role}.name", tokens)
+        tokens, short = _take(role, tokens)
+        names[role] = short or long
     default = {name: p.default for name, p in inspect.signature(commands.train).parameters.items()}
     parser = _Parser("train", commands.train, {*TRAIN_ROLES, "resume", "progress"})
     parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
@@ -89,8 +90,6 @@ def _train(command: str, tokens: list[str]) -> int:
         given = names[role] or default[role]
         if role == "posterior" and given is None:
             given = parts.lookup("prior", chosen["prior"]["name"]).natural_posterior
-        if role == "data":
-            given = from_path(given)
         chosen[role] = _add_part(parser, role, given, tokens)
     parsed = parser.parse(tokens)
     for role, part in chosen.items():
@@ -192,28 +191,37 @@ def _take(option: str, tokens: list[str]) -> tuple[list[str], str | None]:
     return rest, value
 
 
-def _take_name(role: str, tokens: list[str]) -> tuple[list[str], str | None]:
-    """Tokens without a part's name and without options that an earlier choice of the part brought; the last name."""
-    tokens, long = _take(f"{role}.name", tokens)
-    start = max((i for i, token in enumerate(tokens) if re.fullmatch(rf"--{role}(=.*)?", token)), default=None)
-    earlier, name = _take(role, tokens)
-    if start is not None:
-        first = next(i for i, token in enumerate(tokens) if re.fullmatch(rf"--{role}(=.*)?", token))
-        changed = _take(role, tokens[first : first + 2])[1] != name
-        if changed:
-            brought = [t for t in tokens[first:start] if t.startswith(f"--{role}.") and "=" in t]
-            earlier = [t for t in earlier if t not in brought]
-    return earlier, long if name is None else name
+def _spelt_out(tokens: list[str]) -> list[str]:
+    """``--data PATH`` as ``--data=file --data.path=PATH``."""
+    from pyrovae.data import from_path
+
+    rest, value = _take("data", tokens)
+    named = from_path(value)
+    return tokens if value is None or isinstance(named, str) else [*rest, "--data=file", f"--data.path={named['path']}"]
 
 
-def _add_part(parser: _Parser, role: str, given: Any, tokens: list[str]) -> dict[str, Any]:
-    """Add the options of the chosen part; what is fixed about it: its name (and the path of a file)."""
+def _without_options_of_others(config: Mapping[str, Any], tokens: list[str]) -> dict[str, Any]:
+    """A configuration without the options of parts for which the command line chooses another."""
+    from pyrovae import parts
+
+    kept = dict(config)
+    for role in TRAIN_ROLES:
+        chosen = _take(role, tokens)[1]
+        given = kept.get(role)
+        known = isinstance(given, Mapping) and given.get("name") in parts.ROLES[role]
+        if chosen is not None and known and parts.lookup(role, chosen) is not parts.lookup(role, given["name"]):
+            del kept[role]
+    return kept
+
+
+def _add_part(parser: _Parser, role: str, given: str, tokens: list[str]) -> dict[str, str]:
+    """Add the options of the chosen part to the parser; its name as the table spells it."""
     from pyrovae import parts
 
     names = sorted(parts.ROLES[role]) + (["auto"] if role == "preprocess" else [])
-    fixed = dict(given) if isinstance(given, Mapping) else {"name": str(given)}
+    fixed = {"name": given}
     text = f"{parser.doc(role)} One of: {', '.join(names)}" + (", or a path." if role == "data" else ".")
-    if fixed["name"] == "auto" and role == "preprocess":
+    if given == "auto" and role == "preprocess":
         options = [t for t in tokens if t.startswith("--preprocess.")]
         if options:
             raise UserError(f"{options[0]}: --preprocess auto has no options; name the preprocessing with --preprocess")
@@ -223,15 +231,12 @@ def _add_part(parser: _Parser, role: str, given: Any, tokens: list[str]) -> dict
     fixed["name"] = parts.name_of(role, part)
     flags = [t[2:].partition("=")[0] for t in tokens if t.startswith(f"--{role}.")]
     parts.check_options(role, fixed["name"], {flag.partition(".")[2]: None for flag in flags})
-    if role == "data" and fixed["name"] == "file":
-        paths = _take("data.path", tokens)[1]
-        fixed |= {"path": paths} if paths is not None else {}
-        if "path" not in fixed:
-            raise UserError("--data file: name the file itself, --data FILE.npy")
     parser.add_argument(f"--{role}.name", default=fixed["name"], help=text)
-    options = {k: v for k, v in parts.defaults(role, fixed["name"]).items() if k != "path"} | {
-        k: v for k, v in fixed.items() if k != "name"
-    }
+    options = parts.defaults(role, fixed["name"])
+    if role == "data" and fixed["name"] == "file":
+        options["path"] = _take("data.path", tokens)[1]
+        if options["path"] is None:
+            raise UserError("--data file: name the file itself, --data FILE.npy")
     if options:
         parser.add_class_arguments(part, role, default=options)
         parser.title(role, f"options of --{role} {fixed['name']}")

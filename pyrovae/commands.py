@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae import figures as draw
-from pyrovae import runs
+from pyrovae import drawing, runs
 from pyrovae.data import Dataset, from_path
 from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence.evaluation import Evaluation, evaluate_split
+from pyrovae.likelihoods import default_preprocess
 from pyrovae.opening import Part, check_data, inference, load_dataset, load_source, open_run, preprocessed
 from pyrovae.parts import describe, make
 from pyrovae.pictures import pictures
@@ -202,6 +202,8 @@ def _run_folder(out: str | None, data: str, resume: bool) -> Path:
 def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     spec = dataset.spec
     likelihood, prior, posterior, network, context, preprocess = parts
+    if preprocess == "auto":
+        default_preprocess(make("likelihood", likelihood), spec, dataset.x)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = VAE(
@@ -373,7 +375,7 @@ def sample(run: str | Path | VAE, count: int = 64, out: str | None = None, seed:
     if out is not None and out.endswith(".npz"):
         _write_npz(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:
-        _write_figure(Path(out), draw.samples(found.mean, found.x, value_range(vae)))
+        _write_figure(Path(out), drawing.samples(found.mean, found.x, value_range(vae)))
     return found
 
 
@@ -419,5 +421,5 @@ def _write_npz(path: Path, arrays: Mapping[str, Tensor | None]) -> None:
 
 
 def _write_figure(path: Path, figure: Any) -> Path:
-    runs.write_whole(path, draw.png(figure))
+    runs.write_whole(path, drawing.png(figure))
     return path

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from torch import Tensor
+
 from pyrovae.contracts import DataSpec, Family, Kind
 from pyrovae.errors import UserError
 from pyrovae.families import Bernoulli, Binomial, Normal
@@ -52,8 +54,13 @@ def native_kind(family: Family) -> Kind:
     return next(kind for kind, preprocess in _line(family)[1].preprocess.items() if preprocess == "none")
 
 
-def default_preprocess(family: Family, spec: DataSpec) -> str:
+def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) -> str:
     """The name of the preprocessing that makes data of this kind fit the likelihood.
+
+    Args:
+        family: The likelihood's.
+        spec: The data.
+        x: The data themselves, for the error to name a value; not needed.
 
     Raises:
         UserError: If there is none, with the likelihoods that fit.
@@ -69,4 +76,8 @@ def default_preprocess(family: Family, spec: DataSpec) -> str:
     remedy = f"use --likelihood {' or '.join(fitting)}"
     if "binary" in line.preprocess:
         remedy += ", or --preprocess binarise --preprocess.threshold T (which makes it another data set)"
-    raise UserError(f"--likelihood {name} does not model data of the kind {spec.kind}: {remedy}")
+    example = ""
+    if x is not None:
+        outside = (~family.support(spec).check(x)).nonzero()
+        example = "".join(f" (value {x[tuple(i)].item():.6g} at {tuple(i.tolist())})" for i in outside[:1])
+    raise UserError(f"--likelihood {name} does not model data of the kind {spec.kind}{example}: {remedy}")

@@ -57,9 +57,9 @@ def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str) -> None:
     Raises:
         UserError: If a digest differs from the recorded one.
     """
-    recorded = config["run"]["data"]
+    recorded, found = config["run"]["data"], dataset.record()
     for key in ("sha256", "split_sha256"):
-        if key in recorded and recorded[key] != dataset.record()[key]:
+        if key in recorded and recorded[key] != found[key]:
             raise UserError(
                 f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); "
                 "restore them, or name other data with --data"

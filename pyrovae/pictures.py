@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyrovae import figures, runs
+from pyrovae import drawing, runs
 from pyrovae.data import Split
 from pyrovae.opening import Opened, inference, preprocessed
 from pyrovae.sampling import draw_samples, value_range
@@ -31,16 +31,16 @@ def pictures(opened: Opened, seed: int) -> dict[str, Figure]:
     drawn = draw_samples(vae, SAMPLED, seed)
     found = {
         "reconstructions": _reconstructions(opened, shown, seed),
-        "samples": figures.samples(drawn.mean, drawn.x, limits),
-        "latent": figures.latent_scatter(_means(vae, scattered, seed).cpu(), scattered.y, dataset.spec.class_names),
+        "samples": drawing.samples(drawn.mean, drawn.x, limits),
+        "latent": drawing.latent_scatter(_means(vae, scattered, seed).cpu(), scattered.y, dataset.spec.class_names),
         "interpolation": _interpolation(vae, shown, seed),
     }
     if vae.latent_dim == 2:
         with inference(vae):
-            found["grid"] = figures.latent_grid(vae.decode(_quantile_grid(vae, GRID)).cpu(), limits)
+            found["grid"] = drawing.latent_grid(vae.decode(_quantile_grid(vae, GRID)).cpu(), limits)
     history = runs.read_metrics(opened.folder)
     if history:
-        found["learning_curves"] = figures.learning_curves(history)
+        found["learning_curves"] = drawing.learning_curves(history)
     return found
 
 
@@ -54,7 +54,7 @@ def _reconstructions(opened: Opened, shown: Split, seed: int) -> Figure:
     with inference(vae), inference(untrained):
         after = vae.decode(vae.posterior(y).mean).cpu()
         before = untrained.decode(untrained.posterior(y).mean).cpu()
-    return figures.reconstructions(vae.transform.inverse(y).cpu(), before, after, value_range(vae))
+    return drawing.reconstructions(vae.transform.inverse(y).cpu(), before, after, value_range(vae))
 
 
 def _untrained(opened: Opened) -> VAE:
@@ -75,7 +75,7 @@ def _interpolation(vae: VAE, shown: Split, seed: int) -> Figure:
         z = vae.posterior(y).mean
         steps = torch.linspace(0, 1, SHOWN, device=z.device).unsqueeze(-1)
         path = vae.decode(z[0] + steps * (z[1] - z[0])).cpu()
-    return figures.interpolation(path, vae.transform.inverse(y).cpu(), value_range(vae))
+    return drawing.interpolation(path, vae.transform.inverse(y).cpu(), value_range(vae))
 
 
 def _quantile_grid(vae: VAE, side: int) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import re
+from typing import Any, get_args
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Family, Kind
 from pyrovae.errors import option_name
+from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.parts import ROLES, defaults
 
 SHOWN = DataSpec((2,), "levels", 256)
@@ -63,3 +65,26 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def preprocessing() -> str:
+    """Kind of data x likelihood -> preprocessing, as a Markdown table."""
+    kinds = get_args(Kind)
+    rows = ["| likelihood | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
+    for name, line in LIKELIHOODS.items():
+        rows.append(f"| `{name}` | " + " | ".join(line.preprocess.get(kind, "refused") for kind in kinds) + " |")
+    return "\n".join(rows)
+
+
+GENERATED = {"families": markdown, "preprocessing": preprocessing}
+
+
+def filled(text: str) -> str:
+    """A Markdown text with what stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` made anew.
+
+    Example:
+        >>> print(filled("<!-- generated: preprocessing --><!-- end -->").splitlines()[1])
+        | likelihood | levels | counts | reals | binary |
+    """
+    pattern = r"(<!-- generated: (\w+) -->).*?(<!-- end -->)"
+    return re.sub(pattern, lambda match: f"{match[1]}\n{GENERATED[match[2]]()}\n{match[3]}", text, flags=re.DOTALL)

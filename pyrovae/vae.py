@@ -185,8 +185,8 @@ class VAE(nn.Module):
             UserError: With the first such value, its position and the flag that would fix it.
         """
         for start in range(0, len(x), rows):
-            part = x[start : start + rows]
-            y = self.transform(part, torch.full(part.shape, 0.5, device=x.device))
+            part = x[start : start + rows].to(next(self.parameters()).device)
+            y = self.transform(part, torch.full(part.shape, 0.5, device=part.device))
             bad = ~self.likelihood_density.support.check(y)
             if bad.any():
                 where = bad.nonzero()[0]

@@ -59,7 +59,7 @@ def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
     side = min(8, int(np.ceil(np.sqrt(len(means)))))
     height = int(np.ceil(len(means) / side))
     limits = limits or _bounds(means)
-    figure = Figure(figsize=(2 * side * TILE + 0.5, height * TILE))
+    figure = Figure(figsize=(2 * side * _tile_width(means.shape[1:]) + 0.5, height * TILE))
     halves = figure.add_gridspec(1, 2, wspace=0.08, left=0, right=1, bottom=0, top=1)
     titles = ("means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z")
     for half, values, title in zip(halves, (means, draws), titles, strict=True):
@@ -111,19 +111,20 @@ def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence
         names = ["$z_1$", "order in the data (from 0 to 1)"]
     figure = Figure(figsize=(6.2, 5))
     axis = figure.add_subplot()
+    size = 20 if len(values) < 500 else 6
     codes = None if labels is None else labels.numpy()
     if codes is None:
-        axis.scatter(values[:, 0], values[:, 1], s=5, color=BLUE, alpha=0.6, linewidths=0)
+        axis.scatter(values[:, 0], values[:, 1], s=size, color=BLUE, alpha=0.6, linewidths=0)
     else:
         present = np.unique(codes)
         for code, colour in zip(present, _colours(len(present)), strict=True):
             here = codes == code
             name = class_names[code] if code < len(class_names) else str(code)
-            axis.scatter(values[here, 0], values[here, 1], s=6, color=colour, alpha=0.75, linewidths=0, label=name)
+            axis.scatter(values[here, 0], values[here, 1], s=size, color=colour, alpha=0.75, linewidths=0, label=name)
         if len(present) <= 20:
             axis.legend(
                 fontsize=TEXT - 1,
-                markerscale=3,
+                markerscale=7 / size**0.5,
                 frameon=False,
                 loc="center left",
                 bbox_to_anchor=(1.0, 0.5),
@@ -154,14 +155,23 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
 def _rows(rows: dict[str, Tensor], limits: tuple[float, float], title: str, margin: int = 0) -> Figure:
     """A row of data for each name, with so many empty places at either end."""
     width = max(len(values) for values in rows.values()) + 2 * margin
-    figure = Figure(figsize=(width * TILE + 1.2, len(rows) * TILE + 0.5))
-    figure.suptitle(title, fontsize=TEXT + 1, y=1.0 + 0.22 / figure.get_figheight())
-    axes = figure.subplots(len(rows), width, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+    event_shape = next(iter(rows.values())).shape[1:]
+    figure = Figure(figsize=(width * _tile_width(event_shape), len(rows) * TILE))
+    figure.suptitle(title, fontsize=TEXT + 1, y=1.0 + (0.3 if margin else 0.12) / figure.get_figheight(), va="bottom")
+    grid = figure.add_gridspec(len(rows), width, left=0, right=1, bottom=0, top=1, wspace=0.06, hspace=0.06)
+    axes = grid.subplots(squeeze=False)
     for line, (name, values) in zip(axes, rows.items(), strict=True):
         for i, axis in enumerate(line, -margin):
             _datum(axis, values[i] if 0 <= i < len(values) else None, limits)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=TEXT)
     return figure
+
+
+def _tile_width(event_shape: Sequence[int]) -> float:
+    """Inches: pictures keep their shape, curves get more room."""
+    if not is_image(event_shape):
+        return 1.8 * TILE
+    return TILE * min(max(event_shape[-1] / event_shape[-2], 0.5), 3.0)
 
 
 def _datum(axis: Axes, value: Tensor | None, limits: tuple[float, float]) -> None:
@@ -180,9 +190,9 @@ def _datum(axis: Axes, value: Tensor | None, limits: tuple[float, float]) -> Non
         margin = 0.05 * (high - low)
         axis.set_ylim(low - margin, high + margin)
     elif array.ndim == 3 and array.shape[0] == 3:
-        axis.imshow(np.clip((array.transpose(1, 2, 0) - low) / (high - low), 0, 1), aspect="auto")
+        axis.imshow(np.clip((array.transpose(1, 2, 0) - low) / (high - low), 0, 1))
     else:
-        axis.imshow(array.reshape(array.shape[-2:]), cmap="gray", vmin=low, vmax=high, aspect="auto")
+        axis.imshow(array.reshape(array.shape[-2:]), cmap="gray", vmin=low, vmax=high)
 
 
 def _bounds(values: Tensor) -> tuple[float, float]:

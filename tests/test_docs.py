@@ -1,0 +1,137 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from pyrovae import cli, likelihoods, parts
+from pyrovae.contracts import DataSpec
+from pyrovae.likelihoods import Likelihood
+from pyrovae.tables import filled
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def readme_commands() -> list[str]:
+    lines = "".join(code_blocks(README, "console")).splitlines()
+    return [line[2:] for line in lines if line.startswith(("$ pyrovae", "$ python"))]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/data.md"])
+def test_generated_tables_are_up_to_date(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "<!-- generated:" in text
+    assert filled(text) == text, "run make docs"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_readme_names_every_dependency() -> None:
+    declared = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+    names = re.findall(r'"([a-z-]+)', declared[1])
+    table = README[README.index("| package | why |") :]
+    assert names
+    assert [name for name in names if not re.search(rf"^\|[^|]*\b{name}\b", table, re.MULTILINE)] == []
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = code_blocks(README, "python")
+    namespace: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), namespace)
+    assert "log evidence" in capsys.readouterr().out
+    assert namespace["vae"].prepared
+
+
+def test_the_commands_of_the_readme_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `pyrovae` line parses: the function is called (here, not run) with options that it has."""
+    from pyrovae import commands
+
+    called = []
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def stand_in(**options: object) -> None:
+        called.append(options)
+        raise Stop
+
+    lines = [shlex.split(line)[1:] for line in readme_commands() if line.startswith("pyrovae")]
+    assert {line[0] for line in lines} == set(cli.COMMANDS)
+    for line in lines:
+        if line[0] in ("list",) or "--config" in line or "--resume" in line:
+            continue
+        real = getattr(commands, line[0])
+        stand_in.__doc__, stand_in.__signature__ = real.__doc__, __import__("inspect").signature(real, eval_str=True)
+        stand_in.__name__ = real.__name__
+        with monkeypatch.context() as patch:
+            patch.setattr(commands, line[0], stand_in)
+            with pytest.raises(Stop):
+                cli.main(line)
+    assert len(called) >= 8
+
+
+def test_the_recipe_for_a_new_family_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CONTRIBUTING's class and table line, tried: the density is scipy's, and the command line has the new name."""
+    source, line = (re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in code_blocks(CONTRIBUTING, "python"))
+    (tmp_path / "recipe_laplace.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    from recipe_laplace import Laplace
+
+    entry = eval("{" + line + "}", {"Likelihood": Likelihood, "Laplace": Laplace})
+    monkeypatch.setitem(likelihoods.LIKELIHOODS, "laplace", entry["laplace"])
+    monkeypatch.setitem(parts.ROLES["likelihood"], "laplace", Laplace)
+
+    density = Laplace().build(DataSpec((2,)))
+    params = torch.tensor([[0.5, -1.0], [0.0, 0.0]], dtype=torch.float64)
+    x = torch.tensor([0.2, 3.0], dtype=torch.float64)
+    expected = scipy.stats.laplace.logpdf(x.numpy(), loc=[0.5, -1.0], scale=1.0).sum()
+    np.testing.assert_allclose(density(params).log_prob(x).item(), expected, rtol=1e-12)
+
+    monkeypatch.chdir(tmp_path)
+    options = "--likelihood laplace --epochs 1 --latent-dim 2 --network.hidden [8] --out run"
+    for command in (f"train {options}", "evaluate run --samples 5 --limit 20", "list"):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(command.split())
+        assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert "dequantisation bound" in out
+    assert "Laplace with location m" in out
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    """In order, in one folder; the MNIST one only where PYROVAE_DATA has the data."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    ran = 0
+    for command in readme_commands():
+        if "--data mnist" in command and "PYROVAE_DATA" not in os.environ:
+            continue
+        done = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        ran += 1
+    assert ran >= 10
