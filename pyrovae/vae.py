@@ -90,6 +90,8 @@ class VAE(nn.Module):
         super().__init__()
         self._name = _InstanceName()
         event_shape = tuple(event_shape)
+        if not event_shape:
+            raise UserError("event_shape (): needs at least one dimension; (1,) for single numbers")
         for size in event_shape:
             check_integer("event_shape", size, 1)
         self.latent_dim = check_integer("latent_dim", latent_dim, 1)
@@ -108,6 +110,7 @@ class VAE(nn.Module):
         self.transform: Transform = Identity(spec, spec)
         if kind is not None:
             self.transform = self._choose_preprocess(spec).build(spec, None)
+            self._check_kind(self.transform)
         self.prepared = kind is not None and not self.transform.state_dict()
 
         self.context_module = parts["context"].build(spec)
@@ -164,7 +167,7 @@ class VAE(nn.Module):
         self.transform = transform.to(device)
         self.prepared = True
 
-    def _check_made(self, transform: Transform) -> None:
+    def _check_kind(self, transform: Transform) -> None:
         likelihood = self.parts["likelihood"]
         if default_preprocess(likelihood, transform.made) != "none":
             raise UserError(
@@ -172,6 +175,10 @@ class VAE(nn.Module):
                 f"as they are; use --preprocess {default_preprocess(likelihood, transform.made)}, "
                 "or --data.kind to say what the data are"
             )
+
+    def _check_made(self, transform: Transform) -> None:
+        self._check_kind(transform)
+        likelihood = self.parts["likelihood"]
         if repr(likelihood.support(transform.made)) != repr(self.likelihood_density.support):
             raise UserError(
                 f"the VAE was built for data on {self.likelihood_density.support}, these lie on "

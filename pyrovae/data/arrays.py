@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal, final
 
 import numpy as np
@@ -12,10 +14,17 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Kind
-from pyrovae.data.dataset import SIXTH, Dataset, Source
-from pyrovae.errors import UserError, check_integer, check_number
+from pyrovae.data.dataset import SIXTH, Dataset, Source, check_share
+from pyrovae.errors import UserError, check_integer
 
 PARTS = ("train", "valid", "test")
+
+UNREADABLE = (ValueError, EOFError, OSError, MemoryError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, TokenError)
+"""What NumPy, and zipfile, zlib and tokenize below it, raise for damaged files."""
+
+LARGEST_REAL = np.finfo(np.float32).max
+LARGEST_INTEGER = 2**24
+"""All integers up to it have a float32."""
 
 
 @final
@@ -42,7 +51,7 @@ class ArrayFile(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("data.test", self.test)
+        check_share("data.test", self.test)
         if self.levels is not None:
             check_integer("data.levels", self.levels, 2)
         if self.kind not in ("auto", "levels", "counts", "reals", "binary"):
@@ -86,12 +95,12 @@ class ArrayFile(Source):
         if kind == "levels" and self.levels is None and x.dtype != np.uint8:
             raise UserError("--data.kind levels: needs the number of levels, --data.levels L")
         levels = {"levels": self.levels or 256, "binary": 2}.get(kind)
-        bad = (x < 0) | (x != np.floor(x)) | (x > (np.inf if levels is None else levels - 1))
+        bad = (x < 0) | (x != np.floor(x)) | (x > (LARGEST_INTEGER if levels is None else levels - 1))
         if bad.any():
             position = tuple(int(i) for i in np.argwhere(bad)[0])
-            allowed = "integers from 0 up" if levels is None else f"integers 0..{levels - 1}"
+            allowed = f"integers from 0 up to {LARGEST_INTEGER}" if levels is None else f"integers 0..{levels - 1}"
             raise UserError(
-                f"{self.path}: value {x[position]:g} at {position}: --data.kind {kind} allows {allowed}; "
+                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; "
                 "give --data.levels, or --data.kind reals"
             )
         return kind, levels
@@ -103,15 +112,21 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if path.suffix not in (".npy", ".npz"):
         raise UserError(f"--data {path}: needs a .npy or .npz file")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        # NumPy leaves a file that it opened itself open where it is no archive.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except UNREADABLE as error:
         if "Object arrays" in str(error) or "pickle" in str(error).lower():
             raise UserError(
                 f"{path}: holds Python objects (or is no NumPy file), which are never unpickled; "
                 "save plain numbers, np.save(file, array.astype('float32'))"
             ) from error
         raise UserError(f"{path}: cannot be read as a NumPy file ({error})") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{path}: {name} is no NumPy array; write the file with np.savez")
+    return arrays
 
 
 def _check(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...]) -> None:
@@ -130,6 +145,10 @@ def _check(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...]) ->
             f"{path}: {name} has {int(bad.sum())} NaN or infinite values, the first at {position}; "
             "remove or fill them before training"
         )
+    bad = (x > LARGEST_REAL) | (x < -LARGEST_REAL)
+    if bad.any():
+        position = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise UserError(f"{path}: {name} has value {x[position]:g} at {position}, which float32 cannot hold; rescale the data")
 
 
 def _guess(x: np.ndarray) -> Kind:
@@ -147,8 +166,11 @@ def _tensor(x: np.ndarray) -> Tensor:
 
 
 def _labels(path: str, parts: list[tuple[str, np.ndarray | None, int]]) -> tuple[Tensor | None, tuple[str, ...]]:
-    if any(labels is None for _, labels, _ in parts):
+    missing = [name for name, labels, _ in parts if labels is None]
+    if len(missing) == len(parts):
         return None, ()
+    if missing:
+        raise UserError(f"{path}: has labels but no y_{missing[0]}; label every part or none")
     for name, labels, count in parts:
         if labels.shape != (count,):
             raise UserError(f"{path}: the labels of {name} have shape {labels.shape}; needs ({count},)")

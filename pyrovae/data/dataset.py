@@ -98,6 +98,13 @@ class Dataset:
         return {"sizes": {k: len(v) for k, v in self.rows.items()}, "sha256": values, "split_sha256": rows}
 
 
+def check_share(option: str, value: float) -> None:
+    """Refuse what is neither a fraction below 1 nor a whole number of data."""
+    check_number(option, value)
+    if value >= 1 and value != int(value):
+        raise UserError(f"--{option} {value}: needs a fraction below 1 or a whole number of data")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
     """Where a data set comes from.
@@ -113,10 +120,8 @@ class Source(ABC):
     downloads: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_number("data.valid", self.valid)
+        check_share("data.valid", self.valid)
         check_integer("data.split_seed", self.split_seed, 0)
-        if self.valid >= 1 and self.valid != int(self.valid):
-            raise UserError(f"--data.valid {self.valid}: needs a fraction below 1 or a whole number of data")
 
     @abstractmethod
     def load(self, root: Path) -> Dataset:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from pyrovae.contracts import DataSpec
 from pyrovae.data.dataset import Dataset, Source
@@ -26,31 +27,48 @@ class _IdxImages(Source):
     downloads = True
 
     def load(self, root: Path) -> Dataset:
-        train, test = self._part(root, train=True), self._part(root, train=False)
-        x = torch.cat([train.data, test.data])
-        y = torch.cat([train.targets, test.targets])
+        raw = root / self.loader / "raw"
+        if not all((raw / name).is_file() for name in IDX_FILES):
+            self._download(raw)
+        try:
+            (x_train, y_train), (x_test, y_test) = (_read_part(raw, part) for part in ("train", "t10k"))
+        except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
+            raise UserError(f"--data {self.title}: a file in {raw} is damaged ({error}); delete it and try again") from error
+        x, y = torch.cat([x_train, x_test]), torch.cat([y_train, y_test])
         spec = DataSpec(tuple(x.shape[1:]), "levels", 256, self.class_names)
-        rest, test_rows = torch.arange(len(train.data)), torch.arange(len(train.data), len(x))
+        rest, test_rows = torch.arange(len(x_train)), torch.arange(len(x_train), len(x))
         train_rows, valid_rows = self.split_rows(rest, self.valid, "data.valid")
         return Dataset(self.title, spec, x, y, {"train": train_rows, "valid": valid_rows, "test": test_rows})
 
-    def _part(self, root: Path, *, train: bool) -> Any:
-        import torchvision
+    def _download(self, raw: Path) -> None:
+        from torchvision import datasets
+        from torchvision.datasets.utils import download_and_extract_archive
 
-        loader = getattr(torchvision.datasets, self.loader)
-        raw = root / self.loader / "raw"
-        files = ", ".join(f"{name}[.gz]" for name in IDX_FILES)
-        present = all((raw / name).is_file() for name in IDX_FILES)
-        try:
-            return loader(root, train=train, download=not present)
-        except (OSError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"--data {self.title}: could not be downloaded ({reason}); put {files} into {raw}, "
-                "or name a folder that has them with --data-root or PYROVAE_DATA"
-            ) from error
-        except (ValueError, IndexError, AssertionError) as error:
-            raise UserError(f"--data {self.title}: a file in {raw} is damaged ({error}); delete it and try again") from error
+        source = getattr(datasets, self.loader)
+        for name, checksum in source.resources:
+            reasons = []
+            for mirror in source.mirrors:
+                try:
+                    download_and_extract_archive(mirror + name, str(raw), filename=name, md5=checksum)
+                    break
+                except (OSError, RuntimeError) as error:
+                    reasons.append(str(error))
+            else:
+                files = ", ".join(f"{name}[.gz]" for name in IDX_FILES)
+                raise UserError(
+                    f"--data {self.title}: could not be downloaded ({'; '.join(reasons)}); put {files} into {raw}, "
+                    "or name a folder that has them with --data-root or PYROVAE_DATA"
+                )
+
+
+def _read_part(raw: Path, part: str) -> tuple[Tensor, Tensor]:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    x = read_image_file(raw / f"{part}-images-idx3-ubyte")
+    y = read_label_file(raw / f"{part}-labels-idx1-ubyte")
+    if len(x) != len(y):
+        raise ValueError(f"{part}: {len(x)} images, {len(y)} labels")
+    return x, y
 
 
 @dataclass(frozen=True, kw_only=True)

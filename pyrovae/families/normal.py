@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -17,6 +16,9 @@ from pyrovae.families.positive import bounded_exp
 
 SCALES = ("learned", "element", "network")
 
+SMALLEST, LARGEST = 1e-15, 1e15
+"""A fixed scale whose square float32 can hold."""
+
 GAIN = 5.0
 """A learned scale is bounded_exp(GAIN raw): one number must move as fast under Adam as a layer of many weights does."""
 
@@ -29,7 +31,7 @@ class Normal(Family):
     A scale that is not a fixed number is ``bounded_exp`` of a raw parameter, so within [3.4e-4, 2981], and starts near 1.
 
     Args:
-        scale: Standard deviation: a fixed positive number, ``learned`` (one for all elements), ``element`` (one learned
+        scale: Standard deviation: a fixed number above 0, ``learned`` (one for all elements), ``element`` (one learned
             for each element) or ``network`` (from the decoder in a likelihood, from the encoder in a posterior).
 
     Raises:
@@ -41,10 +43,12 @@ class Normal(Family):
     reparametrised = True
 
     def __post_init__(self) -> None:
-        fixed = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
-        if self.scale in SCALES or (fixed and math.isfinite(self.scale) and self.scale > 0):
+        number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
+        if self.scale in SCALES or (number and SMALLEST <= self.scale <= LARGEST):
             return
-        raise UserError(f"normal: scale {self.scale} is neither a positive number nor one of {', '.join(SCALES)}")
+        raise UserError(
+            f"normal: scale {self.scale} is neither a number from {SMALLEST:g} to {LARGEST:g} nor one of {', '.join(SCALES)}"
+        )
 
     def support(self, spec: DataSpec) -> constraints.Constraint:
         return constraints.real

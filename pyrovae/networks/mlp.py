@@ -31,6 +31,8 @@ class Mlp(Network):
     activation: Literal["relu", "tanh", "softplus", "gelu", "silu"] = "relu"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.hidden, list | tuple):
+            raise UserError(f"--network.hidden {self.hidden}: needs a list of widths, such as [400]")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for width in self.hidden:
             check_integer("network.hidden", width, 1)
