@@ -80,14 +80,14 @@ def _train(command: str, tokens: list[str]) -> int:
     for role in TRAIN_ROLES:
         tokens, long = _take(f"{role}.name", tokens)
         tokens, short = _take(role, tokens)
-        names[role] = short or long
+        names[role] = long if short is None else short
     default = {name: p.default for name, p in inspect.signature(commands.train).parameters.items()}
     parser = _Parser("train", commands.train, {*TRAIN_ROLES, "resume", "progress"})
     parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
     parser.add_argument("--resume", action="store_true", help=parser.doc("resume"))
     chosen = {}
     for role in TRAIN_ROLES:
-        given = names[role] or default[role]
+        given = default[role] if names[role] is None else names[role]
         if role == "posterior" and given is None:
             given = parts.lookup("prior", chosen["prior"]["name"]).natural_posterior
         chosen[role] = _add_part(parser, role, given, tokens)
@@ -124,9 +124,9 @@ def _other(command: str, tokens: list[str]) -> int:
 def _list(command: str, tokens: list[str]) -> int:
     from pyrovae.tables import listing
 
-    if tokens:
+    if tokens and tokens[0] not in ("--help", "-h"):
         raise UserError(f"{tokens[0]}: list takes no options")
-    print(listing())
+    print(listing() if not tokens else f"usage: pyrovae list\n\n{COMMANDS['list']}")
     return 0
 
 
@@ -260,7 +260,6 @@ class _Parser:
         self._docs = {p.arg_name: " ".join(p.description.split()) for p in documented.params}
         summary = "\n\n".join(filter(None, (documented.short_description, documented.long_description)))
         self._parser = ArgumentParser(prog=f"pyrovae {command}", description=summary, exit_on_error=False)
-        self._positional = [name for name in ("run",) if name in inspect.signature(function).parameters]
         parameters = inspect.signature(function).parameters
         self._parser.add_function_arguments(function, skip=skip & set(parameters), as_group=False)
         self.add_argument = self._parser.add_argument
@@ -291,12 +290,10 @@ class _Parser:
             if name.startswith("--") and name not in known:
                 flags = {option.removesuffix(".name").replace("_", "-") for option in known}
                 raise UserError(f"{name.replace('_', '-')}: no such option; {suggest(name.replace('_', '-'), flags)}")
-        if self._positional and not [t for t in tokens if not t.startswith("-")]:
-            raise UserError("needs a run folder, such as runs/digits-1 (pyrovae train makes one)")
         try:
             parsed = self._parser.parse_args(tokens)
         except ArgumentError as error:
-            raise UserError(_one_line(str(error))) from error
+            raise UserError(_one_line(str(error), tokens)) from error
         found = parsed.as_dict()
         return {name: value for name, value in found.items() if name not in ("config", "print_config")}
 
@@ -318,17 +315,19 @@ WANTED = {
 }
 
 
-def _one_line(message: str) -> str:
+def _one_line(message: str, tokens: list[str]) -> str:
     """jsonargparse's message, without its tree of attempts."""
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
     no_value = re.match(r"argument (--\S+): expected one argument", lines[0])
     if no_value:
         return f"{no_value[1].replace('_', '-')}: needs a value"
+    if "arguments are required: run" in message:
+        return "needs a run folder, such as runs/digits-1 (pyrovae train makes one)"
     key = re.search(r'[Kk]ey "([^"]+)"', message)
     if key is None:
         return lines[0]
-    value = re.search(r"[Gg]iven value[^:]*: (.*)|Got value: (.*)", message)
-    shown = "" if value is None else f" {value[1] or value[2]}"
+    value = _take(key[1], tokens)[1]
+    shown = "" if value is None else f" {value}"
     kind = next((text for name, text in WANTED.items() if name in message), None)
     needs = f"needs {kind}" if kind else next((line for line in lines if "xpected" in line), lines[-1])
     return f"{option_name(key[1])}{shown}: {needs}"

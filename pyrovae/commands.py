@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, final
@@ -14,19 +15,19 @@ from torch import Tensor
 
 from pyrovae import drawing, runs
 from pyrovae.data import Dataset, from_path
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_integer, check_seed, option_name
 from pyrovae.evidence.evaluation import Evaluation, evaluate_split
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.opening import Part, check_data, inference, load_dataset, load_source, open_run, preprocessed
 from pyrovae.parts import describe, make
 from pyrovae.pictures import pictures
 from pyrovae.sampling import Samples, draw_samples, value_range
-from pyrovae.training import FitResult, check_settings, choose_device, fit
+from pyrovae.training import DivergedError, FitResult, check_settings, choose_device, fit
 from pyrovae.vae import VAE
 
 __all__ = ["decode", "encode", "evaluate", "figures", "load_dataset", "resume", "sample", "train"]
 
-SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles")
+SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
 MAY_DIFFER = ("epochs", "device", "data_root")
 
 
@@ -136,7 +137,7 @@ def train(
         "kl_weight": kl_weight,
         "kl_warmup": kl_warmup,
         "patience": patience,
-        "seed": check_integer("seed", seed, 0),
+        "seed": check_seed("seed", seed),
         "data_root": data_root,
         "device": device,
     }
@@ -154,15 +155,19 @@ def train(
         if state is not None and epochs < state.epoch:
             raise UserError(f"--epochs {epochs}: the run has finished {state.epoch} already; ask for more")
     runs.write_config(folder, vae, {k: choices[k] for k in ("data", "objective")} | options, record)
-    result = fit(
-        vae,
-        dataset,
-        objective=objective,
-        progress=progress,
-        resume=state,
-        save=lambda state: runs.save_state(folder, state),
-        **{key: value for key, value in options.items() if key != "data_root"},
-    )
+    try:
+        result = fit(
+            vae,
+            dataset,
+            objective=objective,
+            progress=progress,
+            resume=state,
+            save=lambda state: runs.save_state(folder, state),
+            **{key: value for key, value in options.items() if key != "data_root"},
+        )
+    except DivergedError:
+        runs.discard_if_unsaved(folder)
+        raise
     return TrainResult(folder, vae, dataset, result)
 
 
@@ -204,7 +209,7 @@ def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     likelihood, prior, posterior, network, context, preprocess = parts
     if preprocess == "auto":
         default_preprocess(make("likelihood", likelihood), spec, dataset.x)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _enough_memory(latent_dim):
         torch.manual_seed(seed)
         vae = VAE(
             spec.event_shape,
@@ -223,6 +228,16 @@ def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     return vae
 
 
+@contextmanager
+def _enough_memory(latent_dim: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch has no class of its own for this on the CPU
+        if "allocate" not in str(error):
+            raise
+        raise UserError(f"--latent-dim {latent_dim}: this model needs more memory than there is; try smaller networks") from error
+
+
 def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> None:
     """Refuse to resume a run with other options or other data."""
     config = runs.read_config(folder)
@@ -232,10 +247,10 @@ def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Non
             recorded, now = ({k: v for k, v in value.items() if k != "path"} for value in (recorded, now))
         if key not in MAY_DIFFER and recorded != now:
             raise UserError(
-                f"--resume: {key} was {recorded} and is now {now}; only --epochs, --device and the data's location may "
-                "differ; start a new run with another --out"
+                f"--resume: {option_name(key)} was {recorded} and is now {now}; only --epochs, --device and the data's "
+                "location may differ; start a new run with another --out"
             )
-    check_data(config, dataset, "--resume")
+    check_data(config, dataset, "--resume", "start a new run with another --out")
 
 
 def evaluate(
@@ -270,6 +285,8 @@ def evaluate(
     """
     opened = open_run(run, data, data_root, device)
     name = None if opened.folder is None else str(opened.folder)
+    if json is not None:
+        runs.check_writable(Path(json), "--json")
     found = evaluate_split(
         opened.vae,
         opened.dataset,
@@ -328,7 +345,8 @@ def encode(
     Raises:
         UserError: As ``evaluate``.
     """
-    _check_suffix(out, (".npz",))
+    _check_file(out, (".npz",))
+    check_seed("seed", seed)
     opened = open_run(run, data, data_root, device)
     rows = opened.dataset.split(split)
     opened.vae.prepare(opened.dataset.spec, opened.dataset.train.x)
@@ -367,8 +385,8 @@ def sample(run: str | Path | VAE, count: int = 64, out: str | None = None, seed:
         UserError: If an option is wrong, or the run is missing or damaged.
     """
     check_integer("count", count, 1)
-    _check_suffix(out, (".png", ".npz"))
-    check_integer("seed", seed, 0)
+    _check_file(out, (".png", ".npz"))
+    check_seed("seed", seed)
     chosen = choose_device(device)
     vae = run.to(chosen) if isinstance(run, VAE) else runs.load(run, chosen)
     found = draw_samples(vae, count, seed)
@@ -403,15 +421,19 @@ def figures(
     Raises:
         UserError: If the run is missing or damaged, or the pictures cannot be written.
     """
-    check_integer("seed", seed, 0)
+    check_seed("seed", seed)
     opened = open_run(run, data, data_root, device)
     folder = opened.folder / "figures" if out is None else Path(out)
+    runs.check_writable(folder, "--out")
     return [_write_figure(folder / f"{name}.png", figure) for name, figure in pictures(opened, seed).items()]
 
 
-def _check_suffix(out: str | None, allowed: tuple[str, ...]) -> None:
-    if out is not None and not out.endswith(allowed):
+def _check_file(out: str | None, allowed: tuple[str, ...]) -> None:
+    if out is None:
+        return
+    if not out.endswith(allowed):
         raise UserError(f"--out {out}: needs a name that ends in {' or '.join(allowed)}")
+    runs.check_writable(Path(out), "--out")
 
 
 def _write_npz(path: Path, arrays: Mapping[str, Tensor | None]) -> None:

@@ -50,6 +50,20 @@ def check_integer(name: str, value: object, minimum: int) -> int:
     return value
 
 
+LARGEST_SEED = 2**32 - 1
+
+
+def check_seed(name: str, value: object) -> int:
+    """The value, if it is an integer from 0 to 2^32 - 1.
+
+    Raises:
+        UserError: Otherwise, naming the option and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_SEED:
+        raise UserError(f"{option_name(name)} {value}: needs an integer of at least 0 and at most {LARGEST_SEED}")
+    return value
+
+
 def check_number(name: str, value: object, *, positive: bool = False, minimum: float = 0.0) -> float:
     """The value, if it is finite and at least ``minimum`` (above 0 where ``positive``).
 

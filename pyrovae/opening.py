@@ -51,7 +51,7 @@ def load_source(source: Source, data_root: str | None) -> Dataset:
     return source.load(root)
 
 
-def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str) -> None:
+def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str, remedy: str) -> None:
     """Refuse data that are not those that the run was trained on.
 
     Raises:
@@ -61,8 +61,7 @@ def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str) -> None:
     for key in ("sha256", "split_sha256"):
         if key in recorded and recorded[key] != found[key]:
             raise UserError(
-                f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); "
-                "restore them, or name other data with --data"
+                f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); restore them, or {remedy}"
             )
 
 
@@ -98,11 +97,23 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, de
         raise UserError(f"{folder}: has no data of its own; name them with --data")
     source = make("data", config["data"] if data is None else from_path(data))
     if data is not None and getattr(source, "kind", None) == "auto" and source.levels is None:
-        source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels)
+        source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)
+        return Opened(vae, _same_kind(source, data_root, vae), folder, config)
     dataset = load_source(source, data_root or (config.get("data_root") if data is None else None))
     if data is None:
-        check_data(config, dataset, f"{folder}")
+        check_data(config, dataset, f"{folder}", "name other data with --data")
     return Opened(vae, dataset, folder, config)
+
+
+def _same_kind(source: Source, data_root: str | None, vae: VAE) -> Dataset:
+    """Data taken for the kind that the run was trained on; where they cannot be, the error says so."""
+    try:
+        return load_source(source, data_root)
+    except UserError as error:
+        if "--data.kind" not in str(error):
+            raise
+        found = str(error).replace(f"--data.kind {vae.spec.kind} allows", "the run models").partition(";")[0]
+        raise UserError(f"{found}; give data like those that it was trained on") from error
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def make(role: str, value: Any) -> Any:
     """A part from its name, from ``{"name": ..., option: ...}``, or itself.
 
     Raises:
-        UserError: If the name or an option is unknown, or the value cannot be a part of that role.
+        UserError: If the name or an option is unknown, its value wrong, or the value cannot be a part of that role.
 
     Example:
         >>> make("likelihood", {"name": "normal", "scale": 0.1})
@@ -88,7 +88,11 @@ def make(role: str, value: Any) -> Any:
     part = lookup(role, name)
     name = name_of(role, part)
     check_options(role, name, options)
-    return part(**(defaults(role, name) | options))
+    try:
+        return part(**(defaults(role, name) | options))
+    except UserError as error:
+        # A family does not know the role that it is made for.
+        raise error if str(error).startswith("--") else UserError(f"--{role}.{error}") from error
 
 
 def name_of(role: str, part: Any) -> str:

@@ -59,9 +59,7 @@ def _reconstructions(opened: Opened, shown: Split, seed: int) -> Figure:
 
 def _untrained(opened: Opened) -> VAE:
     """The model as it was before training: the seed of the run draws the same weights again."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(opened.config.get("seed", 0))
-        vae = VAE.from_config(runs.model_config(opened.config))
+    vae = runs.rebuild(opened.folder, opened.config.get("seed", 0))
     vae.transform.load_state_dict(opened.vae.transform.state_dict())
     return vae.to(next(opened.vae.parameters()).device)
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,28 @@ def write_whole(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise UserError(
             f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
-            "free some space or choose another folder with --out"
+            "free some space or choose another place"
         ) from error
+
+
+def check_writable(path: Path, flag: str) -> None:
+    """Refuse a file or folder that cannot be written, before the work that it is to hold.
+
+    Raises:
+        UserError: If its folder is not one, or may not be written.
+    """
+    nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    folder = nearest.parent if nearest == path.absolute() and nearest.is_file() else nearest
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{flag} {path}: could not be written there; choose another place")
+
+
+def discard_if_unsaved(folder: Path) -> None:
+    """Remove a run folder in which training has saved nothing: only its config.yaml."""
+    if not (folder / STATE).is_file() and not (folder / MODEL).is_file():
+        with contextlib.suppress(OSError):
+            (folder / CONFIG).unlink()
+            folder.rmdir()
 
 
 def new_folder(folder: Path) -> Path:
@@ -64,6 +85,7 @@ def new_folder(folder: Path) -> Path:
         raise UserError(
             f"--out {folder}: exists already and is left as it is; choose another folder, or go on with it by --resume"
         )
+    check_writable(folder, "--out")
     return folder
 
 
@@ -90,10 +112,27 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
         UserError: If the folder is missing, damaged, or written by a newer version.
     """
     folder = Path(folder)
-    vae = VAE.from_config(model_config(read_config(folder)))
+    vae = rebuild(folder)
     tensors = _read(folder / MODEL)[0]
     _fill(vae, tensors, folder / MODEL)
     return vae.to(device)
+
+
+def rebuild(folder: Path, seed: int = 0) -> VAE:
+    """The VAE of a run folder with the weights that the seed draws; the caller's random state is left as it was.
+
+    Raises:
+        UserError: If the folder is missing or its config.yaml damaged.
+    """
+    config = read_config(folder)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return VAE.from_config(model_config(config))
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG}: {re.sub(r'--(?=[a-z])', '', str(error))}") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{folder / CONFIG}: is damaged ({error}); restore it or train again") from error
 
 
 def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -155,7 +194,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     missing = [key for key, value in found.items() if value is None and key != "levels"]
     if missing:
-        raise UserError(f"{CONFIG}: is damaged ({', '.join(missing)} missing); restore it or train again")
+        raise UserError(f"is damaged ({', '.join(missing)} missing); restore it or train again")
     return found
 
 
@@ -215,12 +254,19 @@ def load_state(folder: Path) -> TrainingState | None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv; none where there is no such file."""
+    """The rows of metrics.csv; none where there is no such file.
+
+    Raises:
+        UserError: If it is damaged.
+    """
     path = folder / METRICS
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is damaged ({error}); delete it or train again") from error
 
 
 def _csv(rows: list[dict[str, float]]) -> bytes:
@@ -248,7 +294,10 @@ def _write(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
-        raise UserError(f"{path}: is missing; training has not saved it yet, or it was deleted: go on with --resume")
+        raise UserError(
+            f"{path}: is missing; training has not saved it yet, or it was deleted: "
+            f"pyrovae train --resume --out {path.parent} goes on with it"
+        )
     try:
         content = path.read_bytes()
         tensors = read_tensors(content)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from tqdm import tqdm
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, Split
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError, check_integer, check_number
+from pyrovae.errors import UserError, check_integer, check_number, check_seed
 from pyrovae.evidence import elbo
 from pyrovae.objectives import KLSchedule
 from pyrovae.parts import make
@@ -26,6 +28,11 @@ from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
 """At the end of an epoch the state is saved if this long has passed since the last time; always at the end of the run."""
+
+
+@final
+class DivergedError(UserError):
+    """The loss or a parameter is not finite any more."""
 
 
 @final
@@ -152,6 +159,7 @@ def fit(
         patience=patience,
         objective=objective,
         particles=particles,
+        seed=seed,
     )
     objective.check(vae.parts["posterior"])
     chosen = choose_device(device)
@@ -169,7 +177,9 @@ def fit(
             optimizer.load_state_dict(resume.optimizer)
             _set_random_states(resume.random)
         run = _Run(vae, dataset, engine, schedule, batch_size, epochs, patience, seed, chosen, state)
-        interrupted = _train(run, save, progress)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; _epoch raises on it
+            interrupted = _train(run, save, progress)
     vae.load_state_dict(state.best_weights)
     return FitResult(state.history, state.best_epoch, interrupted)
 
@@ -186,6 +196,7 @@ def check_settings(
     patience: int,
     objective: str | Objective,
     particles: int,
+    seed: int,
 ) -> tuple[Objective, KLSchedule]:
     """The objective and the KL schedule, if these arguments of ``fit`` are in range.
 
@@ -198,6 +209,7 @@ def check_settings(
     check_integer("particles", particles, 1)
     check_number("learning_rate", learning_rate, positive=True)
     check_number("clip_norm", clip_norm)
+    check_seed("seed", seed)
     if patience and dataset.valid is None:
         raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
     return make("objective", objective), KLSchedule(weight=kl_weight, warmup=kl_warmup)
@@ -258,7 +270,7 @@ def _train(run: _Run, save: Callable[[TrainingState], None] | None, progress: bo
 def _epoch(run: _Run, x: Tensor, c: Tensor | None, asked: threading.Event) -> bool:
     """Steps until the end of the epoch (True) or until Ctrl-C (False)."""
     state = run.state
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(run.seed + state.epoch)).to(run.device)
+    order = _order(len(x), run.seed, state.epoch).to(run.device)
     steps = math.ceil(len(x) / run.batch_size)
     loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
     while state.step < steps and not asked.is_set():
@@ -269,12 +281,19 @@ def _epoch(run: _Run, x: Tensor, c: Tensor | None, asked: threading.Event) -> bo
         loss_sum += run.engine.step(y, None if c is None else c[rows], weight).double() * len(rows)
         state.step += 1
     state.loss_sum = loss_sum.item()
-    if not math.isfinite(state.loss_sum):
-        raise UserError(
+    finite = all(torch.isfinite(parameter).all() for parameter in run.vae.parameters())
+    if not (finite and math.isfinite(state.loss_sum)):
+        raise DivergedError(
             f"training diverged in epoch {state.epoch + 1} (loss {state.loss_sum}); try a lower --learning-rate; "
             "what was saved before that epoch is kept"
         )
     return state.step == steps
+
+
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    """A permutation of n data that depends on seed and epoch, and not on their sum."""
+    key = random.Random(f"{seed}/{epoch}").getrandbits(63)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(key))
 
 
 def _end_epoch(run: _Run, valid: Split | None, n: int, began: float) -> None:
@@ -284,7 +303,10 @@ def _end_epoch(run: _Run, valid: Split | None, n: int, began: float) -> None:
     valid_elbo = math.nan
     if valid is not None:
         c = _context(run.vae, valid, torch.device("cpu"))
-        valid_elbo = elbo(run.vae, valid.x, c, samples=1, seed=run.seed, index=valid.index).mean
+        try:
+            valid_elbo = elbo(run.vae, valid.x, c, samples=1, seed=run.seed, index=valid.index).mean
+        except UserError as error:
+            raise DivergedError(f"training diverged in epoch {state.epoch}: {error}") from error
     best = max((row["valid_elbo"] for row in state.history), default=-math.inf)
     if valid is None or valid_elbo > best:
         state.best_weights, state.best_epoch = _copy(run.vae.state_dict()), state.epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, final, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -21,9 +21,9 @@ from pyrovae.contracts import (
     Prior,
     Transform,
 )
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_integer, option_name
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, native_kind
-from pyrovae.parts import describe, make, name_of
+from pyrovae.parts import defaults, describe, make, name_of
 from pyrovae.preprocess.none import Identity
 
 _instances = itertools.count()
@@ -154,11 +154,12 @@ class VAE(nn.Module):
         if spec.event_shape != self.spec.event_shape:
             raise UserError(f"the data have shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}")
         if self.prepared:
+            if x is not None:
+                self._choose_preprocess(spec).build(spec, x)  # refuses data that it cannot take
             if (spec.kind, spec.levels) != (self.spec.kind, self.spec.levels):
                 raise UserError(
-                    f"the data are {spec.kind} (levels: {spec.levels}), the VAE was trained on {self.spec.kind} "
-                    f"(levels: {self.spec.levels}); if they are the same kind of data, say so with "
-                    f"--data.kind {self.spec.kind}" + (f" --data.levels {self.spec.levels}" if self.spec.levels else "")
+                    f"the data are {spec.kind} (levels: {spec.levels}), the VAE was made for {self.spec.kind} "
+                    f"(levels: {self.spec.levels}); give it data of that kind"
                 )
             return
         transform = self._choose_preprocess(spec).build(spec, x)
@@ -200,9 +201,10 @@ class VAE(nn.Module):
                 position = (where[0].item() + start, *where[1:].tolist())
                 name = name_of("likelihood", self.parts["likelihood"])
                 fitting = [n for n, line in LIKELIHOODS.items() if "reals" in line.preprocess]
+                own = [option_name(f"likelihood.{option}") for option in defaults("likelihood", name)]
                 raise UserError(
                     f"data value {part[tuple(where)].item():g} at {position} is outside the support of --likelihood {name} "
-                    f"({self.likelihood_density.support}); check --data.kind and --data.levels, "
+                    f"({self.likelihood_density.support}); check {', '.join(['--data.kind', '--data.levels', *own])}, "
                     f"or take --likelihood {' or '.join(fitting)} with --data.kind reals"
                 )
 
@@ -282,6 +284,10 @@ class VAE(nn.Module):
 
 
 def _data_spec(event_shape: tuple[int, ...], kind: Kind, levels: int | None) -> DataSpec:
+    if kind not in get_args(Kind):
+        raise UserError(f"kind {kind}: is none of {', '.join(get_args(Kind))}")
+    if levels is not None:
+        check_integer("levels", levels, 2)
     if kind == "levels" and levels is None:
         raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
     return DataSpec(event_shape, kind, {"levels": levels, "binary": 2}.get(kind))

@@ -116,7 +116,7 @@ def test_preprocessing_that_does_not_fit_is_refused(likelihood: str, kind: str, 
 
 def test_reals_that_are_no_probabilities_are_not_drawn_as_bits() -> None:
     spec = spec_of("reals")
-    with pytest.raises(UserError, match=r"range from -0\.5 to 2.*--preprocess\.threshold"):
+    with pytest.raises(UserError, match=r"value -0\.5 at .*--preprocess\.threshold"):
         transform_of("binarise", spec, torch.tensor([-0.5, 0, 0, 0, 0, 2.0]).expand(4, 6).view(4, *E))
     assert transform_of("binarise", spec, torch.rand(4, *E)).needs_noise
 

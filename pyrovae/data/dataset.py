@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec
-from pyrovae.errors import UserError, check_integer, check_number
+from pyrovae.errors import UserError, check_number, check_seed
 
 SIXTH = 1 / 6
 
@@ -73,7 +73,8 @@ class Dataset:
         if index is None:
             raise UserError(f"--split {name}: unknown; there are {', '.join(self.rows)}, all")
         if len(index) == 0:
-            raise UserError(f"--split {name}: has no data in {self.name}; try --split test or --split all")
+            full = [f"--split {other}" for other, rows in self.rows.items() if len(rows)]
+            raise UserError(f"--split {name}: has no data in {self.name}; try {' or '.join(full)} or --split all")
         return Split(self.x[index], None if self.y is None else self.y[index], index)
 
     @property
@@ -121,7 +122,7 @@ class Source(ABC):
 
     def __post_init__(self) -> None:
         check_share("data.valid", self.valid)
-        check_integer("data.split_seed", self.split_seed, 0)
+        check_seed("data.split_seed", self.split_seed)
 
     @abstractmethod
     def load(self, root: Path) -> Dataset:

@@ -114,7 +114,7 @@ def _finish(sums: _Sums, samples: int, log_det: float | Tensor) -> dict[str, Ten
         "elbo_error": torch.sqrt(spread / unbiased / samples),
         "log_evidence": sums.top + torch.log(sums.weight / samples) + log_det,
         "log_evidence_error": torch.sqrt(relative.clamp(min=0) * samples / unbiased),
-        "effective_sample_size": sums.weight**2 / sums.weight_squared,
+        "effective_sample_size": torch.where(sums.weight > 0, sums.weight**2 / sums.weight_squared, 0.0),
         "reconstruction": reconstruction + log_det,
         "kl": reconstruction - elbo,
         "kl_per_dimension": sums.kl_per_dimension / samples,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.contracts import Evidence
 from pyrovae.data import Dataset
-from pyrovae.errors import UserError, check_integer, suggest
+from pyrovae.errors import UserError, check_integer, check_seed, suggest
 from pyrovae.evidence.estimators import ESTIMATORS
 from pyrovae.vae import VAE
 
@@ -135,7 +135,7 @@ def evaluate_split(
     if estimator not in ESTIMATORS:
         raise UserError(f"--estimator {estimator}: unknown; {suggest(estimator, ESTIMATORS)}")
     check_integer("samples", samples, 1)
-    check_integer("seed", seed, 0)
+    check_seed("seed", seed)
     rows = dataset.split(split)
     if limit is not None:
         rows = rows.subset(check_integer("limit", limit, 1), seed)

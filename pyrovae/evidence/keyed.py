@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Density
+from pyrovae.errors import UserError, check_seed
 
 BLOCK = 50
 """Samples of one datum that are drawn together."""
 
 _DATA_PER_STREAM = 2**22
+_STREAMS = 2**10
 _MASK = 2**32 - 1
 
 
@@ -25,7 +27,13 @@ def _mix(value: int) -> int:
 
 
 def _key(seed: int, datum: int, stream: int) -> int:
-    return _mix(_mix(seed + 0x9E3779B9) ^ ((datum + stream * _DATA_PER_STREAM) & _MASK))
+    check_seed("seed", seed)
+    if not (0 <= datum < _DATA_PER_STREAM and stream < _STREAMS):
+        raise UserError(
+            f"noise for sample {(stream - 1) * BLOCK} of datum {datum}: there are keys for {_DATA_PER_STREAM:,} data and "
+            f"{(_STREAMS - 1) * BLOCK:,} samples each; take fewer"
+        )
+    return _mix(_mix(seed + 0x9E3779B9) ^ (datum + stream * _DATA_PER_STREAM))
 
 
 def _fill(

@@ -47,7 +47,7 @@ class Normal(Family):
         if self.scale in SCALES or (number and SMALLEST <= self.scale <= LARGEST):
             return
         raise UserError(
-            f"normal: scale {self.scale} is neither a number from {SMALLEST:g} to {LARGEST:g} nor one of {', '.join(SCALES)}"
+            f"scale {self.scale}: needs a positive number ({SMALLEST:g} to {LARGEST:g}) or one of {', '.join(SCALES)}"
         )
 
     def support(self, spec: DataSpec) -> constraints.Constraint:

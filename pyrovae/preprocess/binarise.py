@@ -63,9 +63,11 @@ class Binarise(Preprocess):
         remedy = "use --preprocess.threshold T, in the units of the data"
         if self.threshold is None and spec.kind == "counts":
             raise UserError(f"--preprocess binarise: counts are no probabilities of a bit; {remedy}")
-        if self.threshold is None and spec.kind == "reals" and x is not None and (x.min() < 0 or x.max() > 1):
-            raise UserError(
-                f"--preprocess binarise: the data range from {x.min():.6g} to {x.max():.6g}, "
-                f"which are no probabilities of a bit; {remedy}"
-            )
+        if self.threshold is None and spec.kind == "reals" and x is not None:
+            outside = ((x < 0) | (x > 1)).nonzero()
+            if len(outside):
+                first = tuple(outside[0].tolist())
+                raise UserError(
+                    f"--preprocess binarise: value {x[first].item():.6g} at {first} is no probability of a bit; {remedy}"
+                )
         return ToBits(spec, replace(spec, kind="binary", levels=2), self.threshold)

@@ -1,0 +1,507 @@
+"""Bad input: every row of one table through the real command line.
+
+A row is refused with exit code 2 and one line on stderr that names the option, the value and a remedy that the command
+takes; nothing is created or overwritten, nothing that was read is run.
+"""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+import yaml
+
+from pyrovae import commands, runs
+from pyrovae.cli import COMMANDS
+from pyrovae.errors import option_name
+from pyrovae.parts import ROLES, defaults
+from pyrovae.vae import VAE
+
+TRAP = "pwned"
+
+
+class Trap:
+    """Whoever unpickles it makes a folder."""
+
+    def __reduce__(self):
+        return Path.mkdir, (Path(TRAP),)
+
+
+# --- the world that the rows meet -----------------------------------------------------------------------------------------
+
+
+def write_arrays(folder: Path) -> None:
+    """Good and bad data. Values that messages must show are 0.5, 7 and 99; all the rest are in range."""
+    random = np.random.default_rng(0)
+    reals = random.normal(size=(30, 4))
+    reals[0, 0] = 0.5
+    counts = random.integers(0, 4, (30, 4))
+    counts[2, 1] = 7
+    broken = reals.copy()
+    broken[3, 1], broken[5, 2] = np.nan, np.inf
+    pictures = random.integers(0, 17, (30, 8, 8))
+    pictures[0, 0, 0] = 16
+    bright = pictures.copy()
+    bright[4, 3, 2] = 99
+    arrays = {
+        "reals": reals,
+        "negative": -np.abs(reals),
+        "counts": counts,
+        "bytes": np.append(counts, counts * 50, axis=0).astype("uint8"),
+        "bits": counts % 2,
+        "broken": broken,
+        "infinite": np.where(np.isnan(broken), 0, broken),
+        "huge": np.where(reals == 0.5, 1e300, reals),
+        "one_row": reals[:1],
+        "no_rows": reals[:0],
+        "no_numbers": reals[:, :0],
+        "flat": reals[:, 0],
+        "complex": reals + 1j,
+        "words": np.full((30, 2), "word"),
+        "objects": np.array([[Trap(), 1.0]] * 30, dtype=object),
+        "pictures": pictures,
+        "other_pictures": pictures[::-1],
+        "bright": bright,
+        "real_pictures": pictures + 0.5,
+        "large_pictures": np.zeros((30, 9, 9), dtype=int),
+    }
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=True)
+    np.savez(folder / "no_test.npz", train=reals)
+    np.savez(folder / "mismatch.npz", train=reals, test=reals[:, :3])
+    np.savez(folder / "other_names.npz", images=reals)
+    np.savez(folder / "few_labels.npz", x=reals, y=np.zeros(3))
+    np.savez(folder / "object_labels.npz", x=reals, y=np.array([Trap()] * 30, dtype=object))
+    (folder / "cut.npy").write_bytes((folder / "reals.npy").read_bytes()[:200])
+    (folder / "empty.npy").write_bytes(b"")
+    for name in ("notes.txt", "notes.npy", "notes.npz", "table.csv"):
+        (folder / name).write_text("some text\n1, 2\n")
+    for name in ("good", "list", "tag"):
+        (folder / f"{name}.yaml").write_text(
+            {"good": "latent_dim: 3\n", "list": "- 1\n- 2\n", "tag": f"seed: !!python/object/apply:os.mkdir [{TRAP}]\n"}[name]
+        )
+
+
+def cut(run: Path) -> None:
+    content = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def flip(run: Path) -> None:
+    content = bytearray((run / "model.safetensors").read_bytes())
+    content[-9] ^= 1
+    (run / "model.safetensors").write_bytes(content)
+
+
+def flip_state(run: Path) -> None:
+    content = bytearray((run / "training_state/state.safetensors").read_bytes())
+    content[-9] ^= 1
+    (run / "training_state/state.safetensors").write_bytes(content)
+
+
+def edited(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def edit(run: Path) -> None:
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        change(config)
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+    return edit
+
+
+def replaced(file: str, content: bytes) -> Callable[[Path], None]:
+    def replace(run: Path) -> None:
+        (run / file).write_bytes(content)
+
+    return replace
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "good": lambda run: None,
+    "cut": cut,
+    "flipped": flip,
+    "flipped_state": flip_state,
+    "no_model": lambda run: (run / "model.safetensors").unlink(),
+    "pickled": replaced("model.safetensors", pickle.dumps(Trap())),
+    "no_config": lambda run: (run / "config.yaml").unlink(),
+    "garbage": replaced("config.yaml", bytes(range(256))),
+    "not_yaml": replaced("config.yaml", b"a: [1,\nb: }\n"),
+    "a_list": replaced("config.yaml", b"- 1\n"),
+    "empty": replaced("config.yaml", b""),
+    "tag": replaced("config.yaml", f"run: !!python/object/apply:os.mkdir [{TRAP}]\n".encode()),
+    "newer": edited(lambda config: config["run"].update(format=99, pyrovae="77.0")),
+    "unknown_family": edited(lambda config: config["likelihood"].update(name="bernouli")),
+    "unknown_option": edited(lambda config: config["network"].update(widths=[3])),
+    "wrong_option": edited(lambda config: config["network"].update(hidden=7)),
+    "wrong_shape": edited(lambda config: config["run"]["data"].update(event_shape=8)),
+    "wrong_kind": edited(lambda config: config["run"]["data"].update(kind="pictures")),
+    "wrong_data": edited(lambda config: config["run"].update(data=["digits"])),
+    "no_latent_dim": edited(lambda config: config.pop("latent_dim")),
+    "other_latent_dim": edited(lambda config: config.update(latent_dim=3)),
+    "other_data": edited(lambda config: config["run"]["data"].update(sha256="0" * 64)),
+    "bad_metrics": replaced("metrics.csv", b"epoch,loss\n1,abc\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, make_run) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_arrays(folder)
+    good = make_run("digits")
+    for name, damage in DAMAGE.items():
+        damage(shutil.copytree(good, folder / "runs" / name))
+    shutil.copytree(make_run("novalid", data={"name": "digits", "valid": 0}), folder / "runs/no_valid")
+    data = {"name": "file", "path": str(folder / "pictures.npy"), "levels": 17}
+    shutil.copytree(make_run("pictures", data=data, likelihood="binomial"), folder / "runs/pictures")
+    data = {"name": "file", "path": str(folder / "no_test.npz")}
+    shutil.copytree(make_run("no_test", data=data, likelihood="normal"), folder / "runs/no_test")
+    runs.save(VAE((8, 8), 2, "binomial", levels=17), folder / "runs/no_data")
+    return folder
+
+
+@pytest.fixture
+def here(world, tmp_path, monkeypatch) -> Path:
+    """A copy of the world to be in; downloads go to another folder and the network is down."""
+    raw = tmp_path / "downloads" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images", "train-labels", "t10k-images", "t10k-labels"):
+        (raw / f"{name}-idx{3 if 'images' in name else 1}-ubyte").write_bytes(b"no idx file")
+    monkeypatch.setenv("PYROVAE_DATA", str(tmp_path / "downloads"))
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", unreachable)
+    monkeypatch.setattr("pyrovae.pictures.GRID", 2)  # small pictures: none is looked at here
+    monkeypatch.setattr("pyrovae.pictures.SAMPLED", 2)
+    folder = shutil.copytree(world, tmp_path / "here")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def unreachable(*arguments, **options):
+    raise URLError("Name or service not known")
+
+
+# --- the table --------------------------------------------------------------------------------------------------------------
+
+
+def row(name: str, line: str, *fragments: str, **options):
+    return pytest.param(line, fragments, id=name, **options)
+
+
+WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA: here it is not refused")
+
+NAMES = [
+    row("command", "trian --epochs 3", "trian", "did you mean train?"),
+    row("likelihood", "train --likelihood bernouli", "--likelihood bernouli", "did you mean bernoulli"),
+    row("prior", "train --prior norml", "--prior norml", "did you mean normal?"),
+    row("posterior", "train --posterior norml", "--posterior norml", "did you mean normal?"),
+    row("network", "train --network mpl", "--network mpl", "did you mean mlp?", "linear"),
+    row("context", "train --context nine", "--context nine", "did you mean none?"),
+    row("preprocess", "train --preprocess binarize", "--preprocess binarize", "did you mean binarise"),
+    row("objective", "train --objective ebo", "--objective ebo", "did you mean elbo?"),
+    row("data", "train --data minst", "--data minst", "did you mean mnist", "digits"),
+    row("empty-name", "train --likelihood '' --epochs 1", "--likelihood", "bernoulli"),
+    row("estimator", "evaluate runs/good --estimator importnace", "--estimator importnace", "did you mean importance?"),
+    row("split", "evaluate runs/good --split tset", "--split tset", "train, valid, test, all"),
+    row("encode-split", "encode runs/good --split tset", "--split tset", "train, valid, test, all"),
+    row("activation", "train --network.activation relo", "--network.activation relo", "relu", "gelu"),
+    row("scale", "train --likelihood normal --likelihood.scale lerned", "--likelihood.scale lerned", "learned", "number"),
+    row("kind", "train --data bytes.npy --data.kind byte", "--data.kind byte", "levels", "counts", "reals", "binary"),
+    row("over", "train --preprocess standardise --preprocess.over all", "--preprocess.over all", "data", "everything"),
+    row("device", "train --device gpu", "--device gpu", "cpu", "cuda"),
+    row("device-kind", "train --device meta", "--device meta", "cpu", "cuda"),
+    row("option", "train --latentdim 3", "--latentdim", "did you mean --latent-dim"),
+    row("evaluate-option", "evaluate runs/good --sample 3", "--sample", "did you mean --samples"),
+    row("list-option", "list --likelihood", "--likelihood", "no options"),
+    row("option-of-another-family", "train --network linear --network.hidden [3]", "--network.hidden", "linear", "no options"),
+    row("option-of-none", "train --network.width 3", "--network.width", "--network.hidden", "--network.activation"),
+    row("option-of-another-likelihood", "train --likelihood.scale 1", "--likelihood.scale", "bernoulli", "no options"),
+    row("option-of-auto", "train --preprocess.threshold 3", "--preprocess.threshold", "name the preprocessing"),
+    row("class-path", "train --likelihood.class_path os.mkdir", "--likelihood.class-path", "no such option"),
+    row("stray-word", "train digits", "digits"),
+    row("no-value", "train --epochs", "--epochs", "needs a value"),
+    row("no-value-before-option", "train --data --epochs 3", "--data", "needs a value"),
+    row("resume-value", "train --resume=yes --out runs/good", "--resume", "yes"),
+]
+
+NUMBERS = [
+    row("latent-dim-0", "train --latent-dim 0", "--latent-dim 0", "at least 1"),
+    row("latent-dim-negative", "train --latent-dim -3", "--latent-dim -3", "at least 1"),
+    row("latent-dim-beyond-memory", "train --latent-dim 100000000000000", "memory"),
+    row("epochs-0", "train --epochs 0", "--epochs 0", "at least 1"),
+    row("batch-size-0", "train --batch-size 0", "--batch-size 0", "at least 1"),
+    row("batch-size-negative", "train --batch-size -128", "--batch-size -128", "at least 1"),
+    row("width-0", "train --network.hidden [40,0]", "--network.hidden", "0", "at least 1"),
+    row("width-negative", "train --network.hidden [-4]", "--network.hidden", "-4", "at least 1"),
+    row("particles-0", "train --particles 0", "--particles 0", "at least 1"),
+    row("patience-negative", "train --patience -1", "--patience -1", "at least 0"),
+    row("count-0", "sample runs/good --count 0", "--count 0", "at least 1"),
+    row("count-negative", "sample runs/good --count -1", "--count -1", "at least 1"),
+    row("samples-0", "evaluate runs/good --samples 0", "--samples 0", "at least 1"),
+    row("samples-negative", "evaluate runs/good --samples -5", "--samples -5", "at least 1"),
+    row("limit-0", "evaluate runs/good --limit 0", "--limit 0", "at least 1"),
+    row("limit-negative", "evaluate runs/good --limit -2", "--limit -2", "at least 1"),
+    row("rate-nan", "train --learning-rate nan", "--learning-rate nan", "number"),
+    row("rate-yaml-nan", "train --learning-rate .nan", "--learning-rate nan", "finite number above 0"),
+    row("rate-inf", "train --learning-rate inf", "--learning-rate inf", "number"),
+    row("rate-yaml-inf", "train --learning-rate .inf", "--learning-rate inf", "finite number above 0"),
+    row("rate-negative", "train --learning-rate -0.5", "--learning-rate -0.5", "above 0"),
+    row("rate-0", "train --learning-rate 0", "--learning-rate 0", "above 0"),
+    row("clip-norm-negative", "train --clip-norm -1.5", "--clip-norm -1.5", "at least 0"),
+    row("clip-norm-nan", "train --clip-norm .nan", "--clip-norm nan", "finite"),
+    row("kl-weight-negative", "train --kl-weight -1.5", "--kl-weight -1.5", "at least 0"),
+    row("kl-weight-inf", "train --kl-weight .inf", "--kl-weight inf", "finite"),
+    row("kl-warmup-negative", "train --kl-warmup -1.5", "--kl-warmup -1.5", "at least 0"),
+    row("scale-0", "train --likelihood normal --likelihood.scale 0", "--likelihood.scale 0", "learned", "number"),
+    row("scale-nan", "train --likelihood normal --likelihood.scale .nan", "--likelihood.scale nan", "learned", "number"),
+    row("posterior-scale", "train --posterior.scale -2", "--posterior.scale -2", "learned", "number"),
+    row("total-count-0", "train --likelihood binomial --likelihood.total-count 0", "--likelihood.total-count 0", "at least 1"),
+    row("threshold-nan", "train --preprocess binarise --preprocess.threshold nan", "--preprocess.threshold nan", "number"),
+    row("threshold-inf", "train --preprocess binarise --preprocess.threshold .inf", "--preprocess.threshold inf", "finite"),
+    row("levels-1", "train --data bytes.npy --data.levels 1", "--data.levels 1", "at least 2"),
+    row("seed-negative", "train --seed -1", "--seed -1", "at least 0"),
+    row("evaluate-seed-negative", "evaluate runs/good --seed -1", "--seed -1", "at least 0"),
+    row("encode-seed-negative", "encode runs/good --seed -1", "--seed -1", "at least 0"),
+    row("sample-seed-negative", "sample runs/good --seed -1", "--seed -1", "at least 0"),
+    row("figures-seed-negative", "figures runs/good --seed -1", "--seed -1", "at least 0"),
+    row("split-seed-negative", "train --data.split-seed -1", "--data.split-seed -1", "at least 0"),
+    row("seed-huge", "train --seed 99999999999999999999", "--seed 99999999999999999999"),
+    row("sample-seed-huge", "sample runs/good --seed 99999999999999999999", "--seed 99999999999999999999"),
+    row("figures-seed-huge", "figures runs/good --seed 99999999999999999999", "--seed 99999999999999999999"),
+    row("split-seed-huge", "train --data.split-seed 99999999999999999999", "--data.split-seed 99999999999999999999"),
+    row("epochs-word", "train --epochs many", "--epochs many", "integer"),
+    row("epochs-fraction", "train --epochs 1.5", "--epochs 1.5", "integer"),
+    row("epochs-bool", "train --epochs true", "--epochs true", "integer"),
+    row("rate-word", "train --learning-rate fast", "--learning-rate fast", "number"),
+    row("hidden-number", "train --network.hidden 40", "--network.hidden 40", "list such as [400,400]"),
+    row("hidden-word", "train --network.hidden [wide]", "--network.hidden", "wide", "integer"),
+    row("levels-word", "train --data bytes.npy --data.levels many", "--data.levels many", "integer"),
+    row("limit-word", "evaluate runs/good --limit many", "--limit many", "integer"),
+    row("count-fraction", "sample runs/good --count 1.5", "--count 1.5", "integer"),
+    row(
+        "total-count-word", "train --likelihood binomial --likelihood.total-count ten", "--likelihood.total-count ten", "integer"
+    ),
+    row("diverges", "train --data reals.npy --likelihood normal --learning-rate 1e30 --epochs 2", "--learning-rate", "lower"),
+]
+
+DATA = [
+    row("reals-bernoulli", "train --data reals.npy", "reals", "--likelihood normal", "--preprocess binarise"),
+    row("counts-bernoulli", "train --data counts.npy", "counts", "--likelihood binomial"),
+    row("reals-as-levels", "train --data reals.npy --data.kind levels", "--data.kind levels", "--data.levels"),
+    row("reals-with-levels", "train --data reals.npy --data.levels 9", "0.5", "(0, 0)", "0..8", "--data.kind reals"),
+    row("above-levels", "train --data counts.npy --data.levels 5", "value 7", "(2, 1)", "0..4", "--data.levels"),
+    row("bytes-as-bits", "train --data bytes.npy --data.kind binary", "0..1", "--data.kind"),
+    row("negative-counts", "train --data negative.npy --data.kind counts", "-0.5", "(0, 0)", "--data.kind reals"),
+    row("counts-binomial", "train --data counts.npy --likelihood binomial", "--likelihood.total-count"),
+    row(
+        "above-total-count",
+        "train --data counts.npy --likelihood binomial --likelihood.total-count 5",
+        "value 7",
+        "(2, 1)",
+        "--likelihood.total-count",
+    ),
+    row("levels-undequantised", "train --likelihood normal --preprocess none", "levels", "--preprocess dequantise"),
+    row("levels-unbinarised", "train --preprocess none", "levels", "--preprocess binarise"),
+    row(
+        "reals-dequantised",
+        "train --data reals.npy --likelihood normal --preprocess dequantise",
+        "--preprocess dequantise",
+        "reals",
+        "--preprocess none",
+    ),
+    row("levels-standardised", "train --preprocess standardise", "standardise", "levels", "--preprocess dequantise"),
+    row(
+        "counts-binarised",
+        "train --data counts.npy --preprocess binarise",
+        "--preprocess binarise",
+        "counts",
+        "--preprocess.threshold",
+    ),
+    row(
+        "reals-binarised",
+        "train --data negative.npy --preprocess binarise --epochs 1",
+        "--preprocess binarise",
+        "-0.5",
+        "--preprocess.threshold",
+    ),
+    row("nan", "train --data broken.npy --likelihood normal", "broken.npy", "2 NaN or infinite", "(3, 1)", "remove or fill"),
+    row("inf", "train --data infinite.npy --likelihood normal", "1 NaN or infinite", "(5, 2)", "remove or fill"),
+    row("beyond-float32", "train --data huge.npy --likelihood normal --epochs 1", "huge.npy", "1e+300", "(0, 0)"),
+    row("objects", "train --data objects.npy", "objects.npy", "never unpickled", "np.save"),
+    row("object-labels", "train --data object_labels.npz", "object_labels.npz", "never unpickled"),
+    row("evaluate-objects", "evaluate runs/good --data objects.npy", "objects.npy", "never unpickled"),
+    row("one-row", "train --data one_row.npy", "one_row.npy", "(1, 4)", "at least 2"),
+    row("no-rows", "train --data no_rows.npy", "no_rows.npy", "(0, 4)", "at least 2"),
+    row("no-numbers", "train --data no_numbers.npy", "no_numbers.npy", "(30, 0)", "at least one number"),
+    row("one-dimensional", "train --data flat.npy", "flat.npy", "(30,)", "(1000, 28, 28)"),
+    row("complex", "train --data complex.npy", "complex.npy", "complex128", "reals"),
+    row("words", "train --data words.npy", "words.npy", "<U4", "reals"),
+    row("mismatch", "train --data mismatch.npz", "mismatch.npz", "(3,)", "(4,)", "agree"),
+    row("other-names", "train --data other_names.npz", "other_names.npz", "images", "needs x, or train and test"),
+    row("few-labels", "train --data few_labels.npz", "few_labels.npz", "(3,)", "(30,)"),
+    row("missing-file", "train --data missing.npy", "--data missing.npy", "no such file", "pyrovae list"),
+    row("text-file", "train --data notes.txt", "--data notes.txt", ".npy or .npz"),
+    row("csv-file", "train --data table.csv", "--data table.csv", ".npy or .npz"),
+    row("text-as-npy", "train --data notes.npy", "notes.npy", "no NumPy file"),
+    row("text-as-npz", "train --data notes.npz", "notes.npz", "no NumPy file"),
+    row("cut-file", "train --data cut.npy", "cut.npy", "cannot be read"),
+    row("empty-file", "train --data empty.npy", "empty.npy", "cannot be read"),
+    row("a-folder", "train --data runs", "--data runs", "digits"),
+    row("file-unnamed", "train --data file", "--data file", "FILE.npy"),
+    row("valid-too-large", "train --data.valid 5000", "--data.valid 5000", "1497", "none to train on"),
+    row("valid-fraction", "train --data.valid 1.5", "--data.valid 1.5", "below 1"),
+    row("valid-negative", "train --data.valid -0.5", "--data.valid -0.5", "at least 0"),
+    row("test-too-large", "train --data bits.npy --data.test 30", "--data.test 30", "none to train on"),
+    row("test-fraction", "train --data bits.npy --data.test 1.5 --epochs 1", "--data.test 1.5", "below 1"),
+    row("patience-unwatched", "train --data.valid 0 --patience 3", "--patience 3", "validation", "--data.valid"),
+    row("no-network", "train --data mnist", "--data mnist", "train-images-idx3-ubyte", "MNIST/raw", "--data-root"),
+    row("damaged-download", "train --data fashion-mnist", "--data fashion-mnist", "FashionMNIST/raw", "damaged", "delete"),
+    row("data-root-missing", "train --data mnist --data-root nowhere", "--data-root nowhere", "no such folder"),
+]
+
+RUNS = [
+    row("no-run", "evaluate", "needs a run folder"),
+    row("no-run-but-options", "evaluate --samples 3", "needs a run folder"),
+    row("two-runs", "evaluate runs/good runs/good", "runs/good"),
+    row("missing", "evaluate runs/none", "runs/none", "no such folder", "pyrovae train"),
+    row("sample-missing", "sample runs/none", "runs/none", "no such folder"),
+    row("encode-missing", "encode runs/none", "runs/none", "no such folder"),
+    row("figures-missing", "figures runs/none", "runs/none", "no such folder"),
+    row("a-file", "evaluate notes.txt", "notes.txt", "is not a run"),
+    row("no-config", "evaluate runs/no_config", "runs/no_config", "config.yaml", "is not a run"),
+    row("cut", "evaluate runs/cut", "runs/cut/model.safetensors", "damaged", "restore it or train again"),
+    row("flipped", "sample runs/flipped", "runs/flipped/model.safetensors", "damaged", "restore it or train again"),
+    row("pickled", "sample runs/pickled", "runs/pickled/model.safetensors", "damaged", "restore it or train again"),
+    row("no-model", "evaluate runs/no_model", "runs/no_model/model.safetensors", "missing", "train --resume"),
+    row("garbage", "evaluate runs/garbage", "runs/garbage/config.yaml", "damaged", "restore it or train again"),
+    row("not-yaml", "evaluate runs/not_yaml", "runs/not_yaml/config.yaml", "damaged", "restore it or train again"),
+    row("a-list", "evaluate runs/a_list", "runs/a_list/config.yaml", "damaged", "restore it or train again"),
+    row("empty-config", "evaluate runs/empty", "runs/empty/config.yaml", "damaged", "restore it or train again"),
+    row("tag", "evaluate runs/tag", "runs/tag/config.yaml", "damaged", "restore it or train again"),
+    row("tag-resumed", "train --resume --out runs/tag", "runs/tag/config.yaml", "damaged"),
+    row("newer", "evaluate runs/newer", "runs/newer/config.yaml", "77.0", "upgrade"),
+    row("newer-resumed", "train --resume --out runs/newer", "runs/newer/config.yaml", "77.0", "upgrade"),
+    row("unknown-family", "evaluate runs/unknown_family", "runs/unknown_family/config.yaml", "bernouli", "bernoulli or"),
+    row("unknown-option", "evaluate runs/unknown_option", "runs/unknown_option/config.yaml", "widths"),
+    row("wrong-option", "evaluate runs/wrong_option", "runs/wrong_option/config.yaml", "hidden", "7"),
+    row("wrong-shape", "evaluate runs/wrong_shape", "runs/wrong_shape/config.yaml", "damaged"),
+    row("wrong-kind", "evaluate runs/wrong_kind", "runs/wrong_kind/config.yaml", "pictures"),
+    row("wrong-data", "evaluate runs/wrong_data", "runs/wrong_data/config.yaml", "damaged"),
+    row("no-latent-dim", "evaluate runs/no_latent_dim", "runs/no_latent_dim/config.yaml", "latent_dim"),
+    row("other-latent-dim", "evaluate runs/other_latent_dim", "model.safetensors", "config.yaml"),
+    row("bad-metrics", "figures runs/bad_metrics", "runs/bad_metrics/metrics.csv", "damaged"),
+    row("changed-data", "evaluate runs/other_data", "digits", "not those of the run", "--data"),
+    row("no-data", "evaluate runs/no_data", "runs/no_data", "--data"),
+    row("data-missing", "evaluate runs/good --data missing.npy", "--data missing.npy", "no such file"),
+    row("data-unknown", "evaluate runs/good --data digit", "--data digit", "did you mean digits?"),
+    row("data-of-another-shape", "evaluate runs/good --data large_pictures.npy", "(9, 9)", "(8, 8)"),
+    row("data-of-another-kind", "evaluate runs/good --data real_pictures.npy", "16.5", "(0, 0, 0)", "0..16"),
+    row("data-too-bright", "evaluate runs/pictures --data bright.npy", "value 99", "(4, 3, 2)", "0..16"),
+    row("encode-another-shape", "encode runs/good --data large_pictures.npy", "(9, 9)", "(8, 8)"),
+    row("empty-split", "evaluate runs/no_valid --split valid", "--split valid", "no data", "--split test"),
+    row("empty-test", "evaluate runs/no_test", "--split test", "no data", "train"),
+    row("cuda-absent", "train --device cuda", "--device cuda", "--device cpu", marks=WITHOUT_CUDA),
+    row("evaluate-cuda-absent", "evaluate runs/good --device cuda:7", "--device cuda:7", "--device cpu"),
+]
+
+PLACES = [
+    row("out-exists", "train --out runs/good", "--out runs/good", "exists", "choose another folder"),
+    row("out-is-a-file", "train --out notes.txt", "--out notes.txt", "exists", "choose another folder"),
+    row("out-below-a-file", "train --out notes.txt/x --epochs 1", "notes.txt/x", "could not be written", "--out"),
+    row("sample-suffix", "sample runs/good --out x.jpg", "--out x.jpg", ".png or .npz"),
+    row("sample-no-suffix", "sample runs/good --out x", "--out x", ".png or .npz"),
+    row("encode-suffix", "encode runs/good --out x.csv", "--out x.csv", ".npz"),
+    row("sample-below-a-file", "sample runs/good --out notes.txt/x.npz", "notes.txt/x.npz", "could not be written", "--out"),
+    row("encode-below-a-file", "encode runs/good --out notes.txt/x.npz", "notes.txt/x.npz", "could not be written", "--out"),
+    row("figures-below-a-file", "figures runs/good --out notes.txt/x", "notes.txt/x", "could not be written", "--out"),
+    row("json-below-a-file", "evaluate runs/good --samples 2 --json notes.txt/x", "notes.txt/x", "could not be written"),
+    row("config-missing", "train --config missing.yaml", "--config missing.yaml", "cannot be read"),
+    row("config-not-options", "train --config list.yaml", "--config list.yaml", "--print"),
+    row("config-binary", "train --config reals.npy", "--config reals.npy", "cannot be read"),
+    row("config-tag", "train --config tag.yaml", "--config tag.yaml", "cannot be read"),
+    row("config-unknown-family", "train --config runs/unknown_family/config.yaml", "bernouli", "did you mean bernoulli"),
+    row("config-unknown-option", "train --config runs/unknown_option/config.yaml", "--network.widths", "--network.hidden"),
+    row("resume-without-out", "train --resume", "--resume", "--out RUN"),
+    row("resume-with-config", "train --resume --out runs/good --config good.yaml", "--config good.yaml", "leave"),
+    row("resume-missing", "train --resume --out runs/none", "runs/none", "no such folder"),
+    row("resume-other-option", "train --resume --out runs/good --batch-size 7", "--batch-size", "128", "7", "--out"),
+    row("resume-other-part", "train --resume --out runs/good --likelihood normal", "likelihood", "bernoulli", "normal", "--out"),
+    row("resume-fewer-epochs", "train --resume --out runs/good --epochs 0", "--epochs 0", "at least 1"),
+    row(
+        "resume-other-data",
+        "train --resume --out runs/pictures --data other_pictures.npy --data.levels 17",
+        "--resume",
+        "other_pictures.npy",
+        "--out",
+    ),
+    row("resume-changed-data", "train --resume --out runs/other_data", "digits", "not those of the run"),
+    row("resume-damaged", "train --resume --out runs/flipped_state --epochs 2", "runs/flipped_state/training_state", "damaged"),
+]
+
+
+def flags_of(command: str) -> set[str]:
+    """Every flag that a command takes, with whatever parts."""
+    names = {*commands.__dict__[command].__annotations__} if command != "list" else set()
+    if command == "train":
+        options = {f"{role}.{option}" for role, table in ROLES.items() for name in table for option in defaults(role, name)}
+        names |= {"config", "print_config", *options}
+    return {option_name(name) for name in names} | {"--help"}
+
+
+def unknown_flags(command: str, given: str, message: str) -> set[str]:
+    """Flags that a message names, though neither what was given does nor the command, or another that it names, takes them."""
+    meant = {name for name in COMMANDS if name == command or f"pyrovae {name}" in message}
+    named = set(re.findall(r"--[a-z][a-z._-]*[a-z]", message.replace("pip install --upgrade", "")))
+    known = set().union(*map(flags_of, meant)) | set(re.findall(r"--[a-z][a-z._-]*[a-z]", given))
+    return {flag.replace("_", "-") for flag in named} - {flag.replace("_", "-") for flag in known}
+
+
+@pytest.mark.parametrize(("line", "fragments"), [*NAMES, *NUMBERS, *DATA, *RUNS, *PLACES])
+def test_is_refused_with_one_line_and_leaves_everything_as_it_was(cli, here, snapshot, line, fragments):
+    before = snapshot(here)
+    words = shlex.split(line)
+    answer = cli(*words)
+    gc.collect(1)  # a file that was left open is reported now, not in a later test
+    where = f"pyrovae {words[0]}" if words[0] in COMMANDS else "pyrovae"
+    assert (answer.code, answer.out) == (2, "")
+    assert re.fullmatch(rf"{where}: error: [^\n]+\n", answer.err)
+    assert "Traceback" not in answer.err
+    assert [text for text in fragments if text not in answer.err] == [], answer.err
+    assert unknown_flags(words[0], f"{line} {fragments}", answer.err.removeprefix(f"{where}: error: ")) == set(), answer.err
+    assert not Path(TRAP).exists()
+    assert snapshot(here) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "fragment"),
+    [
+        ("train --likelihood bernouli", "did you mean bernoulli"),
+        ("evaluate runs/flipped", "runs/flipped/model.safetensors"),
+        ("train --data objects.npy", "never unpickled"),
+    ],
+)
+def test_a_process_of_its_own_answers_the_same(shell, here, snapshot, line, fragment):
+    before = snapshot(here)
+    words = line.replace("runs/", f"{here}/runs/").replace("objects", f"{here}/objects").split()
+    answer = shell("-m", "pyrovae", *words)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert fragment in answer.err
+    assert snapshot(here) == before
+
+
+def test_the_traps_would_have_sprung(here):
+    np.load("objects.npy", allow_pickle=True)
+    assert Path(TRAP).is_dir()
+    Path(TRAP).rmdir()
+    yaml.unsafe_load(Path("runs/tag/config.yaml").read_text())
+    assert Path(TRAP).is_dir()
+    Path(TRAP).rmdir()
+    pickle.loads(Path("runs/pickled/model.safetensors").read_bytes())
+    assert Path(TRAP).is_dir()

@@ -1,0 +1,635 @@
+"""The numbers that are reported, against models whose evidence is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import suppress
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy import special, stats
+from torch import Tensor
+from torch.distributions.kl import kl_divergence
+
+import pyrovae
+from pyrovae import VAE, Dataset, UserError
+from pyrovae.contracts import DataSpec, Evidence
+from pyrovae.evidence import elbo, importance, keyed
+from pyrovae.evidence.evaluation import evaluate_split
+from pyrovae.families import Normal
+from pyrovae.objectives import weight_latents
+
+SHAPE = (2, 3)
+SIZE = 6
+LATENTS = 3
+NOISE = 0.4
+# float64: a few hundred operations on numbers of up to about 100, each good to 1e-16 relative
+EXACT = {"rtol": 1e-11, "atol": 1e-10}
+
+
+@pytest.fixture
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def raw_scale(scale: np.ndarray) -> np.ndarray:
+    """The inverse of exp(8 tanh(raw / 8))."""
+    return 8 * np.arctanh(np.log(scale) / 8)
+
+
+class LinearGaussian:
+    """x = W z + b + noise with orthogonal columns of W: the posterior is normal with a diagonal covariance.
+
+    Args:
+        shape: Of a datum.
+        latents: Number of columns.
+        noise: Standard deviation of the noise.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = SHAPE, latents: int = LATENTS, noise: float = NOISE) -> None:
+        rng = np.random.default_rng(0)
+        self.shape, self.latents, self.noise, self.size = shape, latents, noise, math.prod(shape)
+        columns = np.linalg.qr(rng.normal(size=(self.size, self.size)))[0][:, :latents]
+        self.weight = columns * np.linspace(0.5, 1.5, latents)
+        self.bias = rng.normal(size=self.size)
+        precision = (self.weight**2).sum(0) / noise**2 + 1
+        self.posterior_scale = precision**-0.5
+        self.to_mean = self.weight.T / noise**2 / precision[:, None]
+
+    def covariance(self) -> np.ndarray:
+        return self.weight @ self.weight.T + self.noise**2 * np.eye(self.size)
+
+    def draw(self, count: int, seed: int = 1) -> Tensor:
+        x = np.random.default_rng(seed).multivariate_normal(self.bias, self.covariance(), size=count)
+        return torch.tensor(x.reshape(count, *self.shape), dtype=torch.get_default_dtype())
+
+    def log_density(self, x: Tensor) -> np.ndarray:
+        """log p(x) by scipy, (N,)."""
+        return np.atleast_1d(
+            stats.multivariate_normal(self.bias, self.covariance()).logpdf(x.double().numpy().reshape(-1, self.size))
+        )
+
+    def vae(self, shift: float = 0.0, **options: object) -> VAE:
+        """A linear VAE of these weights; its guide is the posterior, each mean moved by ``shift`` scales."""
+        given = {"kind": "reals", "network": "linear", "likelihood": {"name": "normal", "scale": self.noise}, **options}
+        vae = VAE(self.shape, self.latents, **given)
+        mean_bias = -self.to_mean @ self.bias + shift * self.posterior_scale
+        encoder, decoder = vae.encoder.layers[0], vae.decoder.layers[0]
+        with torch.no_grad():
+            encoder.weight.copy_(torch.tensor(np.concatenate([self.to_mean, np.zeros_like(self.to_mean)])))
+            encoder.bias.copy_(torch.tensor(np.concatenate([mean_bias, raw_scale(self.posterior_scale)])))
+            decoder.weight.copy_(torch.tensor(self.weight))
+            decoder.bias.copy_(torch.tensor(self.bias))
+        return vae
+
+
+def shift_for(kl: float, latents: int = LATENTS) -> float:
+    """KL(q || p(z|x)) = latents shift^2 / 2."""
+    return math.sqrt(2 * kl / latents)
+
+
+def all_of(x: Tensor, spec: DataSpec) -> Dataset:
+    """A data set whose splits are all the whole."""
+    rows = torch.arange(len(x))
+    return Dataset("toy", spec, x, None, {"train": rows, "valid": rows, "test": rows})
+
+
+def digit_vae(likelihood: str = "bernoulli", seed: int = 2) -> VAE:
+    torch.manual_seed(seed)
+    return VAE((8, 8), 3, likelihood, network={"name": "mlp", "hidden": [10]}, kind="levels", levels=17)
+
+
+# --- a guide that is the posterior --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [1, 7, 50, 500])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_exact_guide_gives_the_exact_evidence_with_any_number_of_samples(samples, dtype):
+    torch.set_default_dtype(dtype)
+    try:
+        model = LinearGaussian()
+        x = model.draw(40)
+        found = importance(model.vae(), x, samples=samples)
+        expected = model.log_density(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    # log w sums 6 + 2 x 3 terms; a term's error is a few eps relative to the largest, here below 40, and the residuals
+    # (x - m) / s carry the rounding of x, W z and the mean, 1 / s = 2.5 times as large
+    tolerance = 1000 * torch.finfo(dtype).eps
+    for name in ("log_evidence", "elbo"):
+        np.testing.assert_allclose(found.diagnostics[name].numpy(), expected, rtol=0, atol=tolerance)
+    ess = found.diagnostics["effective_sample_size"].numpy()
+    np.testing.assert_allclose(ess, samples, rtol=tolerance)
+    for name in ("log_evidence_error", "elbo_error"):
+        # weights differ by rounding only; the error is the square root of a difference that rounding leaves
+        error = found.diagnostics[name].numpy()
+        assert np.isnan(error).all() if samples == 1 else (error < math.sqrt(tolerance)).all()
+
+
+def test_elbo_and_importance_report_what_they_are_named_after(double_precision):
+    model = LinearGaussian()
+    vae, x = model.vae(shift=0.5), model.draw(5)
+    low, high = elbo(vae, x, samples=60), importance(vae, x, samples=60)
+    assert torch.equal(low.estimate, high.diagnostics["elbo"])
+    assert torch.equal(low.monte_carlo_error, high.diagnostics["elbo_error"])
+    assert torch.equal(high.estimate, high.diagnostics["log_evidence"])
+    assert torch.equal(high.monte_carlo_error, high.diagnostics["log_evidence_error"])
+    assert (high.estimate > low.estimate).all()  # Jensen, strict where the weights differ
+
+
+# --- a guide that is off by a known KL ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kl", [0.05, 0.5, 2.0])
+def test_elbo_of_a_shifted_guide_is_lower_by_the_kl(double_precision, kl):
+    model = LinearGaussian()
+    x = model.draw(100)
+    found = elbo(model.vae(shift=shift_for(kl)), x, samples=200)
+    gap = model.log_density(x).mean() - found.mean
+    # log w - log p = -kl - a.eps with |a|^2 = 2 kl: standard error sqrt(2 kl / (100 x 200))
+    assert abs(gap - kl) < 4 * math.sqrt(2 * kl / (100 * 200))
+    assert found.mean_monte_carlo_error == pytest.approx(math.sqrt(2 * kl / (100 * 200)), rel=0.1)
+
+
+@pytest.mark.parametrize("samples", [1, 10, 100])
+def test_importance_estimates_p_without_bias(double_precision, samples):
+    model = LinearGaussian()
+    x = model.draw(2000)
+    found = importance(model.vae(shift=shift_for(0.5)), x, samples=samples)
+    ratio = np.exp(found.estimate.numpy() - model.log_density(x))
+    # w / p is log-normal with mean 1 and variance e^(2 kl) - 1 = e - 1
+    assert abs(ratio.mean() - 1) < 4 * math.sqrt((math.e - 1) / (2000 * samples))
+
+
+def test_importance_is_below_and_rises_with_the_samples(double_precision):
+    model = LinearGaussian()
+    x = model.draw(1000)
+    vae, truth = model.vae(shift=shift_for(0.5)), model.log_density(x)
+    gaps = np.stack([importance(vae, x, samples=k).estimate.numpy() - truth for k in (1, 10, 100, 400)])
+    means, errors = gaps.mean(1), gaps.std(1, ddof=1) / math.sqrt(1000)
+    assert abs(means[0] + 0.5) < 4 * errors[0]  # one sample: the ELBO, lower by the KL
+    assert (means < 4 * errors).all()
+    rises = np.diff(gaps, axis=0)
+    assert (rises.mean(1) > -4 * rises.std(1, ddof=1) / math.sqrt(1000)).all()
+    assert (rises[:2].mean(1) > 4 * rises[:2].std(1, ddof=1) / math.sqrt(1000)).all()  # 0.41 and 0.08 nats
+    # the delta method's bias is -(e - 1) / (2 K), up to terms in 1 / K^2
+    assert means[2] == pytest.approx(-(math.e - 1) / 200, abs=4 * errors[2] + 1e-3)
+
+
+@pytest.mark.parametrize(("name", "kl", "samples"), [("elbo", 0.5, 60), ("importance", 0.125, 500)])
+def test_monte_carlo_error_is_calibrated(double_precision, name, kl, samples):
+    model = LinearGaussian()
+    vae, x = model.vae(shift=shift_for(kl)), model.draw(100)
+    truth = model.log_density(x) - (kl if name == "elbo" else 0)
+    estimator = {"elbo": elbo, "importance": importance}[name]
+    scores = []
+    for seed in range(10):
+        found = estimator(vae, x, samples=samples, seed=seed)
+        scores.append((found.estimate.numpy() - truth) / found.monte_carlo_error.numpy())
+    # 1000 independent scores: the mean is good to 0.032, the standard deviation to 0.022. Student's t of 59 degrees is
+    # wider by 1.7 %; the log of a mean of 500 weights is biased by -(e^0.25 - 1) / 1000, 0.012 errors.
+    assert abs(np.mean(scores)) < 4 * 0.032 + 0.012
+    assert 1 - 4 * 0.022 < np.std(scores) < 1.017 + 4 * 0.022
+
+
+def test_evidence_of_a_nonlinear_model_is_its_integral():
+    torch.manual_seed(1)
+    vae = VAE((5,), 1, "bernoulli", network={"name": "mlp", "hidden": [7], "activation": "tanh"}, kind="binary")
+    with torch.no_grad():
+        vae.decoder.layers[-1].weight.mul_(6)  # far from linear
+    x = torch.tensor([[(i >> bit) & 1 for bit in range(5)] for i in range(32)]).float()
+    z = torch.linspace(-9, 9, 20001)
+    with torch.no_grad():
+        log_joint = vae.log_joint(x, z[:, None, None]).double()
+    truth = np.log(np.trapezoid(log_joint.exp().numpy(), z.double().numpy(), axis=0))
+    assert np.exp(truth).sum() == pytest.approx(1, abs=1e-5)  # of all 32 data; float32 densities
+    found = importance(vae, x, samples=2000)
+    ratio = np.exp(found.estimate.numpy() - truth)
+    error = np.linalg.norm(found.monte_carlo_error) / 32
+    assert abs(ratio.mean() - 1) < 4 * error
+    assert (found.diagnostics["elbo"].numpy() < truth + 4 * found.diagnostics["elbo_error"].numpy()).all()
+
+
+# --- what may not move a number -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["bernoulli", "binomial", "normal"])
+def digits_case(request, double_precision) -> tuple[VAE, Tensor, Tensor, Evidence]:
+    """A model, data, their rows in a larger set, and a reference estimate of 120 samples: three blocks."""
+    x = pyrovae.load_dataset("digits").x[100:112]
+    vae, index = digit_vae(request.param), torch.arange(100, 112)
+    return vae, x, index, importance(vae, x, samples=120, index=index)
+
+
+def assert_same_evidence(found: Evidence, expected: Evidence) -> None:
+    """Equal up to the rounding of matrix products of other shapes: 64 elements, log-densities up to about 1000, float64."""
+    assert found.diagnostics.keys() == expected.diagnostics.keys()
+    for name, tensor in found.diagnostics.items():
+        torch.testing.assert_close(
+            tensor, expected.diagnostics[name], rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("rows", [1, 51, 333, 10**6])
+def test_evidence_does_not_depend_on_the_size_of_the_chunks(digits_case, rows):
+    vae, x, index, expected = digits_case
+    assert_same_evidence(importance(vae, x, samples=120, index=index, rows=rows), expected)
+
+
+def test_evidence_does_not_depend_on_order_or_company(digits_case):
+    vae, x, index, expected = digits_case
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    mixed = importance(vae, x[order], samples=120, index=index[order])
+    back = order.argsort()
+    diagnostics = {name: tensor[back] for name, tensor in mixed.diagnostics.items()}
+    assert_same_evidence(replace(mixed, diagnostics=diagnostics), expected)
+    alone = importance(vae, x[7:8], samples=120, index=index[7:8])
+    assert_same_evidence(alone, replace(expected, diagnostics={n: t[7:8] for n, t in expected.diagnostics.items()}))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 49, 50, 51, 100, 101, 120])
+def test_more_samples_continue_the_same_stream(digits_case, samples):
+    """The estimate of K samples is made of the first K log-weights, wherever the blocks end."""
+    vae, x, index, _ = digits_case
+    with torch.no_grad():
+        u = keyed.uniform(0, index.tolist(), (8, 8)) if vae.transform.needs_noise else None
+        y = vae.transform(x, u)
+        params = vae.posterior_params(y)
+        blocks = [keyed.posterior_samples(vae.posterior_density, params, 0, index.tolist(), block) for block in range(3)]
+        z = torch.cat(blocks)[:samples]
+        log_weights = (vae.log_joint(y, z) - vae.posterior(y).log_prob(z)).numpy()
+    log_det = vae.transform.log_abs_det_jacobian()
+    found = importance(vae, x, samples=samples, index=index)
+    expected = special.logsumexp(log_weights, axis=0) - math.log(samples) + log_det
+    np.testing.assert_allclose(found.estimate.numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(found.diagnostics["elbo"].numpy(), log_weights.mean(0) + log_det, rtol=1e-9)
+    weights = np.exp(log_weights - log_weights.max(0))
+    np.testing.assert_allclose(
+        found.diagnostics["effective_sample_size"].numpy(), weights.sum(0) ** 2 / (weights**2).sum(0), rtol=1e-8
+    )
+    if samples > 1:
+        error = weights.std(0, ddof=1) / math.sqrt(samples) / weights.mean(0)
+        np.testing.assert_allclose(found.monte_carlo_error.numpy(), error, rtol=1e-6)
+        spread = log_weights.std(0, ddof=1) / math.sqrt(samples)
+        np.testing.assert_allclose(found.diagnostics["elbo_error"].numpy(), spread, rtol=1e-6)
+
+
+def test_other_seeds_and_other_rows_have_other_noise(digits_case):
+    vae, x, index, expected = digits_case
+    for other in (importance(vae, x, samples=120, seed=1, index=index), importance(vae, x, samples=120, index=index + 1)):
+        assert ((other.estimate - expected.estimate).abs() > 1e-6).all()
+
+
+def test_training_objects_do_not_reach_the_evidence(digits_case):
+    vae, x, index, expected = digits_case
+    vae.train()
+    with weight_latents(0.1):
+        assert_same_evidence(importance(vae, x, samples=120, index=index), expected)
+    assert vae.training
+
+
+def test_a_subset_reports_the_numbers_of_its_rows():
+    dataset, vae = pyrovae.load_dataset("digits"), digit_vae()
+    part = dataset.test.subset(9, seed=4)
+    assert len(set(part.index.tolist())) == 9
+    whole = importance(vae, dataset.test.x, samples=3, seed=4, index=dataset.test.index)
+    positions = torch.isin(dataset.test.index, part.index)
+    limited = evaluate_split(vae, dataset, samples=3, limit=9, seed=4)
+    assert limited.n == 9
+    assert limited.log_evidence["mean"] == pytest.approx(whole.estimate[positions].mean().item(), rel=1e-5)  # float32
+    everything = evaluate_split(vae, dataset, samples=3, seed=4, limit=10**6)
+    assert everything.n == len(dataset.test)
+    assert everything.log_evidence["mean"] == pytest.approx(whole.mean, rel=1e-5)
+
+
+def test_a_datum_has_the_same_number_in_every_split():
+    dataset, vae = pyrovae.load_dataset("digits"), digit_vae()
+    whole = importance(vae, dataset.x, samples=2)
+    test = evaluate_split(vae, dataset, samples=2)
+    assert test.log_evidence["mean"] == pytest.approx(whole.estimate[dataset.test.index].mean().item(), rel=1e-5)  # float32
+
+
+# --- zeros and mistakes -------------------------------------------------------------------------------------------------
+
+
+class Censored(dist.TorchDistribution):
+    """A likelihood whose log-probability is replaced where the latents say so."""
+
+    arg_constraints: ClassVar = {}
+
+    def __init__(self, base: dist.TorchDistribution, where: Tensor, value: float) -> None:
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+        self.base, self.where, self.value = base, where, value
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.base.log_prob(x).masked_fill(self.where, self.value)
+
+
+def censor(vae: VAE, value: float, bound: float) -> VAE:
+    """log p(x|z) := value wherever the first latent lies below the bound."""
+    likelihood = vae.likelihood
+    vae.likelihood = lambda z, c=None: Censored(likelihood(z, c), z[..., 0] < bound, value)
+    return vae
+
+
+def test_weights_of_zero_are_legal(double_precision):
+    """With p(x|z) = 0 for z_1 < 0 and the guide otherwise exact, p(x) is p_0(x) times the posterior's chance of z_1 > 0."""
+    model = LinearGaussian()
+    x = model.draw(400)
+    mean = model.to_mean[0] @ (x.reshape(-1, SIZE).numpy() - model.bias).T
+    chance = stats.norm.sf(0, mean, model.posterior_scale[0])
+    found = importance(censor(model.vae(), -math.inf, 0.0), x, samples=120)
+    counts = np.exp(found.estimate.numpy() - model.log_density(x)) * 120
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-6)
+    error = np.sqrt((chance * (1 - chance) / 120).sum())
+    assert abs((counts / 120 - chance).sum()) < 4 * error
+    np.testing.assert_allclose(found.diagnostics["effective_sample_size"][counts > 0.5].numpy(), counts[counts > 0.5], rtol=1e-6)
+    assert (found.diagnostics["elbo"][counts.round() < 120] == -math.inf).all()
+    assert (counts.round() == 0).any()  # some data with no weight at all
+    assert (found.estimate[counts.round() == 0] == -math.inf).all()
+    assert ((counts > 0.5) & (counts < 119.5)).any()
+
+
+def test_an_evidence_of_zero_is_a_number_for_the_report(double_precision):
+    model = LinearGaussian()
+    x = model.draw(5)
+    report = evaluate_split(censor(model.vae(), -math.inf, math.inf), all_of(x, DataSpec(SHAPE)), samples=20)
+    assert report.log_evidence["mean"] == -math.inf
+    assert report.untrusted == 5
+    assert json.loads(report.to_json())["log_evidence"]["mean"] is None
+    assert "-inf" in report.table()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("estimator", [elbo, importance])
+def test_nan_and_infinite_weights_are_errors(double_precision, estimator, value):
+    model = LinearGaussian()
+    vae, x = censor(model.vae(), value, math.inf), model.draw(3)
+    with pytest.raises(UserError, match=r"3 data have log-weights .*the first is row 11: .*diverged"):
+        estimator(vae, x, samples=60, index=torch.tensor([11, 5, 7]))
+
+
+def test_one_bad_datum_is_named_by_its_row(double_precision):
+    model = LinearGaussian()
+    x = model.draw(6)
+    x[4, 1, 1] = math.nan
+    with pytest.raises(UserError, match=r"1 data have log-weights that are NaN .* row 104"):
+        importance(model.vae(), x, samples=3, index=torch.arange(100, 106))
+
+
+@pytest.mark.parametrize("samples", [0, -1, 2.5, True])
+def test_number_of_samples_is_checked(samples):
+    with pytest.raises(UserError, match=f"--samples {samples}: needs an integer of at least 1"):
+        elbo(digit_vae(), torch.zeros(2, 8, 8), samples=samples)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"estimator": "importanec"}, r"--estimator importanec: unknown; did you mean importance\? All: elbo, importance"),
+        ({"samples": 0}, "--samples 0"),
+        ({"limit": 0}, "--limit 0"),
+        ({"seed": -1}, "--seed -1"),
+        ({"split": "tset"}, "--split tset: unknown.*train.*valid.*test.*all"),
+    ],
+)
+def test_evaluation_refuses_what_it_cannot_do(options, message):
+    with pytest.raises(UserError, match=message):
+        evaluate_split(digit_vae(), pyrovae.load_dataset("digits"), **options)
+
+
+# --- parts of the ELBO --------------------------------------------------------------------------------------------------
+
+
+def test_elbo_is_reconstruction_minus_kl_and_kl_is_a_sum_over_dimensions(digits_case):
+    found = digits_case[3].diagnostics
+    torch.testing.assert_close(found["elbo"] + found["kl"], found["reconstruction"], **EXACT)
+    torch.testing.assert_close(found["kl_per_dimension"].sum(-1), found["kl"], **EXACT)
+
+
+def test_kl_and_reconstruction_agree_with_closed_forms(double_precision):
+    model = LinearGaussian()
+    vae, x = model.vae(shift=0.3), model.draw(50)
+    found = elbo(vae, x, samples=2000).diagnostics
+    with torch.no_grad():
+        q = vae.posterior(x)
+        kl = kl_divergence(q.base_dist, torch.distributions.Normal(torch.zeros(LATENTS), torch.ones(LATENTS)))
+    # log q - log p of one sample and dimension: (z^2 - eps^2) / 2 + const = ((m + s eps)^2 - eps^2) / 2 + const
+    m, s = q.mean.detach(), q.stddev.detach()
+    error = torch.sqrt(((m * s) ** 2 + (s**2 - 1) ** 2 / 2).sum(0) / 2000) / 50
+    assert ((found["kl_per_dimension"] - kl).mean(0).abs() < 4 * error).all()
+    # E_q |x - W z - b|^2 = |x - W m - b|^2 + sum s^2 |w|^2
+    weight = torch.tensor(model.weight)
+    residual = x.reshape(50, SIZE) - m @ weight.T - torch.tensor(model.bias)
+    scatter = (s**2 * (weight**2).sum(0)).sum(-1)
+    expected = -((residual**2).sum(-1) + scatter) / (2 * NOISE**2) - SIZE * math.log(NOISE * math.sqrt(2 * math.pi))
+    pull = residual @ weight * s / NOISE**2
+    spread = (pull**2).sum(-1) + ((s**2 * (weight**2).sum(0) / NOISE**2) ** 2 / 2).sum(-1)
+    error = torch.sqrt(spread.sum() / 2000) / 50
+    assert abs((found["reconstruction"] - expected).mean()) < 4 * error
+
+
+def test_active_units_are_those_whose_mean_moves():
+    """Five latents: two that the encoder ignores, one just below and one just above the threshold of 0.01, one lively."""
+    x = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    x = (x - x.mean(0)) / x.std(0, correction=0)
+    vae = VAE((4,), 5, {"name": "normal", "scale": 1.0}, network="linear", kind="reals")
+    with torch.no_grad():
+        weight, bias = vae.encoder.layers[0].weight, vae.encoder.layers[0].bias
+        weight.zero_()
+        weight[1, 0], weight[2, 1], weight[4, 2] = math.sqrt(0.0095), math.sqrt(0.0105), 1.0
+        bias.copy_(torch.linspace(-3, 3, 10))
+    report = evaluate_split(vae, all_of(x, DataSpec((4,))), samples=2)
+    assert (report.active_units, report.latent_dim) == (2, 5)
+    expected = x[:, 2] * 1.0 + bias[4].item()
+    found = elbo(vae, x, samples=1).diagnostics["posterior_mean"][:, 4]
+    torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=1e-6)  # float32
+
+
+# --- units --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("estimator", "key"), [("elbo", "elbo"), ("importance", "log_evidence")])
+def test_bits_per_dim_and_errors_by_hand(estimator, key):
+    dataset, vae = pyrovae.load_dataset("digits"), digit_vae("binomial")
+    report = evaluate_split(vae, dataset, estimator=estimator, samples=10, limit=30)
+    rows = dataset.test.subset(30, 0)
+    found = {"elbo": elbo, "importance": importance}[estimator](vae, rows.x, samples=10, index=rows.index)
+    estimate, error = found.estimate.numpy(), found.monte_carlo_error.numpy()
+    number = getattr(report, key)
+    assert number["mean"] == pytest.approx(estimate.mean())
+    assert number["standard_error"] == pytest.approx(stats.sem(estimate))
+    assert number["monte_carlo_error"] == pytest.approx(math.sqrt((error**2).sum()) / 30)
+    assert report.bits_per_dim == pytest.approx(-estimate.mean() / 64 / math.log(2))
+    assert (report.n, report.samples, report.bits_per_dim_kind) == (30, 10, "exact")
+    assert report.elbo["mean"] == pytest.approx(report.reconstruction - report.kl)
+    assert sum(report.kl_per_dimension) == pytest.approx(report.kl)
+    ess = found.diagnostics["effective_sample_size"].numpy()
+    np.testing.assert_allclose(
+        [report.effective_sample_size[name] for name in ("mean", "median", "minimum")],
+        [ess.mean(), np.median(ess), ess.min()],
+        rtol=1e-9,
+    )
+    assert report.untrusted == ((ess < 10).sum() if estimator == "importance" else None)
+    assert (report.log_evidence is None) == (estimator == "elbo")
+
+
+def test_a_fair_coin_for_each_element_is_one_bit_per_dim():
+    vae = VAE((3, 4), 2, "bernoulli", network="linear", kind="binary")
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.zero_()
+    x = (torch.arange(60).reshape(5, 3, 4) % 2).to(torch.uint8)
+    report = evaluate_split(vae, all_of(x, DataSpec((3, 4), "binary", 2)), samples=5)
+    assert report.bits_per_dim == pytest.approx(1.0, rel=1e-6)  # float32
+    assert report.log_evidence["mean"] == pytest.approx(-12 * math.log(2), rel=1e-6)
+    assert report.effective_sample_size["minimum"] == pytest.approx(5, rel=1e-6)
+
+
+def test_numbers_that_cannot_be_known_are_none(double_precision):
+    model = LinearGaussian()
+    one = importance(model.vae(shift=0.5), model.draw(1), samples=5)
+    assert one.standard_error is None
+    assert one.mean_monte_carlo_error > 0
+    single = importance(model.vae(shift=0.5), model.draw(4), samples=1)
+    assert single.mean_monte_carlo_error is None
+    assert single.standard_error > 0
+
+
+def test_dequantised_evidence_is_a_density_of_the_levels(double_precision):
+    """log p(x) := log p(y) - size log L with y = (x + u) / L; p(y) is known exactly."""
+    model, levels = LinearGaussian(), 9
+    vae = model.vae(kind="levels", levels=levels, preprocess="dequantise")
+    x = (torch.arange(20 * SIZE).reshape(20, *SHAPE) * 7 % levels).to(torch.uint8)
+    index = torch.arange(5, 25)
+    found = importance(vae, x, samples=4, seed=3, index=index)
+    y = (x + keyed.uniform(3, index.tolist(), SHAPE)) / levels
+    np.testing.assert_allclose(found.estimate.numpy(), model.log_density(y) - SIZE * math.log(levels), **EXACT)
+    np.testing.assert_allclose(found.diagnostics["elbo"].numpy(), found.estimate.numpy(), **EXACT)
+    report = evaluate_split(vae, all_of(x, vae.spec), samples=4)
+    assert report.bits_per_dim_kind == "dequantisation bound"
+
+
+def test_dequantised_evidence_averages_to_the_probability_of_a_level(double_precision):
+    """E_u[p(y)] / L is the integral of the density over the level's bin, and the log is below in expectation."""
+    model, levels, repeats = LinearGaussian((1,), 1, noise=0.1), 4, 4000
+    vae = model.vae(kind="levels", levels=levels, preprocess="dequantise")
+    scale = math.sqrt(model.covariance()[0, 0])
+    for level in range(levels):
+        chance = np.diff(stats.norm.cdf(np.array([level, level + 1]) / levels, model.bias[0], scale))[0]
+        found = importance(vae, torch.full((repeats, 1), level, dtype=torch.uint8), samples=1).estimate.numpy()
+        ratio = np.exp(found) / chance
+        assert abs(ratio.mean() - 1) < 4 * stats.sem(ratio)
+        assert found.mean() < math.log(chance) + 4 * stats.sem(found)
+
+
+@pytest.mark.parametrize("over", ["data", "everything"])
+def test_standardised_evidence_is_in_the_units_of_the_data(double_precision, over):
+    """x = mean + scale y with y of the known model: its density is a normal of moved mean and stretched covariance."""
+    model = LinearGaussian()
+    rng = np.random.default_rng(4)
+    x = torch.tensor(rng.normal(size=(60, *SHAPE)) * np.array([[1, 20, 0.01], [5, 3, 1]]) + 7)
+    vae = model.vae(preprocess={"name": "standardise", "over": over})
+    vae.prepare(DataSpec(SHAPE), x)
+    flat = x.reshape(60, SIZE).numpy()
+    axis = 0 if over == "data" else None
+    mean, scale = np.broadcast_to(flat.mean(axis), SIZE), np.broadcast_to(flat.std(axis), SIZE)
+    truth = stats.multivariate_normal(mean + scale * model.bias, scale[:, None] * model.covariance() * scale)
+    found = importance(vae, x, samples=6)
+    np.testing.assert_allclose(found.estimate.numpy(), truth.logpdf(flat), rtol=1e-8)
+    by_y = model.log_density(torch.tensor((flat - mean) / scale)) - np.log(scale).sum()
+    np.testing.assert_allclose(found.estimate.numpy(), by_y, rtol=1e-8)
+
+
+def test_bits_of_another_data_set_are_marked():
+    report = evaluate_split(digit_vae("bernoulli"), pyrovae.load_dataset("digits"), samples=1, limit=2)
+    assert "binarised" in report.bits_per_dim_kind
+    reals = LinearGaussian()
+    assert evaluate_split(reals.vae(), all_of(reals.draw(3), DataSpec(SHAPE)), samples=1).bits_per_dim_kind == "density"
+
+
+# --- noise --------------------------------------------------------------------------------------------------------------
+
+
+def standard_noise(seed: int, data: list[int], block: int, latents: int = 4) -> Tensor:
+    """The standard normal noise of a block, (BLOCK, len(data), latents)."""
+    density = Normal().build(DataSpec((latents,)))
+    return keyed.posterior_samples(density, torch.zeros(len(data), 2, latents), seed, data, block)
+
+
+@pytest.fixture(params=["from noise", "datum by datum"])
+def path(request, monkeypatch) -> str:
+    """Both ways of sampling: families with a map from noise, and those that have none."""
+    if request.param == "datum by datum":
+        monkeypatch.setattr(Normal, "from_noise", lambda self, params, spec, learned, noise: None)
+    return request.param
+
+
+def test_noise_is_standard_normal(path):
+    noise = torch.stack([standard_noise(seed, list(range(40)), block) for seed in (0, 1) for block in (0, 1)])
+    assert stats.kstest(noise.flatten().numpy(), "norm").pvalue > 1e-3
+
+
+def test_preprocessing_noise_is_uniform():
+    u = keyed.uniform(0, list(range(200)), (8, 8))
+    assert stats.kstest(u.flatten().numpy(), "uniform").pvalue > 1e-3
+    assert u.min() >= 0
+    assert u.max() < 1
+
+
+def test_no_two_keys_share_their_noise(path):
+    data = [*range(150), 10**6, 2**22 - 1]
+    noise = torch.stack([standard_noise(seed, data, block) for seed in (0, 1, 2**31) for block in (0, 1, 2, 900)])
+    keys = noise.transpose(1, 2).reshape(-1, keyed.BLOCK * 4)
+    assert len(keys) == 12 * len(data)
+    assert len(torch.unique(keys, dim=0)) == len(keys)
+    # float32 normals coincide by chance now and then; whole samples of four must not
+    assert len(torch.unique(noise.reshape(-1, 4), dim=0)) == noise.numel() / 4
+
+
+def test_neighbouring_keys_are_uncorrelated(path):
+    noise = torch.stack([standard_noise(seed, list(range(60)), block) for seed in (0, 1) for block in (0, 1)])
+    by_key = noise.transpose(1, 2).reshape(2, 2, 60, -1).double()
+    pairs = [(by_key[0], by_key[1]), (by_key[:, 0], by_key[:, 1]), (by_key[:, :, 1:], by_key[:, :, :-1])]
+    for a, b in pairs:
+        assert abs((a * b).mean()) < 4 / math.sqrt(a.numel())  # products of independent normals have variance 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param((0, 0, 0), (0, 0, 1024), id="beyond 51,150 samples"),
+        pytest.param((0, 0, 1), (0, 2**22, 0), id="beyond 4,194,304 data"),
+        pytest.param((0, 0, 0), (2**32, 0, 0), id="seeds beyond 32 bits"),
+    ],
+)
+def test_noise_never_repeats_silently(first, second):
+    """Two keys (seed, datum, block) far apart have other noise; to refuse the far one is as good."""
+    near, (seed, datum, block) = standard_noise(first[0], [first[1]], first[2]), second
+    with suppress(UserError):
+        assert not torch.equal(near, standard_noise(seed, [datum], block))
+
+
+def test_families_without_a_map_from_noise_are_sampled_as_well(double_precision, monkeypatch):
+    monkeypatch.setattr(Normal, "from_noise", lambda self, params, spec, learned, noise: None)
+    model = LinearGaussian()
+    x, before = model.draw(60), torch.random.get_rng_state()
+    np.testing.assert_allclose(importance(model.vae(), x, samples=70).estimate.numpy(), model.log_density(x), **EXACT)
+
+    vae = model.vae(shift=shift_for(0.5))
+    state = torch.random.get_rng_state()
+    found = importance(vae, x, samples=70)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert before.shape == state.shape
+    gap = model.log_density(x).mean() - found.diagnostics["elbo"].mean().item()
+    assert abs(gap - 0.5) < 4 * math.sqrt(1 / (60 * 70))  # as for the shifted guide above
+    assert_same_evidence(importance(vae, x, samples=70, rows=3), found)
+    alone = importance(vae, x[9:10], samples=70, index=torch.tensor([9]))
+    assert_same_evidence(alone, replace(found, diagnostics={n: t[9:10] for n, t in found.diagnostics.items()}))
