@@ -51,10 +51,9 @@ class PlainTraining:
 
 
 @torch.no_grad()
-def score(vae: PlainVAE, grey: Tensor, samples: int = 500, seed: int = 0) -> tuple[float, float]:
-    """Mean ELBO and importance-sampled log p(x) in nats, both over data binarised once."""
+def score(vae: PlainVAE, bits: Tensor, samples: int = 500, seed: int = 0) -> tuple[float, float]:
+    """Mean ELBO and importance-sampled log p(x) of binary data, in nats."""
     generator = torch.Generator().manual_seed(seed)
-    bits = (torch.rand(grey.shape, generator=generator) * 255 < grey).float()
     elbos, evidences = [], []
     for x in bits.split(20):
         mean, log_scale = vae.posterior(x)

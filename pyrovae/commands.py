@@ -224,7 +224,7 @@ def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
             levels=spec.levels,
         )
     vae.prepare(spec, dataset.train.x)
-    vae.check_support(dataset.split("all").x)
+    vae.check_support(dataset.x)
     return vae
 
 
@@ -349,7 +349,7 @@ def encode(
     check_seed("seed", seed)
     opened = open_run(run, data, data_root, device)
     rows = opened.dataset.split(split)
-    opened.vae.prepare(opened.dataset.spec, opened.dataset.train.x)
+    opened.vae.prepare(opened.dataset.spec, rows.x if opened.vae.prepared else opened.dataset.train.x)
     opened.vae.check_support(rows.x)
     parts = [opened.vae.posterior(y) for y in preprocessed(opened.vae, rows.x, rows.index, seed)]
     found = Encoding(torch.cat([q.mean for q in parts]).cpu(), torch.cat([q.stddev for q in parts]).cpu(), rows.y, rows.index)

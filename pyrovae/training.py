@@ -163,8 +163,10 @@ def fit(
     )
     objective.check(vae.parts["posterior"])
     chosen = choose_device(device)
-    vae.prepare(dataset.spec, dataset.train.x)
-    vae.check_support(dataset.split("all").x)
+    if not vae.prepared:
+        vae.prepare(dataset.spec, dataset.train.x)
+    vae.prepare(dataset.spec, dataset.x)
+    vae.check_support(dataset.x)
     vae.to(chosen).train()
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
     engine = Eager(vae, objective.build(particles), optimizer, clip_norm)

@@ -146,10 +146,12 @@ class VAE(nn.Module):
 
         Args:
             spec: The data as they were given.
-            x: Training data (N, *E) for what is estimated from them; None where it will be loaded.
+            x: Training data (N, *E) for what is estimated from them; None where it will be loaded. Once prepared, any data:
+                they are only checked.
 
         Raises:
-            UserError: If the shape, the kind or the levels are not those the VAE was built or prepared for.
+            UserError: If the shape, the kind or the levels are not those the VAE was built or prepared for, or the
+                preprocessing cannot take the data.
         """
         if spec.event_shape != self.spec.event_shape:
             raise UserError(f"the data have shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}")

@@ -69,7 +69,9 @@ class Dataset:
         Raises:
             UserError: If there is no such split or it has no data.
         """
-        index = torch.arange(len(self.x)) if name == "all" else self.rows.get(name)
+        if name == "all":
+            return Split(self.x, self.y, torch.arange(len(self.x)))
+        index = self.rows.get(name)
         if index is None:
             raise UserError(f"--split {name}: unknown; there are {', '.join(self.rows)}, all")
         if len(index) == 0:

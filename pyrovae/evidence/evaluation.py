@@ -139,7 +139,7 @@ def evaluate_split(
     rows = dataset.split(split)
     if limit is not None:
         rows = rows.subset(check_integer("limit", limit, 1), seed)
-    vae.prepare(dataset.spec, dataset.train.x)
+    vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x)
     vae.check_support(rows.x)
     reads = vae.parts["context"].reads
     context = None if reads is None else getattr(rows, reads)
