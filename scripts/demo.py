@@ -22,8 +22,8 @@ def main(epochs: int, run: Path) -> None:
     pyrovae.train(data="digits", likelihood="binomial", latent_dim=10, epochs=epochs, out=str(run))
     (run / "demo").touch()
     trained_at = time.perf_counter()
-    print("estimating log p(x) of the 300 test digits, 500 samples each ...")
-    found = pyrovae.evaluate(run)
+    print("estimating log p(x) of the 300 test digits, 5000 samples each ...")
+    found = pyrovae.evaluate(run, samples=5000)
     evaluated_at = time.perf_counter()
     pictures = pyrovae.figures(run)
     drawn_at = time.perf_counter()
@@ -40,12 +40,12 @@ def main(epochs: int, run: Path) -> None:
         print(f"{found.untrusted} of {found.n} digits have fewer than 10 effective samples: theirs is only a lower bound")
     print("\npictures:")
     print("\n".join(f"  {path}" for path in pictures))
-    print(f"\nnext: pyrovae train --likelihood normal --out runs/normal; pyrovae evaluate {run} --samples 5000; pyrovae list")
+    print("\nnext: pyrovae train --likelihood normal --out runs/normal; pyrovae evaluate runs/normal; pyrovae list")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=250)
     parser.add_argument("--out", type=Path, default=RUN)
     arguments = parser.parse_args()
     try:
