@@ -75,7 +75,7 @@ def _train(command: str, tokens: list[str]) -> int:
     from pyrovae import commands, parts
 
     tokens, config = _configuration(_spelt_out(tokens))
-    tokens = _flat(_without_options_of_others(config, tokens)) + tokens
+    tokens = _spelt_out(_flat(_without_options_of_others(config, tokens))) + tokens
     names = {}
     for role in TRAIN_ROLES:
         tokens, long = _take(f"{role}.name", tokens)
@@ -161,7 +161,9 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
         raise UserError(f"--config {path}: cannot be read ({reason})") from error
     if not isinstance(config, Mapping):
         raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
-    return tokens, {str(k).replace("-", "_"): v for k, v in config.items() if k not in ("run", "out", "resume", "config")}
+    return tokens, {
+        str(k).replace("-", "_"): v for k, v in config.items() if v is not None and k not in ("run", "resume", "config")
+    }
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from pyrovae import drawing, runs
 from pyrovae.data import Dataset, from_path
 from pyrovae.errors import UserError, check_integer, check_seed, option_name
-from pyrovae.evidence.evaluation import Evaluation, evaluate_split
+from pyrovae.evidence.evaluation import Evaluation, bits_kind, evaluate_split
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.opening import Part, check_data, inference, load_dataset, load_source, open_run, preprocessed
 from pyrovae.parts import describe, make
@@ -50,22 +51,27 @@ class TrainResult:
 
     def report(self) -> str:
         """What happened and what to do next, for a terminal."""
-        done = len(self.fit.history)
-        lines = []
-        if self.fit.history:
-            best = self.fit.history[max(self.fit.best_epoch - 1, 0)]
-            lines.append(
-                f"epoch {self.fit.best_epoch} of {done} is kept: validation ELBO {best['valid_elbo']:.3f} nats per datum, "
-                f"{best['valid_bits_per_dim']:.4f} bits/dim"
-                if best["valid_elbo"] == best["valid_elbo"]
-                else f"epoch {self.fit.best_epoch} of {done} is kept: no validation data, loss {best['loss']:.3f} nats per datum"
-            )
+        lines = [self._kept()] if self.fit.history else []
+        if self.fit.out_of_patience:
+            lines.append("stopped by --patience: no better validation ELBO since")
         if self.fit.interrupted:
             lines.append(f"interrupted; go on with: pyrovae train --resume --out {self.run}")
         else:
             lines.append(f"run: {self.run}")
             lines.append(f"next: pyrovae evaluate {self.run} --estimator importance; pyrovae figures {self.run}")
         return "\n".join(lines)
+
+    def _kept(self) -> str:
+        epoch, done = self.fit.best_epoch, len(self.fit.history)
+        row = self.fit.history[epoch - 1]
+        if epoch == 0:
+            return f"no epoch of {done} had a finite validation ELBO: the weights are those before training"
+        if math.isnan(row["valid_elbo"]):
+            return f"epoch {epoch} of {done} is kept: no validation data, loss {row['loss']:.3f} nats per datum"
+        return (
+            f"epoch {epoch} of {done} is kept: validation ELBO {row['valid_elbo']:.3f} nats per datum, "
+            f"{row['valid_bits_per_dim']:.4f} bits/dim ({bits_kind(self.vae)}; one sample a datum)"
+        )
 
 
 def train(
@@ -126,8 +132,10 @@ def train(
         UserError: If an option is wrong, the data do not fit, the folder exists, or the training diverges.
     """
     source = make("data", from_path(data))
+    # The run is used from other folders too.
+    recorded = replace(source, path=str(Path(source.path).absolute())) if hasattr(source, "path") else source
     choices = {
-        "data": describe("data", source),
+        "data": describe("data", recorded),
         "objective": describe("objective", make("objective", objective)),
         "particles": particles,
         "epochs": epochs,
@@ -171,20 +179,20 @@ def train(
     return TrainResult(folder, vae, dataset, result)
 
 
-def resume(run: str | Path, epochs: int | None = None, device: str = "auto", progress: bool = True) -> TrainResult:
+def resume(run: str | Path, epochs: int | None = None, device: str | None = None, progress: bool = True) -> TrainResult:
     """Go on with a run where it stopped, to the same last bit as if it never had.
 
     Args:
         run: The run folder.
         epochs: Passes over the training data in all; None for those recorded.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda or cuda:N; None for the one recorded.
         progress: Show a progress bar where stderr is a terminal.
 
     Raises:
         UserError: If the folder is no run, or as ``train``.
     """
     config = recorded_options(Path(run))
-    changed = {"device": device} | ({} if epochs is None else {"epochs": epochs})
+    changed = {key: value for key, value in {"device": device, "epochs": epochs}.items() if value is not None}
     return train(**{**config, **changed}, out=str(run), resume=True, progress=progress)
 
 
@@ -210,7 +218,7 @@ def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     if preprocess == "auto":
         default_preprocess(make("likelihood", likelihood), spec, dataset.x)
     with torch.random.fork_rng(devices=[]), _enough_memory(latent_dim):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         vae = VAE(
             spec.event_shape,
             latent_dim,
@@ -365,6 +373,7 @@ def decode(run: str | Path | VAE, z: Tensor) -> Tensor:
         UserError: If the run is missing or damaged, or z has another size.
     """
     vae = run if isinstance(run, VAE) else runs.load(run)
+    z = torch.as_tensor(z)
     if z.shape[-1:] != (vae.latent_dim,):
         raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {vae.latent_dim})")
     with inference(vae):
@@ -388,7 +397,9 @@ def sample(run: str | Path | VAE, count: int = 64, out: str | None = None, seed:
     _check_file(out, (".png", ".npz"))
     check_seed("seed", seed)
     chosen = choose_device(device)
-    vae = run.to(chosen) if isinstance(run, VAE) else runs.load(run, chosen)
+    if isinstance(run, VAE) and device != "auto":
+        run.to(chosen)
+    vae = run if isinstance(run, VAE) else runs.load(run, chosen)
     found = draw_samples(vae, count, seed)
     if out is not None and out.endswith(".npz"):
         _write_npz(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})

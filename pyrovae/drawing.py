@@ -35,17 +35,15 @@ def is_image(shape: Sequence[int]) -> bool:
     return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
 
 
-def reconstructions(inputs: Tensor, before: Tensor, after: Tensor, limits: Limits) -> Figure:
-    """Data (N, *E) above their reconstructions E[x|z] before and after training, z the posterior mean.
+def reconstructions(rows: dict[str, Tensor], limits: Limits) -> Figure:
+    """Data (N, *E) above their reconstructions E[x|z], z the posterior mean.
 
     Args:
-        inputs: Data as the likelihood saw them, in the units of the data.
-        before: Reconstructions by the untrained model.
-        after: Reconstructions by the trained model.
-        limits: Values of black and white; None for those of the data.
+        rows: Name of a row -> data (N, *E): first the data as the likelihood saw them, in the units of the data.
+        limits: Values of black and white; None for those of the first row.
     """
-    rows = {"data": inputs, "before training": before, "after training": after}
-    return _rows(rows, limits or _bounds(inputs), "Reconstructions: E[x|z] at the posterior mean of z")
+    first = next(iter(rows.values()))
+    return _rows(rows, limits or _bounds(first), "Reconstructions: E[x|z] at the posterior mean of z")
 
 
 def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
@@ -58,7 +56,7 @@ def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
     """
     side = min(8, int(np.ceil(np.sqrt(len(means)))))
     height = int(np.ceil(len(means) / side))
-    limits = limits or _bounds(means)
+    limits = limits or _bounds(draws)
     figure = Figure(figsize=(2 * side * _tile_width(means.shape[1:]) + 0.5, height * TILE))
     halves = figure.add_gridspec(1, 2, wspace=0.08, left=0, right=1, bottom=0, top=1)
     titles = ("means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z")
@@ -70,10 +68,17 @@ def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
     return figure
 
 
-def interpolation(path: Tensor, ends: Tensor, limits: Limits) -> Figure:
-    """Decoded points (N, *E) on the straight line between the posterior means of two test data (2, *E), shown at its ends."""
+def interpolation(path: Tensor, ends: Tensor, limits: Limits, of: str) -> Figure:
+    """Decoded points (N, *E) on the straight line between the posterior means of two data (2, *E), shown at its ends.
+
+    Args:
+        path: Shape (N, *E).
+        ends: Shape (2, *E).
+        limits: Values of black and white; None for those of the ends.
+        of: What the data are, such as "test data".
+    """
     rows = {"E[x|z]": path}
-    figure = _rows(rows, limits or _bounds(ends), "Interpolation in the latent space between two test data", margin=1)
+    figure = _rows(rows, limits or _bounds(ends), f"Interpolation in the latent space between two {of}", margin=1)
     axes = np.reshape(figure.axes, (1, -1))[0]
     for axis, end in zip((axes[0], axes[-1]), ends, strict=True):
         _datum(axis, end, limits or _bounds(ends))
@@ -96,7 +101,7 @@ def latent_grid(pictures: Tensor, limits: Limits) -> Figure:
     return figure
 
 
-def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence[str]) -> Figure:
+def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence[str], of: str) -> Figure:
     """Posterior means (N, D) in the plane: their two principal axes if D > 2, along one axis if D = 1."""
     values = latents.double().numpy()
     names = ["$z_1$", "$z_2$"]
@@ -130,7 +135,7 @@ def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence
                 bbox_to_anchor=(1.0, 0.5),
                 title="class",
             )
-    axis.set_title(f"Posterior means of {len(values)} test data", fontsize=TEXT + 1)
+    axis.set_title(f"Posterior means of {len(values)} {of}", fontsize=TEXT + 1)
     _label(axis, *names)
     return figure
 

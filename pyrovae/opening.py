@@ -46,7 +46,7 @@ def load_source(source: Source, data_root: str | None) -> Dataset:
     """The data of a source, those that are downloaded kept in ``data_root``."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrovae"
     root = Path(data_root or os.environ.get("PYROVAE_DATA") or cache)
-    if data_root is not None and source.downloads and not root.is_dir():
+    if data_root is not None and not root.is_dir():
         raise UserError(f"--data-root {data_root}: no such folder; make it, or name the one that has the data")
     return source.load(root)
 
@@ -86,8 +86,9 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, de
     if isinstance(run, VAE):
         if data is None:
             raise UserError("a VAE in memory has no data of its own: give data=")
-        dataset = data if isinstance(data, Dataset) else load_dataset(data, data_root)
-        return Opened(run.to(chosen), dataset, None, {})
+        dataset = data if isinstance(data, Dataset) else _like(run, make("data", from_path(data)), data_root)
+        # A model in memory is moved only where that is asked for: its owner may be training it.
+        return Opened(run if device == "auto" else run.to(chosen), dataset, None, {})
     folder = Path(run)
     config = runs.read_config(folder)
     vae = runs.load(folder, chosen)
@@ -95,18 +96,42 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, de
         return Opened(vae, data, folder, config)
     if data is None and "data" not in config:
         raise UserError(f"{folder}: has no data of its own; name them with --data")
-    source = make("data", config["data"] if data is None else from_path(data))
-    if data is not None and getattr(source, "kind", None) == "auto" and source.levels is None:
-        source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)
-        return Opened(vae, _same_kind(source, data_root, vae), folder, config)
-    dataset = load_source(source, data_root or (config.get("data_root") if data is None else None))
     if data is None:
-        check_data(config, dataset, f"{folder}", "name other data with --data")
+        dataset = _recorded(folder, config, data_root)
+    else:
+        source = make("data", from_path(data))
+        dataset = _split_as_recorded(_like(vae, source, data_root), source, config, data_root)
     return Opened(vae, dataset, folder, config)
 
 
-def _same_kind(source: Source, data_root: str | None, vae: VAE) -> Dataset:
-    """Data taken for the kind that the run was trained on; where they cannot be, the error says so."""
+def _recorded(folder: Path, config: Mapping[str, Any], data_root: str | None) -> Dataset:
+    """The data of the run, which must not have changed."""
+    try:
+        dataset = load_source(make("data", config["data"]), data_root or config.get("data_root"))
+    except UserError as error:
+        raise UserError(f"{folder}: the data of the run cannot be read ({error}); name them with --data") from error
+    check_data(config, dataset, f"{folder}", "name other data with --data")
+    return dataset
+
+
+def _split_as_recorded(dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | None) -> Dataset:
+    """Data that turn out to be those of the run are split as the run split them: its test rows were not trained on."""
+    recorded, found = config["run"].get("data") or {}, dataset.record()
+    if "data" not in config or recorded.get("sha256") != found["sha256"] or recorded["split_sha256"] == found["split_sha256"]:
+        return dataset
+    own = make("data", config["data"])
+    if type(own) is not type(source):
+        raise UserError(f"--data {dataset.name}: the data of the run, but split otherwise; leave --data out")
+    again = load_source(replace(own, path=source.path) if hasattr(own, "path") else own, data_root)
+    check_data(config, again, f"--data {dataset.name}", "leave --data out")
+    return again
+
+
+def _like(vae: VAE, source: Source, data_root: str | None) -> Dataset:
+    """Data taken for the kind that the VAE was made for; where they cannot be, the error says so."""
+    if getattr(source, "kind", None) != "auto" or source.levels is not None or not vae.prepared:
+        return load_source(source, data_root)
+    source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)
     try:
         return load_source(source, data_root)
     except UserError as error:

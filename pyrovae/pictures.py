@@ -26,14 +26,15 @@ def pictures(opened: Opened, seed: int) -> dict[str, Figure]:
         seed: Of the data shown and of the noise.
     """
     vae, dataset, limits = opened.vae, opened.dataset, value_range(opened.vae)
-    test = dataset.test if len(dataset.rows["test"]) else dataset.train
-    shown, scattered = test.subset(SHOWN, seed), test.subset(SCATTERED, seed)
+    name = "test" if len(dataset.rows["test"]) else "train"
+    shown, scattered = (dataset.split(name).subset(count, seed) for count in (SHOWN, SCATTERED))
+    of = "test data" if name == "test" else "training data"
     drawn = draw_samples(vae, SAMPLED, seed)
     found = {
         "reconstructions": _reconstructions(opened, shown, seed),
         "samples": drawing.samples(drawn.mean, drawn.x, limits),
-        "latent": drawing.latent_scatter(_means(vae, scattered, seed).cpu(), scattered.y, dataset.spec.class_names),
-        "interpolation": _interpolation(vae, shown, seed),
+        "latent": drawing.latent_scatter(_means(vae, scattered, seed).cpu(), scattered.y, dataset.spec.class_names, of),
+        "interpolation": _interpolation(vae, shown, seed, of),
     }
     if vae.latent_dim == 2:
         with inference(vae):
@@ -49,22 +50,25 @@ def _means(vae: VAE, rows: Split, seed: int) -> Tensor:
 
 
 def _reconstructions(opened: Opened, shown: Split, seed: int) -> Figure:
-    vae, untrained = opened.vae, _untrained(opened)
+    vae = opened.vae
     y = torch.cat(list(preprocessed(vae, shown.x, shown.index, seed)))
-    with inference(vae), inference(untrained):
-        after = vae.decode(vae.posterior(y).mean).cpu()
-        before = untrained.decode(untrained.posterior(y).mean).cpu()
-    return drawing.reconstructions(vae.transform.inverse(y).cpu(), before, after, value_range(vae))
+    rows = {"data": vae.transform.inverse(y).cpu()}
+    # A model saved from Python has no seed on record that would draw its first weights again.
+    models = {"before training": _untrained(opened)} if "seed" in opened.config else {}
+    for name, model in {**models, "after training": vae}.items():
+        with inference(model):
+            rows[name] = model.decode(model.posterior(y).mean).cpu()
+    return drawing.reconstructions(rows, value_range(vae))
 
 
 def _untrained(opened: Opened) -> VAE:
     """The model as it was before training: the seed of the run draws the same weights again."""
-    vae = runs.rebuild(opened.folder, opened.config.get("seed", 0))
+    vae = runs.rebuild(opened.folder, opened.config["seed"])
     vae.transform.load_state_dict(opened.vae.transform.state_dict())
     return vae.to(next(opened.vae.parameters()).device)
 
 
-def _interpolation(vae: VAE, shown: Split, seed: int) -> Figure:
+def _interpolation(vae: VAE, shown: Split, seed: int, of: str) -> Figure:
     """Between the first datum shown and the next of another class (or the next)."""
     other = torch.arange(1, len(shown)) if shown.y is None else (shown.y != shown.y[0]).nonzero().squeeze(-1)
     last = int(other[0]) if len(other) else len(shown) - 1
@@ -73,7 +77,7 @@ def _interpolation(vae: VAE, shown: Split, seed: int) -> Figure:
         z = vae.posterior(y).mean
         steps = torch.linspace(0, 1, SHOWN, device=z.device).unsqueeze(-1)
         path = vae.decode(z[0] + steps * (z[1] - z[0])).cpu()
-    return drawing.interpolation(path, vae.transform.inverse(y).cpu(), value_range(vae))
+    return drawing.interpolation(path, vae.transform.inverse(y).cpu(), value_range(vae), of)
 
 
 def _quantile_grid(vae: VAE, side: int) -> Tensor:

@@ -97,9 +97,11 @@ def save(vae: VAE, folder: str | Path) -> Path:
         folder: A folder that does not exist yet or is empty.
 
     Raises:
-        UserError: If the folder has something in it or cannot be written.
+        UserError: If the folder has something in it or cannot be written, or the preprocessing has not met its data.
     """
     folder = new_folder(Path(folder))
+    if not vae.prepared and vae.preprocess_choice != "auto":
+        raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
     write_config(folder, vae, {}, {})
     save_weights(folder, vae.state_dict())
     return folder
@@ -127,10 +129,10 @@ def rebuild(folder: Path, seed: int = 0) -> VAE:
     config = read_config(folder)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return VAE.from_config(model_config(config))
     except UserError as error:
-        raise UserError(f"{folder / CONFIG}: {re.sub(r'--(?=[a-z])', '', str(error))}") from error
+        raise UserError(f"{folder / CONFIG}: is damaged: {re.sub(r'--(?=[a-z])', '', str(error))}") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder / CONFIG}: is damaged ({error}); restore it or train again") from error
 
@@ -194,7 +196,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     missing = [key for key, value in found.items() if value is None and key != "levels"]
     if missing:
-        raise UserError(f"is damaged ({', '.join(missing)} missing); restore it or train again")
+        raise UserError(f"{', '.join(missing)} missing; restore it or train again")
     return found
 
 
@@ -289,7 +291,9 @@ def _digest(tensors: Mapping[str, Tensor], plain: str) -> str:
 def _write(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(plain)
-    write_whole(path, write_tensors(tensors, {"plain": text, "sha256": _digest(tensors, text)}))
+    # One key: safetensors writes several in an order that varies, and equal contents are to make equal files.
+    metadata = json.dumps({"plain": text, "sha256": _digest(tensors, text)})
+    write_whole(path, write_tensors(tensors, {"pyrovae": metadata}))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -302,7 +306,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = path.read_bytes()
         tensors = read_tensors(content)
         length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        metadata = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["pyrovae"])
         intact = metadata["sha256"] == _digest(tensors, metadata["plain"])
         plain = json.loads(metadata["plain"])
     except (SafetensorError, ValueError, KeyError, OSError) as error:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.opening import inference
+from pyrovae.training import seed_all
 from pyrovae.vae import VAE
 
 
@@ -30,8 +31,9 @@ class Samples:
 
 def draw_samples(vae: VAE, count: int, seed: int) -> Samples:
     """z ~ p(z), x ~ p(x|z); the caller's random state is left as it was."""
-    with inference(vae), torch.random.fork_rng():
-        torch.manual_seed(seed)
+    device = next(vae.parameters()).device
+    with inference(vae), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        seed_all(seed, device)
         z = vae.prior().expand((count,)).sample()
         x = _in_units(vae, vae.likelihood(z).sample())
         return Samples(z.cpu(), vae.decode(z).cpu(), x.cpu())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import signal
@@ -10,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -76,11 +77,13 @@ class FitResult:
             data), ``valid_bits_per_dim``, ``kl_weight``, ``seconds`` (since the start).
         best_epoch: Epoch whose weights the VAE has now.
         interrupted: Whether Ctrl-C ended it before the last epoch.
+        out_of_patience: Whether ``patience`` ended it before the last epoch.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
     interrupted: bool
+    out_of_patience: bool
 
 
 def choose_device(device: str) -> torch.device:
@@ -171,10 +174,11 @@ def fit(
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
     engine = Eager(vae, objective.build(particles), optimizer, clip_norm)
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
-        torch.manual_seed(seed)
+        seed_all(seed, chosen)
         state = TrainingState(vae.state_dict(), optimizer.state_dict(), _random_states())
         if resume is not None:
-            state = resume
+            state = copy.deepcopy(resume)
+            resume = copy.deepcopy(resume)  # the optimizer keeps the tensors that it is given
             vae.load_state_dict(resume.weights)
             optimizer.load_state_dict(resume.optimizer)
             _set_random_states(resume.random)
@@ -183,7 +187,8 @@ def fit(
             warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; _epoch raises on it
             interrupted = _train(run, save, progress)
     vae.load_state_dict(state.best_weights)
-    return FitResult(state.history, state.best_epoch, interrupted)
+    out_of_patience = not interrupted and state.epoch < epochs
+    return FitResult(state.history, state.best_epoch, interrupted, out_of_patience)
 
 
 def check_settings(
@@ -235,9 +240,9 @@ class _Run:
     def capture(self) -> TrainingState:
         """The state with copies of everything that the next step changes."""
         self.state.weights = _copy(self.vae.state_dict())
-        self.state.optimizer = self.engine.optimizer.state_dict()
+        self.state.optimizer = copy.deepcopy(self.engine.optimizer.state_dict())
         self.state.random = _random_states()
-        return self.state
+        return replace(self.state, history=list(self.state.history), best_weights=dict(self.state.best_weights))
 
 
 def _train(run: _Run, save: Callable[[TrainingState], None] | None, progress: bool) -> bool:
@@ -340,6 +345,14 @@ def _status(run: _Run, n: int) -> str:
 def _context(vae: VAE, split: Split, device: torch.device) -> Tensor | None:
     reads = vae.parts["context"].reads
     return None if reads is None else getattr(split, reads).to(device)
+
+
+def seed_all(seed: int, device: torch.device) -> None:
+    """Seed the CPU and the device, and no other."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -89,9 +89,9 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self._name = _InstanceName()
+        if isinstance(event_shape, int) or not tuple(event_shape):
+            raise UserError(f"event_shape {event_shape}: needs the sizes of at least one dimension, such as (28, 28) or (1,)")
         event_shape = tuple(event_shape)
-        if not event_shape:
-            raise UserError("event_shape (): needs at least one dimension; (1,) for single numbers")
         for size in event_shape:
             check_integer("event_shape", size, 1)
         self.latent_dim = check_integer("latent_dim", latent_dim, 1)
@@ -292,4 +292,6 @@ def _data_spec(event_shape: tuple[int, ...], kind: Kind, levels: int | None) -> 
         check_integer("levels", levels, 2)
     if kind == "levels" and levels is None:
         raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
+    if levels is not None and kind in ("reals", "counts"):
+        raise UserError(f"levels {levels}: {kind} have none; leave it out, or say kind='levels'")
     return DataSpec(event_shape, kind, {"levels": levels, "binary": 2}.get(kind))

@@ -126,6 +126,7 @@ def _estimate(
     name: str, vae: VAE, x: Tensor, c: Tensor | None, samples: int, seed: int, index: Tensor | None, rows: int
 ) -> Evidence:
     check_integer("samples", samples, 1)
+    vae.check_support(x)
     index = torch.arange(len(x)) if index is None else index
     was_training = vae.training
     vae.eval()
@@ -166,7 +167,7 @@ def elbo(
         ``kl_per_dimension`` and ``posterior_mean`` (N, D).
 
     Raises:
-        UserError: If K is below 1 or a log-weight is NaN or +inf.
+        UserError: If K is below 1, the data have no density under the likelihood, or a log-weight is NaN or +inf.
 
     Source: Kingma and Welling (2014), Auto-Encoding Variational Bayes.
     """
@@ -202,7 +203,7 @@ def importance(
         Per datum in nats, higher is better; diagnostics as in ``elbo``.
 
     Raises:
-        UserError: If K is below 1 or a log-weight is NaN or +inf.
+        UserError: If K is below 1, the data have no density under the likelihood, or a log-weight is NaN or +inf.
 
     Source: Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders.
     """

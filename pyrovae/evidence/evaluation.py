@@ -140,7 +140,6 @@ def evaluate_split(
     if limit is not None:
         rows = rows.subset(check_integer("limit", limit, 1), seed)
     vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x)
-    vae.check_support(rows.x)
     reads = vae.parts["context"].reads
     context = None if reads is None else getattr(rows, reads)
     began = time.perf_counter()
@@ -164,7 +163,7 @@ def _summarise(vae: VAE, estimator: str, found: Evidence) -> dict[str, Any]:
         "elbo": elbo.summary(),
         "log_evidence": found.summary() if is_importance else None,
         "bits_per_dim": -found.mean / vae.spec.size / math.log(2),
-        "bits_per_dim_kind": _bits_kind(vae),
+        "bits_per_dim_kind": bits_kind(vae),
         "reconstruction": per_datum["reconstruction"].mean().item(),
         "kl": per_datum["kl"].mean().item(),
         "kl_per_dimension": None if kl.isnan().any() else kl.tolist(),
@@ -175,12 +174,13 @@ def _summarise(vae: VAE, estimator: str, found: Evidence) -> dict[str, Any]:
     }
 
 
-def _bits_kind(vae: VAE) -> str:
+def bits_kind(vae: VAE) -> str:
+    """What a number of bits/dim is: ``exact``, a ``density``, or how it differs from the probability of the data."""
     return vae.transform.number_kind or ("density" if vae.spec.kind == "reals" else "exact")
 
 
 def _units(vae: VAE) -> str:
-    kind = _bits_kind(vae)
+    kind = bits_kind(vae)
     of = {"density": "log density in the units of the data", "exact": "log probability of the data"}.get(kind, kind)
     return f"nats per datum ({of}), higher is better"
 

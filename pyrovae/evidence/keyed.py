@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -76,8 +77,9 @@ def posterior_samples(density: Density, params: Tensor, seed: int, data: Sequenc
 
 def _sample_each(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:
     samples = []
+    density = copy.deepcopy(density).cpu()
     with torch.random.fork_rng(devices=[]):
         for row, datum in zip(params.cpu(), data, strict=True):
-            torch.manual_seed(_key(seed, datum, block + 1))
+            torch.default_generator.manual_seed(_key(seed, datum, block + 1))
             samples.append(density(row).sample((BLOCK,)))
     return torch.stack(samples, 1).to(params.device)

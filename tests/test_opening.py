@@ -1,0 +1,142 @@
+"""A run meets data: its own, the same ones named again, moved ones, others."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pyrovae
+from pyrovae import UserError, commands, drawing, pictures, runs
+from pyrovae.evidence import elbo, importance
+from pyrovae.opening import open_run
+
+TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "table.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(60, 4)))
+    return path
+
+
+@pytest.fixture
+def table_run(table: Path, tmp_path: Path) -> Path:
+    data = {"name": "file", "path": str(table), "split_seed": 7, "test": 0.5}
+    return commands.train(data=data, likelihood="normal", out=str(tmp_path / "run"), **TINY).run
+
+
+def test_the_same_data_named_again_are_split_as_the_run_split_them(table_run: Path, table: Path) -> None:
+    """Otherwise rows that were trained on would count as test rows."""
+    own = open_run(table_run, None, None, "cpu").dataset
+    named = open_run(table_run, str(table), None, "cpu").dataset
+    assert len(own.test) == 30
+    assert torch.equal(named.test.index, own.test.index)
+
+
+def test_other_data_are_split_as_they_say(table_run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "other.npy", np.random.default_rng(1).normal(size=(60, 4)))
+    assert len(open_run(table_run, str(tmp_path / "other.npy"), None, "cpu").dataset.test) == 10  # a sixth
+
+
+def test_a_run_is_used_from_any_folder(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.train(data=table.name, likelihood="normal", out="here", **TINY)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert commands.evaluate("../here", samples=5).n == 10
+
+
+def test_data_that_are_gone_are_named_with_the_run(table_run: Path, table: Path) -> None:
+    table.unlink()
+    with pytest.raises(UserError, match=r"run: the data of the run cannot be read .*table\.npy.* name them with --data"):
+        commands.evaluate(table_run)
+
+
+@pytest.mark.parametrize("estimator", [elbo, importance])
+def test_there_is_no_evidence_of_data_without_a_density(estimator) -> None:
+    """Bytes under an unprepared Bernoulli model would give a finite number that is no log-probability."""
+    vae = pyrovae.VAE((8, 8), 2, "bernoulli")
+    with pytest.raises(UserError, match=r"data value \d+ at .* is outside the support"):
+        estimator(vae, torch.full((3, 8, 8), 7, dtype=torch.uint8), samples=2)
+
+
+def test_a_model_in_memory_stays_where_it_is() -> None:
+    digits = pyrovae.load_dataset("digits")
+    vae = pyrovae.VAE((8, 8), 2, "bernoulli", network={"name": "mlp", "hidden": [8]})
+    before = [p.data_ptr() for p in vae.parameters()]
+    pyrovae.evaluate(vae, data=digits, samples=2, limit=5)
+    pyrovae.sample(vae, count=2)
+    assert [p.data_ptr() for p in vae.parameters()] == before
+
+
+def test_resuming_leaves_the_given_state_as_it_was() -> None:
+    digits, states = pyrovae.load_dataset("digits"), []
+    vae = pyrovae.VAE((8, 8), 2, "bernoulli", network={"name": "mlp", "hidden": [8]})
+    pyrovae.fit(vae, digits, epochs=1, device="cpu", progress=False, save=states.append)
+    (state,) = states
+    kept = copy.deepcopy(state)
+    results = [
+        pyrovae.fit(copy.deepcopy(vae), digits, epochs=2, device="cpu", progress=False, resume=state, save=states.append)
+        for _ in range(2)
+    ]
+    assert (state.epoch, len(state.history)) == (kept.epoch, len(kept.history)) == (1, 1)
+    for number, slots in kept.optimizer["state"].items():
+        assert all(torch.equal(value, state.optimizer["state"][number][name]) for name, value in slots.items())
+    assert results[0].history[1]["valid_elbo"] == results[1].history[1]["valid_elbo"]
+
+
+def test_a_repeated_run_writes_the_same_bytes(tmp_path: Path) -> None:
+    made = [commands.train(out=str(tmp_path / name), **TINY).run / runs.MODEL for name in ("a", "b")]
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_patience_that_stopped_a_run_is_reported(tmp_path: Path) -> None:
+    options = {**TINY, "epochs": 30, "learning_rate": 1e-12, "patience": 2}
+    result = commands.train(out=str(tmp_path / "run"), **options)
+    assert result.fit.out_of_patience
+    assert len(result.fit.history) < 30
+    assert "stopped by --patience" in result.report()
+
+
+def test_a_model_that_has_not_met_its_data_is_not_saved(tmp_path: Path) -> None:
+    vae = pyrovae.VAE((4,), 2, "normal", preprocess="standardise")
+    with pytest.raises(UserError, match="has not met its data"):
+        pyrovae.save(vae, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_file_may_name_a_data_file(table: Path, tmp_path: Path, cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("options.yaml").write_text(
+        "data: table.npy\nlikelihood: normal\nposterior: null\nlatent_dim: 2\nepochs: 1\nout: made\n"
+        "network: {name: mlp, hidden: [8]}\n"
+    )
+    answer = cli("train", "--config", "options.yaml", "--data.test", "0.25")
+    assert (answer.code, answer.err) == (0, "")
+    assert len(open_run("made", None, None, "cpu").dataset.test) == 15
+
+
+def test_figures_say_which_data_they_show(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without test data, training data are shown and called so; without a seed there is no row before training."""
+    data = {"name": "file", "path": str(table), "test": 0}
+    run = commands.train(data=data, likelihood="normal", out=str(tmp_path / "run"), **TINY).run
+    shown = {}
+    for name in ("reconstructions", "latent_scatter", "interpolation"):
+        draw = getattr(drawing, name)
+        monkeypatch.setattr(drawing, name, lambda *given, draw=draw, name=name: shown.setdefault(name, (given, draw(*given)))[1])
+    pictures.pictures(open_run(run, None, None, "cpu"), 0)
+    assert shown["latent_scatter"][1].axes[0].get_title() == "Posterior means of 50 training data"
+    assert "two training data" in shown["interpolation"][1].get_suptitle()
+    assert list(shown["reconstructions"][0][0]) == ["data", "before training", "after training"]
+
+    saved = pyrovae.save(runs.load(run), tmp_path / "saved")
+    shown.clear()
+    shutil.copy(run / runs.METRICS, saved)
+    pictures.pictures(open_run(saved, str(table), None, "cpu"), 0)
+    assert list(shown["reconstructions"][0][0]) == ["data", "after training"]
