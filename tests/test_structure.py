@@ -40,6 +40,7 @@ ROOMS = [
     "training",
     "runs",
     "opening",
+    "recipe",
     "sampling",
     "drawing",
     "pictures",

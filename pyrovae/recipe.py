@@ -1,0 +1,254 @@
+"""Options -> a run folder with a trained VAE; and on from where one stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from pyrovae import runs
+from pyrovae.data import Dataset, from_path
+from pyrovae.errors import UserError, check_seed, option_name
+from pyrovae.evidence.evaluation import bits_kind
+from pyrovae.likelihoods import default_preprocess
+from pyrovae.opening import Part, check_data, load_source
+from pyrovae.parts import describe, make
+from pyrovae.training import DivergedError, FitResult, check_settings, choose_device, fit
+from pyrovae.vae import VAE
+
+SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
+MAY_DIFFER = ("epochs", "device", "data_root")
+
+
+@final
+@dataclass(frozen=True)
+class TrainResult:
+    """What ``train`` made.
+
+    Args:
+        run: The run folder.
+        vae: The model with its best weights.
+        dataset: The data.
+        fit: How the training ended.
+    """
+
+    run: Path
+    vae: VAE
+    dataset: Dataset
+    fit: FitResult
+
+    def report(self) -> str:
+        """What happened and what to do next, for a terminal."""
+        lines = [self._kept()] if self.fit.history else []
+        if self.fit.out_of_patience:
+            lines.append("stopped by --patience: no better validation ELBO since")
+        if self.fit.interrupted:
+            lines.append(f"interrupted; go on with: pyrovae train --resume --out {self.run}")
+        else:
+            lines.append(f"run: {self.run}")
+            lines.append(f"next: pyrovae evaluate {self.run} --estimator importance; pyrovae figures {self.run}")
+        return "\n".join(lines)
+
+    def _kept(self) -> str:
+        epoch, done = self.fit.best_epoch, len(self.fit.history)
+        row = self.fit.history[epoch - 1]
+        if epoch == 0:
+            return f"no epoch of {done} had a finite validation ELBO: the weights are those before training"
+        if math.isnan(row["valid_elbo"]):
+            return f"epoch {epoch} of {done} is kept: no validation data, loss {row['loss']:.3f} nats per datum"
+        return (
+            f"epoch {epoch} of {done} is kept: validation ELBO {row['valid_elbo']:.3f} nats per datum, "
+            f"{row['valid_bits_per_dim']:.4f} bits/dim ({bits_kind(self.vae)}; one sample a datum)"
+        )
+
+
+def train(
+    data: Part = "digits",
+    likelihood: Part = "bernoulli",
+    prior: Part = "normal",
+    posterior: Part | None = None,
+    network: Part = "mlp",
+    context: Part = "none",
+    preprocess: Part = "auto",
+    objective: Part = "elbo",
+    latent_dim: int = 20,
+    particles: int = 1,
+    epochs: int = 20,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    clip_norm: float = 10.0,
+    kl_weight: float = 1.0,
+    kl_warmup: float = 0.0,
+    patience: int = 0,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: str | None = None,
+    out: str | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> TrainResult:
+    """Train a VAE and write a run folder.
+
+    In Python a part is a name, ``{"name": ..., option: ...}`` or an object such as ``Normal(scale="learned")``.
+
+    Args:
+        data: What to learn from: a name, or the path of a .npy or .npz file.
+        likelihood: p(x|z,c).
+        prior: p(z) or p(z|c).
+        posterior: q(z|x,c); by default the prior's natural one.
+        network: Encoder and decoder.
+        context: What the model is conditioned on, c.
+        preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
+        objective: What is minimised.
+        latent_dim: Size of z.
+        particles: Samples of z a datum in a step.
+        epochs: Passes over the training data, those before a resumption counted.
+        batch_size: Data in a step.
+        learning_rate: Of Adam.
+        clip_norm: Largest global norm of the gradient of the mean loss; 0 for no clipping.
+        kl_weight: Factor on the KL term while training; reported numbers have weight 1.
+        kl_warmup: Epochs over which that factor rises from 0.
+        patience: Stop after that many epochs without a better validation ELBO; 0 for never.
+        seed: Of the initial weights, the order of the data and all noise.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
+        out: The run folder; by default a new one under runs/.
+        resume: Go on with the run in ``out``; only epochs, device and the data's location may differ.
+        progress: Show a progress bar where stderr is a terminal.
+
+    Raises:
+        UserError: If an option is wrong, the data do not fit, the folder exists, or the training diverges.
+    """
+    source = make("data", from_path(data))
+    # The run is used from other folders too.
+    recorded = replace(source, path=str(Path(source.path).absolute())) if hasattr(source, "path") else source
+    choices = {
+        "data": describe("data", recorded),
+        "objective": describe("objective", make("objective", objective)),
+        "particles": particles,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "clip_norm": clip_norm,
+        "kl_weight": kl_weight,
+        "kl_warmup": kl_warmup,
+        "patience": patience,
+        "seed": check_seed("seed", seed),
+        "data_root": data_root,
+        "device": device,
+    }
+    choose_device(device)
+    folder = _run_folder(out, choices["data"]["name"], resume)
+    dataset = load_source(source, data_root)
+    check_settings(dataset, objective=objective, **{key: choices[key] for key in SETTINGS})
+    vae = _new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
+    options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
+    record = {"class_names": list(dataset.spec.class_names), **dataset.record()}
+    state = None
+    if resume:
+        _check_same(folder, {**vae.config(), **choices}, dataset)
+        state = runs.load_state(folder)
+        if state is not None and epochs < state.epoch:
+            raise UserError(f"--epochs {epochs}: the run has finished {state.epoch} already; ask for more")
+    runs.write_config(folder, vae, {k: choices[k] for k in ("data", "objective")} | options, record)
+    try:
+        result = fit(
+            vae,
+            dataset,
+            objective=objective,
+            progress=progress,
+            resume=state,
+            save=lambda state: runs.save_state(folder, state),
+            **{key: value for key, value in options.items() if key != "data_root"},
+        )
+    except DivergedError:
+        runs.discard_if_unsaved(folder)
+        raise
+    return TrainResult(folder, vae, dataset, result)
+
+
+def resume(run: str | Path, epochs: int | None = None, device: str | None = None, progress: bool = True) -> TrainResult:
+    """Go on with a run where it stopped, to the same last bit as if it never had.
+
+    Args:
+        run: The run folder.
+        epochs: Passes over the training data in all; None for those recorded.
+        device: auto, cpu, cuda or cuda:N; None for the one recorded.
+        progress: Show a progress bar where stderr is a terminal.
+
+    Raises:
+        UserError: If the folder is no run, or as ``train``.
+    """
+    config = recorded_options(Path(run))
+    changed = {key: value for key, value in {"device": device, "epochs": epochs}.items() if value is not None}
+    return train(**{**config, **changed}, out=str(run), resume=True, progress=progress)
+
+
+def recorded_options(folder: Path) -> dict[str, Any]:
+    """The options of ``train`` that made a run."""
+    return {key: value for key, value in runs.read_config(folder).items() if key != "run"}
+
+
+def _run_folder(out: str | None, data: str, resume: bool) -> Path:
+    if resume:
+        if out is None:
+            raise UserError("--resume: needs the run to go on with, --out RUN")
+        return Path(out)
+    if out is not None:
+        return runs.new_folder(Path(out))
+    number = next(i for i in range(1, 10**6) if not Path(f"runs/{data}-{i}").exists())
+    return Path(f"runs/{data}-{number}")
+
+
+def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
+    spec = dataset.spec
+    likelihood, prior, posterior, network, context, preprocess = parts
+    if preprocess == "auto":
+        default_preprocess(make("likelihood", likelihood), spec, dataset.x)
+    with torch.random.fork_rng(devices=[]), _enough_memory(latent_dim):
+        torch.default_generator.manual_seed(seed)
+        vae = VAE(
+            spec.event_shape,
+            latent_dim,
+            likelihood,
+            prior,
+            posterior,
+            network,
+            context,
+            preprocess,
+            kind=spec.kind,
+            levels=spec.levels,
+        )
+    vae.prepare(spec, dataset.train.x)
+    vae.check_support(dataset.x)
+    return vae
+
+
+@contextmanager
+def _enough_memory(latent_dim: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch has no class of its own for this on the CPU
+        if "allocate" not in str(error):
+            raise
+        raise UserError(f"--latent-dim {latent_dim}: this model needs more memory than there is; try smaller networks") from error
+
+
+def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> None:
+    """Refuse to resume a run with other options or other data."""
+    config = runs.read_config(folder)
+    for key, recorded in recorded_options(folder).items():
+        now = given.get(key)
+        if isinstance(recorded, dict) and isinstance(now, dict):
+            recorded, now = ({k: v for k, v in value.items() if k != "path"} for value in (recorded, now))
+        if key not in MAY_DIFFER and recorded != now:
+            raise UserError(
+                f"--resume: {option_name(key)} was {recorded} and is now {now}; only --epochs, --device and the data's "
+                "location may differ; start a new run with another --out"
+            )
+    check_data(config, dataset, "--resume", "start a new run with another --out")
