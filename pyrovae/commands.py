@@ -135,7 +135,8 @@ def encode(
     rows = opened.dataset.split(split)
     opened.vae.prepare(opened.dataset.spec, rows.x if opened.vae.prepared else opened.dataset.train.x)
     opened.vae.check_support(rows.x)
-    parts = [opened.vae.posterior(y) for y in preprocessed(opened.vae, rows.x, rows.index, seed)]
+    with inference(opened.vae):
+        parts = [opened.vae.posterior(y) for y in preprocessed(opened.vae, rows.x, rows.index, seed)]
     found = Encoding(torch.cat([q.mean for q in parts]).cpu(), torch.cat([q.stddev for q in parts]).cpu(), rows.y, rows.index)
     if out is not None:
         _write_npz(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})

@@ -161,5 +161,4 @@ def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096
         u = None
         if vae.transform.needs_noise:
             u = keyed.uniform(seed, index[start : start + rows].tolist(), tuple(x.shape[1:])).to(device)
-        with inference(vae):
-            yield vae.transform(part.to(device), u)
+        yield vae.transform(part.to(device), u)

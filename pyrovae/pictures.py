@@ -46,7 +46,8 @@ def pictures(opened: Opened, seed: int) -> dict[str, Figure]:
 
 
 def _means(vae: VAE, rows: Split, seed: int) -> Tensor:
-    return torch.cat([vae.posterior(y).mean.detach() for y in preprocessed(vae, rows.x, rows.index, seed)])
+    with inference(vae):
+        return torch.cat([vae.posterior(y).mean for y in preprocessed(vae, rows.x, rows.index, seed)])
 
 
 def _reconstructions(opened: Opened, shown: Split, seed: int) -> Figure:

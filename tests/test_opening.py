@@ -13,7 +13,7 @@ import torch
 import pyrovae
 from pyrovae import UserError, commands, drawing, pictures, runs
 from pyrovae.evidence import elbo, importance
-from pyrovae.opening import open_run
+from pyrovae.opening import open_run, preprocessed
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
 
@@ -140,3 +140,18 @@ def test_figures_say_which_data_they_show(table: Path, tmp_path: Path, monkeypat
     shutil.copy(run / runs.METRICS, saved)
     pictures.pictures(open_run(saved, str(table), None, "cpu"), 0)
     assert list(shown["reconstructions"][0][0]) == ["data", "after training"]
+
+
+def test_looking_at_a_batch_leaves_gradients_and_training_mode_on() -> None:
+    """Also for a caller who stops after the first batch."""
+    digits = pyrovae.load_dataset("digits")
+    vae = pyrovae.VAE((8, 8), 2, "bernoulli", network={"name": "mlp", "hidden": [8]})
+    vae.prepare(digits.spec, digits.train.x)
+    batches = preprocessed(vae, digits.x, torch.arange(len(digits.x)), 0, rows=100)
+    assert next(batches).shape == (100, 8, 8)
+    assert torch.is_grad_enabled()
+    assert vae.training
+    encoding = commands.encode(vae, data=digits)
+    assert not encoding.mean.requires_grad
+    assert torch.is_grad_enabled()
+    assert vae.training
