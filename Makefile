@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow lint gallery docs clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,6 +29,10 @@ test-slow: .venv/installed-test
 lint: .venv/installed-test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# Trains the models of docs/gallery.md and draws its pictures: half an hour on 2 cores. DATA is the folder of downloaded data.
+gallery: .venv/installed
+	$(PY) scripts/gallery.py --out docs/images/gallery --page docs/gallery.md $(if $(DATA),--data-root '$(DATA)')
 
 docs: .venv/installed
 	$(PY) scripts/tables.py README.md docs/data.md

@@ -12,6 +12,8 @@ from pyrovae.version import __version__
 
 if TYPE_CHECKING:
     from pyrovae.commands import (
+        classify,
+        compare,
         decode,
         encode,
         evaluate,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         load_dataset,
         resume,
         sample,
+        sweep,
         train,
     )
     from pyrovae.data import Dataset
@@ -34,7 +37,10 @@ _HOMES = {
     "fit": "training",
     "save": "runs",
     "load": "runs",
-    **dict.fromkeys(("train", "resume", "evaluate", "encode", "decode", "sample", "figures", "load_dataset"), "commands"),
+    **dict.fromkeys(
+        ("train", "resume", "evaluate", "classify", "compare", "sweep", "encode", "decode", "sample", "figures", "load_dataset"),
+        "commands",
+    ),
 }
 
 __all__ = [
@@ -42,6 +48,8 @@ __all__ = [
     "Dataset",
     "UserError",
     "__version__",
+    "classify",
+    "compare",
     "decode",
     "encode",
     "evaluate",
@@ -52,6 +60,7 @@ __all__ = [
     "resume",
     "sample",
     "save",
+    "sweep",
     "train",
 ]
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pyrovae import drawing, runs
+from pyrovae.comparison import compare
 from pyrovae.data import Dataset
+from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.evidence.classification import Classification, classify_split
 from pyrovae.evidence.evaluation import Evaluation, evaluate_split
-from pyrovae.opening import Part, inference, load_dataset, open_run, preprocessed
+from pyrovae.opening import Opened, Part, context_of, inference, load_dataset, open_run, posteriors
 from pyrovae.pictures import pictures
 from pyrovae.recipe import TrainResult, recorded_options, resume, train
 from pyrovae.sampling import Samples, draw_samples, value_range
-from pyrovae.training import choose_device
+from pyrovae.sweeping import SweepResult, sweep
 from pyrovae.vae import VAE
 
 __all__ = [
+    "SweepResult",
     "TrainResult",
+    "classify",
+    "compare",
     "decode",
     "encode",
     "evaluate",
@@ -33,6 +36,7 @@ __all__ = [
     "recorded_options",
     "resume",
     "sample",
+    "sweep",
     "train",
 ]
 
@@ -45,21 +49,26 @@ def evaluate(
     data: Part | Dataset | None = None,
     limit: int | None = None,
     seed: int = 0,
+    dequantisations: int = 4,
     device: str = "auto",
     data_root: str | None = None,
     json: str | None = None,
 ) -> Evaluation:
     """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
 
+    Numbers of a conditional model are log p(x|c). Per-datum arrays go into evidence/ESTIMATOR.npz in the run.
+
     Args:
         run: A run folder (in Python, also a ``VAE``).
         estimator: ``elbo``, or ``importance`` (evidence and ELBO). An evidence is trusted where q(z|x) covers the
-            posterior: a mode that it never visits is invisible to the error and to the effective sample size.
+            posterior: a mode that it never visits is invisible to the error and to the effective sample size. For the
+            posterior ``delta`` there is ``reconstruction`` only.
         samples: Samples of z a datum.
         split: train, valid, test or all.
         data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
         json: A file for the numbers, beside evidence/ESTIMATOR.json in the run.
@@ -79,13 +88,78 @@ def evaluate(
         split=split,
         limit=limit,
         seed=seed,
+        dequantisations=dequantisations,
         run=name,
     )
     if opened.folder is not None:
-        runs.write_whole(opened.folder / "evidence" / f"{estimator}.json", found.to_json().encode())
+        runs.save_estimate(opened.folder, estimator, found)
     if json is not None:
         runs.write_whole(Path(json), found.to_json().encode())
     return found
+
+
+def classify(
+    run: str | Path | VAE,
+    samples: int = 100,
+    split: str = "test",
+    data: Part | Dataset | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    out: str | None = None,
+    device: str = "auto",
+    data_root: str | None = None,
+) -> Classification:
+    """The class posterior p(c|x) of a conditional model by Bayes' rule: accuracy, log score and calibration.
+
+    p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), with log p(x|c) by importance sampling and p(c) the frequencies in the
+    training data of the run (for a model in memory: in those of the data given). Per-datum arrays go into
+    evidence/classes.npz in the run.
+
+    Args:
+        run: A run folder (in Python, also a ``VAE``).
+        samples: Samples of z a datum and class.
+        split: train, valid, test or all.
+        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
+        limit: At most that many data, a seeded random subset.
+        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        out: A .png file for the reliability diagram; by default figures/calibration.png in the run.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data.
+
+    Raises:
+        UserError: If an option is wrong, the model has no context, the data no labels, or run or data are missing, damaged or
+            do not fit each other.
+    """
+    _check_file(out, (".png",))
+    opened = open_run(run, data, data_root, device)
+    found = classify_split(
+        opened.vae,
+        opened.dataset,
+        _trained_contexts(opened, data, data_root),
+        samples=samples,
+        split=split,
+        limit=limit,
+        seed=seed,
+        run=None if opened.folder is None else str(opened.folder),
+    )
+    if opened.folder is not None:
+        runs.save_estimate(opened.folder, "classes", found)
+    if out is not None or opened.folder is not None:
+        picture = opened.folder / "figures" / "calibration.png" if out is None else Path(out)
+        _write_figure(picture, drawing.calibration(found.bins, found.calibration_error))
+    return found
+
+
+def _trained_contexts(opened: Opened, data: Part | Dataset | None, data_root: str | None) -> Tensor | None:
+    """Contexts of the data that a run was trained on; without such a record, those of the training split given."""
+    if data is None or "data" not in opened.config:
+        return context_of(opened.vae, opened.dataset.train)
+    try:
+        own = open_run(opened.folder, None, data_root, "cpu")
+    except UserError as error:
+        cause = str(error).replace("; name them with --data", "")
+        raise UserError(f"--data {opened.dataset.name}: p(c) is that of the data trained on: {cause}; restore them") from error
+    return context_of(opened.vae, own.dataset.train)
 
 
 @final
@@ -135,35 +209,53 @@ def encode(
     rows = opened.dataset.split(split)
     opened.vae.prepare(opened.dataset.spec, rows.x if opened.vae.prepared else opened.dataset.train.x)
     opened.vae.check_support(rows.x)
+    family = opened.vae.parts["posterior"]
     with inference(opened.vae):
-        parts = [opened.vae.posterior(y) for y in preprocessed(opened.vae, rows.x, rows.index, seed)]
-    found = Encoding(torch.cat([q.mean for q in parts]).cpu(), torch.cat([q.stddev for q in parts]).cpu(), rows.y, rows.index)
+        parts = list(posteriors(opened.vae, rows, seed))
+        mean, scale = (torch.cat([measure(q) for q in parts]).cpu() for measure in (family.mean, family.stddev))
+    found = Encoding(mean, scale, rows.y, rows.index)
     if out is not None:
-        _write_npz(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
+        runs.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     return found
 
 
-def decode(run: str | Path | VAE, z: Tensor) -> Tensor:
-    """E[x|z] (*, *E) of latents z (*, D), in the units of the data (the probability of a 1 where they were binarised).
+def decode(run: str | Path | VAE, z: Tensor, given: str | None = None) -> Tensor:
+    """E[x|z,c] (*, *E) of latents z (*, D), in the units of the data (the probability of a 1 where they were binarised).
+
+    Args:
+        run: A run folder, or a ``VAE``.
+        z: Latents (*, D).
+        given: The context of a conditional model, as in ``sample``.
 
     Raises:
-        UserError: If the run is missing or damaged, or z has another size.
+        UserError: If the run is missing or damaged, z has another size, or the context is missing or unknown.
     """
     vae = run if isinstance(run, VAE) else runs.load(run)
     z = torch.as_tensor(z)
     if z.shape[-1:] != (vae.latent_dim,):
         raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {vae.latent_dim})")
     with inference(vae):
-        return vae.decode(z.to(next(vae.parameters()).device)).cpu()
+        device = next(vae.parameters()).device
+        c = None if given is None else vae.context_module.given(given).to(device)
+        return vae.decode(z.to(device), None if c is None else c.expand(*z.shape[:-1], *c.shape)).cpu()
 
 
-def sample(run: str | Path | VAE, count: int = 64, out: str | None = None, seed: int = 0, device: str = "auto") -> Samples:
-    """Draw from the model: z ~ p(z), x ~ p(x|z).
+def sample(
+    run: str | Path | VAE,
+    count: int = 64,
+    given: str | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Samples:
+    """Draw from the model: z ~ p(z|c), x ~ p(x|z,c).
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
         count: Number of draws.
-        out: A .png (a picture of the means E[x|z] and of the draws) or a .npz file (``z``, ``mean``, ``x``).
+        given: The context of a conditional model: a class such as 7, or glasses=yes,smile=no; without it each draw's labels
+            are drawn from the values in the training data.
+        out: A .png (a picture of the means E[x|z] and of the draws) or a .npz file (``z``, ``mean``, ``x``, ``c``).
         seed: Of the draws.
         device: auto, cpu, cuda or cuda:N.
 
@@ -177,9 +269,9 @@ def sample(run: str | Path | VAE, count: int = 64, out: str | None = None, seed:
     if isinstance(run, VAE) and device != "auto":
         run.to(chosen)
     vae = run if isinstance(run, VAE) else runs.load(run, chosen)
-    found = draw_samples(vae, count, seed)
+    found = draw_samples(vae, count, seed, None if given is None else vae.context_module.given(given))
     if out is not None and out.endswith(".npz"):
-        _write_npz(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
+        runs.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:
         _write_figure(Path(out), drawing.samples(found.mean, found.x, value_range(vae)))
     return found
@@ -188,6 +280,7 @@ def sample(run: str | Path | VAE, count: int = 64, out: str | None = None, seed:
 def figures(
     run: str | Path,
     data: Part | Dataset | None = None,
+    only: str | None = None,
     out: str | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -195,12 +288,13 @@ def figures(
 ) -> list[Path]:
     """Draw what a run has learned.
 
-    Reconstructions before and after training, samples, the latent means by class, an interpolation, learning curves, and
-    for a 2-D latent the decoded grid.
+    Reconstructions before and after training, samples, the latent means by class, an interpolation, learning curves; for a
+    2-D latent the decoded grid; for a conditional model a grid of draws with a row for each context, and data under other labels.
 
     Args:
         run: A run folder.
         data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
+        only: Names of the figures that are wanted, such as grid,samples; by default all that the run has.
         out: A folder; by default figures/ in the run.
         seed: Of the data shown and of the noise.
         device: auto, cpu, cuda or cuda:N.
@@ -213,7 +307,8 @@ def figures(
     opened = open_run(run, data, data_root, device)
     folder = opened.folder / "figures" if out is None else Path(out)
     runs.check_writable(folder, "--out")
-    return [_write_figure(folder / f"{name}.png", figure) for name, figure in pictures(opened, seed).items()]
+    wanted = None if only is None else [name.strip() for name in only.split(",")]
+    return [_write_figure(folder / f"{name}.png", figure) for name, figure in pictures(opened, seed, wanted).items()]
 
 
 def _check_file(out: str | None, allowed: tuple[str, ...]) -> None:
@@ -222,12 +317,6 @@ def _check_file(out: str | None, allowed: tuple[str, ...]) -> None:
     if not out.endswith(allowed):
         raise UserError(f"--out {out}: needs a name that ends in {' or '.join(allowed)}")
     runs.check_writable(Path(out), "--out")
-
-
-def _write_npz(path: Path, arrays: Mapping[str, Tensor | None]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None})
-    runs.write_whole(path, buffer.getvalue())
 
 
 def _write_figure(path: Path, figure: Any) -> Path:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Protocol, final
 
 import torch
 from pyro.distributions import Distribution
@@ -19,6 +19,20 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 Kind = Literal["levels", "counts", "reals", "binary"]
+
+
+@final
+@dataclass(frozen=True)
+class Attribute:
+    """A label that every datum has.
+
+    Args:
+        name: Its name, such as ``glasses``; ``class`` where it is the only one and has none of its own.
+        values: Names of its codes 0, 1, ...
+    """
+
+    name: str
+    values: tuple[str, ...]
 
 
 @final
@@ -31,13 +45,20 @@ class DataSpec:
         kind: ``levels`` (integers 0..levels-1, such as bytes), ``counts`` (integers from 0 up), ``binary`` (0 or 1)
             or ``reals``.
         levels: Number of levels; None for counts and reals.
-        class_names: Names of the labels 0, 1, ...; empty without labels.
+        class_names: Names of the labels 0, 1, ... where a datum has one label, y (N,); else empty.
+        attributes: The labels where a datum has several, y (N, A); else empty.
     """
 
     event_shape: tuple[int, ...]
     kind: Kind = "reals"
     levels: int | None = None
     class_names: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def labels(self) -> tuple[Attribute, ...]:
+        """The labels of a datum: the class, or the attributes; empty without labels."""
+        return self.attributes or ((Attribute("class", self.class_names),) if self.class_names else ())
 
     @property
     def size(self) -> int:
@@ -52,9 +73,11 @@ class Family(ABC):
 
     Attributes:
         reparametrised: Whether ``distribution(...).rsample`` carries a pathwise gradient.
+        has_density: Whether it has a density at all; a point mass has none, so neither ELBO nor evidence.
     """
 
     reparametrised: ClassVar[bool] = False
+    has_density: ClassVar[bool] = True
 
     @abstractmethod
     def support(self, spec: DataSpec) -> Constraint:
@@ -82,15 +105,23 @@ class Family(ABC):
         """E[x], shape (*, *E), in the units of the density: what a picture of the distribution shows."""
         return distribution.mean
 
+    def stddev(self, distribution: Distribution) -> Tensor:
+        """Standard deviation of each element, shape (*, *E)."""
+        return distribution.stddev
+
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
         """What an encoder sees of x: the same information on a scale near 1; x itself unless overridden."""
         return x
 
-    def from_noise(self, params: Tensor, spec: DataSpec, learned: nn.Module, noise: Tensor) -> Tensor | None:
+    def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor | None:
         """The sample that standard normal ``noise`` (*, *E) stands for, or None where there is no such map.
 
         A family that has one is sampled for many data in one call with noise keyed by datum; the others are sampled
         datum by datum.
+
+        Args:
+            distribution: What ``self.distribution`` returned.
+            noise: Shape (*, *E) with any further leading dimensions.
         """
         return None
 
@@ -120,9 +151,9 @@ class Density(nn.Module):
         """Batch shape ``*``, event shape E."""
         return self.family.distribution(params, self.spec, self.learned)
 
-    def from_noise(self, params: Tensor, noise: Tensor) -> Tensor | None:
-        """See ``Family.from_noise``."""
-        return self.family.from_noise(params, self.spec, self.learned, noise)
+
+Encode = Callable[[Tensor, "Tensor | None"], Distribution]
+"""(features (*, *E), embedding (*, C) or None) -> q(z|x,c): the amortised posterior, for priors that are made of it."""
 
 
 class Prior(ABC):
@@ -135,8 +166,17 @@ class Prior(ABC):
     natural_posterior: ClassVar[str]
 
     @abstractmethod
-    def build(self, spec: DataSpec, embedding_dim: int) -> PriorModule:
-        """The prior over latents of event shape (D,), given an embedding of size C."""
+    def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
+        """The prior over latents of event shape (D,), given an embedding of size C.
+
+        Args:
+            latent: Event shape (D,).
+            data: What the encoder sees: the data after preprocessing.
+            embedding_dim: C, 0 without a context.
+
+        Raises:
+            UserError: Where the options need a context and there is none.
+        """
 
 
 class PriorModule(nn.Module, ABC):
@@ -149,8 +189,20 @@ class PriorModule(nn.Module, ABC):
     support: Constraint
 
     @abstractmethod
-    def forward(self, embedding: Tensor | None) -> Distribution:
-        """Batch shape () or that of the embedding (*, C), event shape (D,)."""
+    def forward(self, embedding: Tensor | None, encode: Encode) -> Distribution:
+        """Batch shape () or that of the embedding (*, C), event shape (D,).
+
+        Args:
+            embedding: Shape (*, C), or None without a context.
+            encode: The posterior, for priors that are made of it.
+        """
+
+    def initialise(self, features: Tensor) -> None:
+        """Start from training data, once, before training; nothing unless overridden.
+
+        Args:
+            features: What the encoder sees of the training data, (N, *E).
+        """
 
 
 class Context(ABC):
@@ -180,6 +232,36 @@ class ContextModule(nn.Module, ABC):
     def forward(self, c: Tensor | None) -> Tensor | None:
         """One embedding (*, C) shared by p(z|c), p(x|z,c) and q(z|x,c); None where C is 0."""
 
+    def initialise(self, c: Tensor | None) -> None:
+        """Remember what the contexts of the training data are, before training; nothing unless overridden."""
+
+    def check(self, c: Tensor | None) -> None:
+        """Refuse contexts that the model has not been trained on; nothing unless overridden.
+
+        Raises:
+            UserError: Naming them.
+        """
+
+    @abstractmethod
+    def given(self, text: str) -> Tensor:
+        """The context that a command line names, such as ``7`` or ``glasses=yes,smile=no``: one c, without a batch.
+
+        Raises:
+            UserError: If it names none, with those that there are.
+        """
+
+    @abstractmethod
+    def draw(self, count: int, seed: int) -> Tensor | None:
+        """Contexts for ``count`` draws from the model where none is given; None without a context."""
+
+    @abstractmethod
+    def each(self) -> dict[str, Tensor]:
+        """Every context of the training data by name, where they can be enumerated; empty without a context.
+
+        Raises:
+            UserError: If there are too many.
+        """
+
 
 class Network(ABC):
     """Builds the encoder and the decoder; both accept any leading batch shape.
@@ -194,6 +276,29 @@ class Network(ABC):
     @abstractmethod
     def decoder(self, latent_dim: int, out_shape: tuple[int, ...], embedding_dim: int = 0) -> nn.Module:
         """A module (z (*, D), embedding (*, C) or None) -> (*, *out_shape)."""
+
+    def pair(
+        self,
+        event_shape: tuple[int, ...],
+        posterior_shape: tuple[int, ...],
+        likelihood_shape: tuple[int, ...],
+        embedding_dim: int = 0,
+    ) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder of one VAE; overridden where they share weights.
+
+        Args:
+            event_shape: E, what the encoder sees.
+            posterior_shape: (P, D), what the encoder returns.
+            likelihood_shape: (P, *E), what the decoder returns.
+            embedding_dim: C.
+
+        Raises:
+            UserError: Where the network cannot take data of that shape.
+        """
+        return (
+            self.encoder(event_shape, posterior_shape, embedding_dim),
+            self.decoder(posterior_shape[-1], likelihood_shape, embedding_dim),
+        )
 
 
 class Preprocess(ABC):
@@ -245,15 +350,31 @@ class Transform(nn.Module, ABC):
         return 0.0
 
 
+class Model(Protocol):
+    """What an objective asks of a model before it trains it."""
+
+    parts: Mapping[str, Any]
+    posterior_density: Density
+
+    def example(self) -> tuple[Distribution, Distribution]:
+        """A posterior and a prior of the model, for one datum."""
+
+
 class Objective(ABC):
-    """A Pyro ELBO and what it requires of the model."""
+    """A Pyro ELBO and what it requires of the model.
+
+    Attributes:
+        takes_kl_weight: Whether the KL term has a weight of its own in it.
+    """
+
+    takes_kl_weight: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, particles: int) -> Any:
-        """An object with ``differentiable_loss(model, guide, *args)``: the sum over data, in nats."""
+        """An object with ``differentiable_loss(model, guide, *args)``: the sum over data, in nats, and its gradient."""
 
-    def check(self, posterior: Family) -> None:  # noqa: B027  (most objectives fit every posterior)
-        """Refuse a posterior that the objective's gradient would be wrong for; every one fits unless overridden.
+    def check(self, model: Model, particles: int) -> None:  # noqa: B027  (most objectives fit every model)
+        """Refuse a model that the objective's value or gradient would be wrong for; every one fits unless overridden.
 
         Raises:
             UserError: Naming the objectives that fit.

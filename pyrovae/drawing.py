@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -86,14 +87,34 @@ def interpolation(path: Tensor, ends: Tensor, limits: Limits, of: str) -> Figure
     return figure
 
 
-def latent_grid(pictures: Tensor, limits: Limits) -> Figure:
-    """Decoded latents (side, side, *E) at the prior's quantiles: z1 rises to the right, z2 upwards."""
+def rows_of(rows: dict[str, Tensor], limits: Limits, title: str) -> Figure:
+    """A named row of data (N, *E) for each name.
+
+    Args:
+        rows: Name -> data.
+        limits: Values of black and white; None for those of all rows.
+        title: Of the figure.
+    """
+    if limits is None:
+        bounds = [_bounds(values) for values in rows.values()]
+        limits = min(low for low, _ in bounds), max(high for _, high in bounds)
+    return _rows(rows, limits, title)
+
+
+def latent_grid(pictures: Tensor, limits: Limits, at: str) -> Figure:
+    """Decoded latents (side, side, *E): z1 rises to the right, z2 upwards.
+
+    Args:
+        pictures: Shape (side, side, *E).
+        limits: Values of black and white; None for those of the pictures.
+        at: Where the latents are, such as "the prior's quantiles".
+    """
     side = len(pictures)
     limits = limits or _bounds(pictures)
     figure = Figure(figsize=(6, 6.3))
-    figure.suptitle("Decoded grid: E[x|z] at the prior's quantiles", fontsize=TEXT + 1, y=0.94)
-    figure.supxlabel("quantile of $z_1$, rising to the right", fontsize=TEXT, y=0.05)
-    figure.supylabel("quantile of $z_2$, rising upwards", fontsize=TEXT, x=0.06)
+    figure.suptitle(f"Decoded grid: E[x|z] at {at}", fontsize=TEXT + 1, y=0.94)
+    figure.supxlabel("$z_1$, rising to the right", fontsize=TEXT, y=0.05)
+    figure.supylabel("$z_2$, rising upwards", fontsize=TEXT, x=0.06)
     axes = figure.subplots(side, side, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
     for i in range(side):
         for j in range(side):
@@ -143,17 +164,82 @@ def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence
 def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
     """The validation ELBO in the units of the data, and the loss that was minimised, by epoch."""
     epochs = [row["epoch"] for row in history]
-    validated = not all(np.isnan(row["valid_elbo"]) for row in history)
+    # A plain autoencoder has no ELBO; runs of older versions have no column of reconstructions.
+    scores = {"valid_elbo": "ELBO", "valid_reconstruction": "reconstruction"}
+    score = next((name for name in scores if not all(np.isnan(row.get(name, np.nan)) for row in history)), None)
+    validated = score is not None
     figure = Figure(figsize=(7.6 if validated else 4, 3))
     axes = figure.subplots(1, 2 if validated else 1, squeeze=False, gridspec_kw={"wspace": 0.35})[0]
     marker = "o" if len(epochs) < 30 else None
     if validated:
-        axes[0].plot(epochs, [row["valid_elbo"] for row in history], color=BLUE, marker=marker, markersize=3)
-        axes[0].set_title("Validation ELBO (higher is better)", fontsize=TEXT + 1)
+        axes[0].plot(epochs, [row[score] for row in history], color=BLUE, marker=marker, markersize=3)
+        axes[0].set_title(f"Validation {scores[score]} (higher is better)", fontsize=TEXT + 1)
         _label(axes[0], "epoch", "nats per datum")
     axes[-1].plot(epochs, [row["loss"] for row in history], color=RED, marker=marker, markersize=3)
     axes[-1].set_title("Training loss, preprocessed data", fontsize=TEXT + 1)
     _label(axes[-1], "epoch", "nats per datum (lower is better)")
+    return figure
+
+
+def calibration(bins: Sequence[Mapping[str, float | int | None]], error: float) -> Figure:
+    """A reliability diagram: accuracy by confidence, on the diagonal where they agree, above the number of data.
+
+    Args:
+        bins: Intervals of the confidence: ``low``, ``high``, ``confidence`` and ``accuracy`` (None without data), ``count``.
+        error: The expected calibration error.
+    """
+    figure = Figure(figsize=(4.4, 5))
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1], "hspace": 0.12})
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="calibrated")
+    full = [row for row in bins if row["count"]]
+    low, width = [row["low"] for row in full], [row["high"] - row["low"] for row in full]
+    accuracy = [row["accuracy"] for row in full]
+    upper.bar(low, accuracy, width, align="edge", color=BLUE, alpha=0.75, edgecolor="white", label="accuracy of the bin")
+    upper.plot(
+        [row["confidence"] for row in full], accuracy, "o", color=RED, markersize=4, clip_on=False, label="at its mean confidence"
+    )
+    upper.set(xlim=(0, 1), ylim=(0, 1.02))
+    upper.legend(fontsize=TEXT - 1, frameon=False, loc="upper left")
+    upper.set_title(f"Calibration of p(c|x): expected error {error:.4f}", fontsize=TEXT + 1)
+    _label(upper, "", "share that is right")
+    lower.bar(low, [row["count"] for row in full], width, align="edge", color=GREY, edgecolor="white")
+    _label(lower, "confidence: the largest p(c|x) of a datum", "data")
+    return figure
+
+
+def league(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """How far each run is behind the best of its group, with two standard errors of the paired difference.
+
+    Args:
+        groups: Title -> its runs, best first: ``name``, ``difference`` (nats per datum), ``error`` (its standard error, or
+            None) and ``bound`` (whether the number is a lower bound, which may be too low: drawn open).
+    """
+    heights = [len(rows) + 1.6 for rows in groups.values()]
+    figure = Figure(figsize=(7.6, 0.28 * sum(heights) + 0.6 * len(heights)))
+    axes = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights, "hspace": 0.9})[:, 0]
+    for axis, (title, rows) in zip(axes, groups.items(), strict=True):
+        for place, row in enumerate(rows):
+            if not np.isfinite(row["difference"]):
+                axis.annotate("-inf", (0, place), xycoords=("axes fraction", "data"), fontsize=TEXT - 1, va="center", color=RED)
+                continue
+            colour = RED if place == 0 else BLUE
+            error = 2 * (row["error"] or 0.0)
+            axis.errorbar(
+                row["difference"], place, xerr=error, fmt="o", markersize=5, color=colour, capsize=3, linewidth=1,
+                markerfacecolor="white" if row["bound"] else colour,
+            )  # fmt: skip
+        behind = sorted(-row["difference"] for row in rows if np.isfinite(row["difference"]) and row["difference"] < 0)
+        if behind and behind[-1] > 30 * behind[0]:
+            axis.set_xscale("symlog", linthresh=behind[0])
+            axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_yticks(range(len(rows)), [row["name"] for row in rows])
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.grid(axis="x", color="0.92")
+        axis.set_axisbelow(True)
+        axis.set_title(title, fontsize=TEXT + 1, loc="left")
+        _label(axis, "", "")
+    axes[-1].set_xlabel("log evidence - that of the best (nats per datum), +- 2 paired standard errors; open: a lower bound")
+    axes[-1].xaxis.label.set(fontsize=TEXT, color=GREY)
     return figure
 
 

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Family, Kind
 from pyrovae.errors import UserError
-from pyrovae.families import Bernoulli, Binomial, Normal
+from pyrovae.families import (
+    Bernoulli,
+    Beta,
+    Binomial,
+    Categorical,
+    ContinuousBernoulli,
+    Laplace,
+    Logistic,
+    LogNormal,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+    StudentT,
+)
+
+SUGGESTED = 4
+"""Likelihoods that an error message names."""
+
+_ON_REALS: Mapping[Kind, str] = {"binary": "dequantise", "levels": "dequantise", "counts": "dequantise", "reals": "none"}
 
 
 @final
@@ -32,11 +52,18 @@ class Likelihood:
 LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Likelihood(family=Bernoulli, preprocess={"binary": "none", "levels": "binarise"}),
     "binomial": Likelihood(family=Binomial, preprocess={"levels": "none", "binary": "none", "counts": "none"}),
-    "normal": Likelihood(
-        family=Normal,
-        preprocess={"binary": "dequantise", "levels": "dequantise", "counts": "dequantise", "reals": "none"},
-        defaults={"scale": "learned"},
+    "normal": Likelihood(family=Normal, preprocess=_ON_REALS, defaults={"scale": "learned"}),
+    "beta": Likelihood(family=Beta, preprocess={"levels": "squeeze", "binary": "squeeze", "reals": "none"}),
+    "continuous_bernoulli": Likelihood(
+        family=ContinuousBernoulli, preprocess={"levels": "dequantise", "binary": "dequantise", "reals": "none"}
     ),
+    "logistic": Likelihood(family=Logistic, preprocess={"levels": "none", "binary": "none"}),
+    "categorical": Likelihood(family=Categorical, preprocess={"levels": "none", "binary": "none"}),
+    "poisson": Likelihood(family=Poisson, preprocess={"counts": "none"}),
+    "negative_binomial": Likelihood(family=NegativeBinomial, preprocess={"counts": "none"}),
+    "laplace": Likelihood(family=Laplace, preprocess=_ON_REALS, defaults={"scale": "learned"}),
+    "student_t": Likelihood(family=StudentT, preprocess=_ON_REALS, defaults={"scale": "learned"}),
+    "log_normal": Likelihood(family=LogNormal, preprocess={"reals": "none"}, defaults={"scale": "learned"}),
 }
 
 
@@ -52,6 +79,39 @@ def native_kind(family: Family) -> Kind:
         'levels'
     """
     return next(kind for kind, preprocess in _line(family)[1].preprocess.items() if preprocess == "none")
+
+
+def _outside(family: Family, spec: DataSpec, x: Tensor) -> Tensor:
+    """Where data have no density as they are; nowhere if that takes an option that was not given."""
+    try:
+        return ~family.support(spec).check(x)
+    except UserError:
+        return torch.zeros_like(x, dtype=torch.bool)
+
+
+def fitting(spec: DataSpec, x: Tensor | None = None) -> list[str]:
+    """Names of at most four likelihoods of data of that kind, those that model them as they are first.
+
+    Args:
+        spec: The data.
+        x: The data themselves: likelihoods whose support they leave are not named; None names them too.
+
+    Example:
+        >>> fitting(DataSpec(event_shape=(2,), kind="counts"))
+        ['binomial', 'poisson', 'negative_binomial', 'normal']
+    """
+    names = sorted(
+        (name for name, line in LIKELIHOODS.items() if spec.kind in line.preprocess),
+        key=lambda name: LIKELIHOODS[name].preprocess[spec.kind] != "none",
+    )
+    inside = (
+        name
+        for name in names
+        if x is None
+        or LIKELIHOODS[name].preprocess[spec.kind] != "none"
+        or not _outside(LIKELIHOODS[name].family(), spec, x).any()
+    )
+    return list(itertools.islice(inside, SUGGESTED))
 
 
 def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) -> str:
@@ -72,12 +132,11 @@ def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) 
     name, line = _line(family)
     if spec.kind in line.preprocess:
         return line.preprocess[spec.kind]
-    fitting = sorted(n for n, other in LIKELIHOODS.items() if spec.kind in other.preprocess)
-    remedy = f"use --likelihood {' or '.join(fitting)}"
-    if "binary" in line.preprocess:
+    remedy = f"use --likelihood {' or '.join(fitting(spec, x))}"
+    if line.preprocess.get("binary") == "none":
         remedy += ", or --preprocess binarise --preprocess.threshold T (which makes it another data set)"
     example = ""
     if x is not None:
-        outside = (~family.support(spec).check(x)).nonzero()
+        outside = _outside(family, spec, x).nonzero()
         example = "".join(f" (value {x[tuple(i)].item():.6g} at {tuple(i.tolist())})" for i in outside[:1])
     raise UserError(f"--likelihood {name} does not model data of the kind {spec.kind}{example}: {remedy}")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
-from pyro.infer import Trace_ELBO
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import kl_divergence
 
-from pyrovae.contracts import Objective
-from pyrovae.errors import check_number
+from pyrovae.contracts import Family, Model, Objective
+from pyrovae.errors import UserError, check_number
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Elbo(Objective):
     """Minus the evidence lower bound, E_q[log p(x, z) - log q(z|x)], by Pyro's Trace_ELBO with any number of particles.
+
+    Under the posterior ``delta`` the prior is masked, and what is minimised is minus the reconstruction, log p(x|z).
 
     Source: Ranganath, Gerrish and Blei (2014), Black Box Variational Inference.
     """
@@ -24,7 +29,120 @@ class Elbo(Objective):
         return Trace_ELBO(num_particles=particles, max_plate_nesting=1, vectorize_particles=particles > 1)
 
 
-OBJECTIVES: dict[str, type[Objective]] = {"elbo": Elbo}
+@final
+@dataclass(frozen=True, kw_only=True)
+class AnalyticElbo(Objective):
+    """Minus the evidence lower bound with KL(q(z|x) || p(z)) in closed form, by Pyro's TraceMeanField_ELBO.
+
+    Only for pairs of posterior and prior whose divergence is registered, and for posteriors with a pathwise gradient.
+
+    Source: Kingma and Welling (2014), Auto-Encoding Variational Bayes, appendix B.
+    """
+
+    def build(self, particles: int) -> Any:
+        return TraceMeanField_ELBO(num_particles=particles, max_plate_nesting=1, vectorize_particles=particles > 1)
+
+    def check(self, model: Model, particles: int) -> None:
+        _check_pathwise(model, "elbo-analytic")
+        q, p = model.example()
+        try:
+            kl_divergence(q, p.expand(q.batch_shape))
+        except NotImplementedError as error:
+            raise UserError(
+                "--objective elbo-analytic: the divergence of this posterior from this prior has no closed form; "
+                "use --objective elbo or iwae"
+            ) from error
+
+
+@final
+class _PerDatumRenyi(RenyiELBO):
+    """Pyro's RenyiELBO at alpha 0 with its loss as a differentiable tensor; weights are per datum."""
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any) -> Tensor:
+        """-sum over data of log (1/K) sum_k p(x, z_k) / q(z_k|x)."""
+        (traces,) = self._get_traces(model, guide, args, {})
+        model_logs, guide_logs = (
+            [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample" and "log_prob" in site]
+            for trace in traces
+        )
+        log_weights = sum(model_logs) - sum(guide_logs)
+        return -(log_weights.logsumexp(0) - math.log(self.num_particles)).sum()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Iwae(Objective):
+    """Minus the importance-weighted bound, E[log (1/K) sum_k p(x, z_k) / q(z_k|x)], K particles a datum: RenyiELBO at alpha 0.
+
+    Source: Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders.
+    """
+
+    takes_kl_weight = False
+
+    def build(self, particles: int) -> Any:
+        return _PerDatumRenyi(alpha=0, num_particles=particles, max_plate_nesting=1, vectorize_particles=True)
+
+    def check(self, model: Model, particles: int) -> None:
+        _check_pathwise(model, "iwae")
+        if particles < 2:
+            raise UserError(f"--particles {particles}: with one particle iwae is the ELBO; give --particles 2 or more")
+
+
+@final
+class _GraphElbo(TraceGraph_ELBO):
+    """Pyro's TraceGraph_ELBO with a tensor whose value is the loss and whose gradient is the surrogate's."""
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any) -> Tensor:
+        """Minus the ELBO, summed over data."""
+        elbo, surrogate = self._loss_and_surrogate_loss(model, guide, args, {})
+        # The surrogate, which holds squares of the cost, must not round the loss away.
+        return -elbo.detach() + (surrogate - surrogate.detach())
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class GraphElbo(Objective):
+    """Minus the evidence lower bound for latents without a pathwise gradient: score function with a learned baseline.
+
+    Pyro's TraceGraph_ELBO; the baseline, a small network of x, belongs to the VAE and is trained beside it.
+
+    Source: Mnih and Gregor (2014), Neural Variational Inference and Learning in Belief Networks; Schulman et al. (2015),
+    Gradient Estimation Using Stochastic Computation Graphs.
+    """
+
+    def build(self, particles: int) -> Any:
+        return _GraphElbo(num_particles=particles, max_plate_nesting=1)
+
+    def check(self, model: Model, particles: int) -> None:
+        if model.parts["posterior"].reparametrised:
+            raise UserError(
+                "--objective tracegraph: is for latents without a pathwise gradient, such as --prior bernoulli; this posterior "
+                "has one: use --objective elbo, elbo-analytic or iwae"
+            )
+
+
+def _check_pathwise(model: Model, name: str) -> None:
+    posterior = model.parts["posterior"]
+    if not posterior.has_density:
+        raise UserError(f"--objective {name}: a point posterior has no such bound; use --objective elbo (the reconstruction)")
+    if not posterior.reparametrised:
+        raise UserError(
+            f"--objective {name}: would give this posterior's encoder a wrong gradient, for it has no pathwise one; "
+            "use --objective tracegraph or elbo"
+        )
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "elbo": Elbo,
+    "elbo-analytic": AnalyticElbo,
+    "iwae": Iwae,
+    "tracegraph": GraphElbo,
+}
+
+
+def natural_objective(posterior: Family) -> str:
+    """The objective that is chosen unless another is named: ``tracegraph`` where there is no pathwise gradient."""
+    return "elbo" if posterior.reparametrised else "tracegraph"
 
 
 @final
@@ -67,6 +185,11 @@ class KLSchedule:
     def __post_init__(self) -> None:
         check_number("kl_weight", self.weight)
         check_number("kl_warmup", self.warmup)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the weight is 1 throughout."""
+        return self.weight == 1 and not self.warmup
 
     def at(self, epochs: float) -> float:
         """The weight after that many epochs."""

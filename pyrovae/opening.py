@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyrovae import runs
-from pyrovae.data import Dataset, Source, from_path
+from pyrovae.contracts import Attribute
+from pyrovae.data import Dataset, OwnData, Source, Split, from_path
+from pyrovae.devices import choose_device
 from pyrovae.errors import UserError
 from pyrovae.evidence import keyed
 from pyrovae.parts import make
-from pyrovae.training import choose_device
 from pyrovae.vae import VAE
 
 Part = str | Mapping[str, Any] | Any
@@ -28,8 +30,8 @@ def load_dataset(data: Part = "digits", data_root: str | None = None) -> Dataset
     """A data set by name, path or source.
 
     Args:
-        data: Name (``digits``, ``mnist``, ``fashion-mnist``), path of a .npy or .npz file, ``{"name": ..., option: ...}``
-            or a ``Source``.
+        data: Name (``digits``, ``mnist``, ``fashion-mnist``), path of a .npy, .npz or .csv file or of a folder of
+            pictures, ``{"name": ..., option: ...}`` or a ``Source``.
         data_root: Folder of downloaded data; None for PYROVAE_DATA, or else the user's cache folder.
 
     Raises:
@@ -87,21 +89,56 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, de
         if data is None:
             raise UserError("a VAE in memory has no data of its own: give data=")
         dataset = data if isinstance(data, Dataset) else _like(run, make("data", from_path(data)), data_root)
+        dataset = _labelled_as_trained(run, dataset)
         # A model in memory is moved only where that is asked for: its owner may be training it.
         return Opened(run if device == "auto" else run.to(chosen), dataset, None, {})
     folder = Path(run)
     config = runs.read_config(folder)
     vae = runs.load(folder, chosen)
     if isinstance(data, Dataset):
-        return Opened(vae, data, folder, config)
+        return Opened(vae, _labelled_as_trained(vae, data), folder, config)
     if data is None and "data" not in config:
         raise UserError(f"{folder}: has no data of its own; name them with --data")
     if data is None:
         dataset = _recorded(folder, config, data_root)
     else:
-        source = make("data", from_path(data))
+        source = _read_as_trained(data, make("data", from_path(data)), config)
         dataset = _split_as_recorded(_like(vae, source, data_root), source, config, data_root)
-    return Opened(vae, dataset, folder, config)
+    return Opened(vae, _labelled_as_trained(vae, dataset), folder, config)
+
+
+def _labelled_as_trained(vae: VAE, dataset: Dataset) -> Dataset:
+    """Data whose label codes mean what they meant in training, for a model that is conditioned on them.
+
+    Raises:
+        UserError: If a label or a value is missing.
+    """
+    wanted, found = vae.spec.labels, dataset.spec.labels
+    if vae.parts["context"].reads is None or wanted == found:
+        return dataset
+    if not found:
+        raise UserError(f"--data {dataset.name}: has no labels, and the model is conditioned on them; give data that have them")
+    if len(wanted) == len(found) == 1:
+        found = (replace(found[0], name=wanted[0].name),)
+    columns = dataset.y.reshape(len(dataset.x), len(found))
+    by_name = {label.name: (label, column) for label, column in zip(found, columns.T, strict=True)}
+    codes = [_recoded(label, *by_name.get(label.name, (None, None)), dataset.name) for label in wanted]
+    y = torch.stack(codes, -1) if vae.spec.attributes else codes[0]
+    spec = replace(dataset.spec, class_names=vae.spec.class_names, attributes=vae.spec.attributes)
+    return replace(dataset, y=y, spec=spec)
+
+
+def _recoded(wanted: Attribute, found: Attribute | None, codes: Tensor | None, name: str) -> Tensor:
+    if found is None:
+        raise UserError(f"--data {name}: has no label {wanted.name}, which the model was trained with")
+    present = [found.values[code] for code in codes.unique().tolist()]
+    unknown = [value for value in present if value not in wanted.values]
+    if unknown:
+        raise UserError(
+            f"--data {name}: {wanted.name} {unknown[0]} is unseen: the model was trained with {', '.join(wanted.values)}"
+        )
+    table = torch.tensor([wanted.values.index(value) if value in wanted.values else -1 for value in found.values])
+    return table[codes]
 
 
 def _recorded(folder: Path, config: Mapping[str, Any], data_root: str | None) -> Dataset:
@@ -112,6 +149,17 @@ def _recorded(folder: Path, config: Mapping[str, Any], data_root: str | None) ->
         raise UserError(f"{folder}: the data of the run cannot be read ({error}); name them with --data") from error
     check_data(config, dataset, f"{folder}", "name other data with --data")
     return dataset
+
+
+def _read_as_trained(data: Part, source: Source, config: Mapping[str, Any]) -> Source:
+    """A bare path is read as the run's own data were (the column of the label, the size of pictures), but split by default."""
+    own = make("data", config["data"]) if "data" in config else None
+    bare = isinstance(data, str | Path) and type(own) is type(source) and isinstance(source, OwnData)
+    if not bare:
+        return source
+    # What the numbers are is the model's business: see ``_like``.
+    kept = ("path", "valid", "test", "split_seed", "kind", "levels")
+    return replace(own, **{name: getattr(source, name) for name in kept if hasattr(source, name)})
 
 
 def _split_as_recorded(dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | None) -> Dataset:
@@ -162,3 +210,23 @@ def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096
         if vae.transform.needs_noise:
             u = keyed.uniform(seed, index[start : start + rows].tolist(), tuple(x.shape[1:])).to(device)
         yield vae.transform(part.to(device), u)
+
+
+def context_of(vae: VAE, split: Split) -> Tensor | None:
+    """What the model is conditioned on, for each datum, on its device; None without a context.
+
+    Raises:
+        UserError: If the data lack it, or have values that the model was not trained on.
+    """
+    reads = vae.parts["context"].reads
+    c = None if reads is None else getattr(split, reads)
+    vae.context_module.check(c)
+    return None if c is None else c.to(next(vae.parameters()).device)
+
+
+def posteriors(vae: VAE, split: Split, seed: int) -> Iterator[Distribution]:
+    """q(z|x,c) of batches of data, with the noise that evaluation uses."""
+    c, start = context_of(vae, split), 0
+    for y in preprocessed(vae, split.x, split.index, seed):
+        yield vae.posterior(y, None if c is None else c[start : start + len(y)])
+        start += len(y)

@@ -38,7 +38,7 @@ def lookup(role: str, name: str) -> type:
         >>> lookup("network", "mpl")
         Traceback (most recent call last):
         ...
-        pyrovae.errors.UserError: --network mpl: unknown; did you mean mlp? All: linear, mlp
+        pyrovae.errors.UserError: --network mpl: unknown; did you mean mlp? All: conv, linear, mlp, residual, tied
     """
     table = ROLES[role]
     for spelling in (name, str(name).replace("-", "_"), str(name).replace("_", "-")):

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from pyrovae.contracts import Family
-from pyrovae.families import Normal
+from pyrovae.families.bernoulli import Bernoulli
+from pyrovae.families.beta import Beta
+from pyrovae.families.delta import Delta
+from pyrovae.families.flow import Flow
+from pyrovae.families.full_normal import FullNormal
+from pyrovae.families.normal import Normal
 
-POSTERIORS: dict[str, type[Family]] = {"normal": Normal}
+POSTERIORS: dict[str, type[Family]] = {
+    "normal": Normal,
+    "full_normal": FullNormal,
+    "beta": Beta,
+    "bernoulli": Bernoulli,
+    "flow": Flow,
+    "delta": Delta,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -12,17 +12,22 @@ from typing import Any, final
 import torch
 
 from pyrovae import runs
+from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
+from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_seed, option_name
+from pyrovae.events import check_tensorboard, event_log
 from pyrovae.evidence.evaluation import bits_kind
 from pyrovae.likelihoods import default_preprocess
+from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
-from pyrovae.training import DivergedError, FitResult, check_settings, choose_device, fit
+from pyrovae.settings import check_contexts, check_objective, check_settings
+from pyrovae.training import DivergedError, FitResult, fit, score_name
 from pyrovae.vae import VAE
 
 SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
-MAY_DIFFER = ("epochs", "device", "data_root")
+MAY_DIFFER = ("epochs", "device", "data_root", "tensorboard")
 
 
 @final
@@ -46,21 +51,24 @@ class TrainResult:
         """What happened and what to do next, for a terminal."""
         lines = [self._kept()] if self.fit.history else []
         if self.fit.out_of_patience:
-            lines.append("stopped by --patience: no better validation ELBO since")
+            lines.append(f"stopped by --patience: no better {score_name(self.vae)} since")
         if self.fit.interrupted:
             lines.append(f"interrupted; go on with: pyrovae train --resume --out {self.run}")
         else:
             lines.append(f"run: {self.run}")
-            lines.append(f"next: pyrovae evaluate {self.run} --estimator importance; pyrovae figures {self.run}")
+            estimator = "importance" if self.vae.parts["posterior"].has_density else "reconstruction"
+            lines.append(f"next: pyrovae evaluate {self.run} --estimator {estimator}; pyrovae figures {self.run}")
         return "\n".join(lines)
 
     def _kept(self) -> str:
         epoch, done = self.fit.best_epoch, len(self.fit.history)
         row = self.fit.history[epoch - 1]
         if epoch == 0:
-            return f"no epoch of {done} had a finite validation ELBO: the weights are those before training"
-        if math.isnan(row["valid_elbo"]):
+            return f"no epoch of {done} had a finite {score_name(self.vae)}: the weights are those before training"
+        if math.isnan(row["valid_reconstruction"]):
             return f"epoch {epoch} of {done} is kept: no validation data, loss {row['loss']:.3f} nats per datum"
+        if math.isnan(row["valid_elbo"]):
+            return f"epoch {epoch} of {done} is kept: validation reconstruction {row['valid_reconstruction']:.3f} nats per datum"
         return (
             f"epoch {epoch} of {done} is kept: validation ELBO {row['valid_elbo']:.3f} nats per datum, "
             f"{row['valid_bits_per_dim']:.4f} bits/dim ({bits_kind(self.vae)}; one sample a datum)"
@@ -75,7 +83,7 @@ def train(
     network: Part = "mlp",
     context: Part = "none",
     preprocess: Part = "auto",
-    objective: Part = "elbo",
+    objective: Part = "auto",
     latent_dim: int = 20,
     particles: int = 1,
     epochs: int = 20,
@@ -89,6 +97,7 @@ def train(
     device: str = "auto",
     data_root: str | None = None,
     out: str | None = None,
+    tensorboard: bool = False,
     resume: bool = False,
     progress: bool = True,
 ) -> TrainResult:
@@ -97,14 +106,14 @@ def train(
     In Python a part is a name, ``{"name": ..., option: ...}`` or an object such as ``Normal(scale="learned")``.
 
     Args:
-        data: What to learn from: a name, or the path of a .npy or .npz file.
+        data: What to learn from: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures.
         likelihood: p(x|z,c).
         prior: p(z) or p(z|c).
         posterior: q(z|x,c); by default the prior's natural one.
         network: Encoder and decoder.
         context: What the model is conditioned on, c.
         preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
-        objective: What is minimised.
+        objective: What is minimised; ``auto`` is elbo, or tracegraph where the posterior has no pathwise gradient.
         latent_dim: Size of z.
         particles: Samples of z a datum in a step.
         epochs: Passes over the training data, those before a resumption counted.
@@ -118,6 +127,7 @@ def train(
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
         out: The run folder; by default a new one under runs/.
+        tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in the run.
         resume: Go on with the run in ``out``; only epochs, device and the data's location may differ.
         progress: Show a progress bar where stderr is a terminal.
 
@@ -125,11 +135,12 @@ def train(
         UserError: If an option is wrong, the data do not fit, the folder exists, or the training diverges.
     """
     source = make("data", from_path(data))
+    objective = resolved_objective(objective, prior, posterior)
     # The run is used from other folders too.
     recorded = replace(source, path=str(Path(source.path).absolute())) if hasattr(source, "path") else source
     choices = {
         "data": describe("data", recorded),
-        "objective": describe("objective", make("objective", objective)),
+        "objective": describe("objective", objective),
         "particles": particles,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -141,14 +152,19 @@ def train(
         "seed": check_seed("seed", seed),
         "data_root": data_root,
         "device": device,
+        "tensorboard": tensorboard,
     }
     choose_device(device)
+    if tensorboard:
+        check_tensorboard()
     folder = _run_folder(out, choices["data"]["name"], resume)
     dataset = load_source(source, data_root)
     check_settings(dataset, objective=objective, **{key: choices[key] for key in SETTINGS})
-    vae = _new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
+    vae = new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
+    schedule = KLSchedule(weight=kl_weight, warmup=kl_warmup)
+    check_objective(vae, objective, schedule, particles)
     options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
-    record = {"class_names": list(dataset.spec.class_names), **dataset.record()}
+    record = dataset.record()
     state = None
     if resume:
         _check_same(folder, {**vae.config(), **choices}, dataset)
@@ -157,15 +173,17 @@ def train(
             raise UserError(f"--epochs {epochs}: the run has finished {state.epoch} already; ask for more")
     runs.write_config(folder, vae, {k: choices[k] for k in ("data", "objective")} | options, record)
     try:
-        result = fit(
-            vae,
-            dataset,
-            objective=objective,
-            progress=progress,
-            resume=state,
-            save=lambda state: runs.save_state(folder, state),
-            **{key: value for key, value in options.items() if key != "data_root"},
-        )
+        with event_log(folder) if tensorboard else nullcontext() as log:
+            result = fit(
+                vae,
+                dataset,
+                objective=objective,
+                progress=progress,
+                resume=state,
+                save=lambda state: runs.save_state(folder, state),
+                log=log,
+                **{key: value for key, value in options.items() if key not in ("data_root", "tensorboard")},
+            )
     except DivergedError:
         runs.discard_if_unsaved(folder)
         raise
@@ -194,6 +212,19 @@ def recorded_options(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in runs.read_config(folder).items() if key != "run"}
 
 
+def resolved_objective(objective: Part, prior: Part, posterior: Part | None) -> Objective:
+    """The objective that these options choose: what ``auto`` stands for depends on the posterior.
+
+    Raises:
+        UserError: If a name is unknown.
+    """
+    if objective == "auto":
+        objective = natural_objective(
+            make("posterior", make("prior", prior).natural_posterior if posterior is None else posterior)
+        )
+    return make("objective", objective)
+
+
 def _run_folder(out: str | None, data: str, resume: bool) -> Path:
     if resume:
         if out is None:
@@ -205,7 +236,18 @@ def _run_folder(out: str | None, data: str, resume: bool) -> Path:
     return Path(f"runs/{data}-{number}")
 
 
-def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
+def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
+    """A model for the data with the weights that the seed draws, prepared; the caller's random state is left as it was.
+
+    Args:
+        dataset: The data.
+        seed: Of the weights.
+        latent_dim: Size of z.
+        parts: likelihood, prior, posterior, network, context, preprocess.
+
+    Raises:
+        UserError: If the parts, or they and the data, do not fit each other.
+    """
     spec = dataset.spec
     likelihood, prior, posterior, network, context, preprocess = parts
     if preprocess == "auto":
@@ -223,9 +265,11 @@ def _new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
             preprocess,
             kind=spec.kind,
             levels=spec.levels,
+            labels=spec.labels,
         )
     vae.prepare(spec, dataset.train.x)
     vae.check_support(dataset.x)
+    check_contexts(vae, dataset)
     return vae
 
 

@@ -11,8 +11,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import yaml
 from safetensors import SafetensorError
@@ -53,6 +54,32 @@ def write_whole(path: Path, content: bytes) -> None:
             f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
             "free some space or choose another place"
         ) from error
+
+
+class Estimate(Protocol):
+    """What an estimator found: a summary, and arrays with a row for each datum."""
+
+    per_datum: Mapping[str, Tensor]
+
+    def to_json(self) -> str:
+        """The summary."""
+
+
+def save_estimate(folder: Path, name: str, found: Estimate) -> None:
+    """Write evidence/NAME.npz and evidence/NAME.json in a run."""
+    write_arrays(folder / "evidence" / f"{name}.npz", found.per_datum)
+    write_whole(folder / "evidence" / f"{name}.json", found.to_json().encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Tensor | None]) -> None:
+    """Write a .npz file of those tensors that are there.
+
+    Raises:
+        UserError: As ``write_whole``.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None})
+    write_whole(path, buffer.getvalue())
 
 
 def check_writable(path: Path, flag: str) -> None:
@@ -147,7 +174,7 @@ def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Map
         record: What is known of the data.
     """
     config = vae.config()
-    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels")}
+    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels", "labels")}
     run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
     text = yaml.safe_dump({**config, **options, "run": run}, sort_keys=False, width=120)
     header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
@@ -193,6 +220,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         **{key: config.get(key) for key in MODEL_KEYS},
         **{k: data.get(k) for k in ("event_shape", "kind", "levels")},
+        "labels": data.get("labels") or (),
     }
     missing = [key for key, value in found.items() if value is None and key != "levels"]
     if missing:

@@ -8,8 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from pyrovae.devices import seed_all
 from pyrovae.opening import inference
-from pyrovae.training import seed_all
 from pyrovae.vae import VAE
 
 
@@ -19,24 +19,40 @@ class Samples:
     """Draws from the model.
 
     Args:
-        z: Draws of p(z), shape (N, D).
-        mean: E[x|z], shape (N, *E), in the units of the data.
-        x: Draws of p(x|z), shape (N, *E), in the units of the data.
+        z: Draws of p(z) or p(z|c), shape (N, D).
+        mean: E[x|z,c], shape (N, *E), in the units of the data.
+        x: Draws of p(x|z,c), shape (N, *E), in the units of the data.
+        c: The contexts, (N,) or (N, A); None without a context.
     """
 
     z: Tensor
     mean: Tensor
     x: Tensor
+    c: Tensor | None = None
 
 
-def draw_samples(vae: VAE, count: int, seed: int) -> Samples:
-    """z ~ p(z), x ~ p(x|z); the caller's random state is left as it was."""
+def draw_samples(vae: VAE, count: int, seed: int, c: Tensor | None = None) -> Samples:
+    """z ~ p(z|c), x ~ p(x|z,c); the caller's random state is left as it was.
+
+    Args:
+        vae: The model.
+        count: N.
+        seed: Of the draws.
+        c: One context for all draws; None draws each one's from those of the training data.
+    """
     device = next(vae.parameters()).device
+    every = vae.context_module.draw(count, seed) if c is None else c.expand(count, *c.shape)
+    given = None if every is None else every.to(device)
     with inference(vae), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         seed_all(seed, device)
-        z = vae.prior().expand((count,)).sample()
-        x = _in_units(vae, vae.likelihood(z).sample())
-        return Samples(z.cpu(), vae.decode(z).cpu(), x.cpu())
+        z = prior_samples(vae, count, given)
+        x = _in_units(vae, vae.likelihood(z, given).sample())
+        return Samples(z.cpu(), vae.decode(z, given).cpu(), x.cpu(), every)
+
+
+def prior_samples(vae: VAE, count: int, c: Tensor | None) -> Tensor:
+    """Draws z (count, D) of p(z), or of p(z|c) for contexts c of that number."""
+    return vae.prior(c).expand((count,)).sample()
 
 
 def _in_units(vae: VAE, y: Tensor) -> Tensor:

@@ -17,12 +17,13 @@ SHOWN = DataSpec((2,), "levels", 256)
 def listing() -> str:
     """Families by role, each with its meaning, its support and its options."""
     lines = []
+    width = max(len(name) for table in ROLES.values() for name in table)
     for role, table in ROLES.items():
         lines.append(f"--{role}")
         for name, part in table.items():
             where = _support(part)
-            lines.append(f"  {name:<14} {_meaning(part)}" + (f" Support: {where}." if where else ""))
-            lines += [f"  {'':<14}   {option}" for option in _options(role, name)]
+            lines.append(f"  {name:<{width}} {_meaning(part)}" + (f" Support: {where}." if where else ""))
+            lines += [f"  {'':<{width}}   {option}" for option in _options(role, name)]
         lines.append("")
     return "\n".join(lines).rstrip()
 
@@ -51,6 +52,10 @@ def _support(part: type) -> str:
         "Real()": "reals",
         "Boolean()": "0 or 1",
         "IntegerInterval(lower_bound=0, upper_bound=255)": "integers 0..levels-1",
+        "IntegerGreaterThan(lower_bound=0)": "integers from 0 up",
+        "Interval(lower_bound=0.0, upper_bound=1.0)": "0 to 1",
+        "OpenUnitInterval()": "between 0 and 1, ends excluded",
+        "GreaterThan(lower_bound=0.0)": "reals above 0",
     }
     return names.get(text, text)
 

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, final
@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, Split
+from pyrovae.devices import choose_device, random_states, seed_all, set_random_states
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError, check_integer, check_number, check_seed
-from pyrovae.evidence import elbo
-from pyrovae.objectives import KLSchedule
-from pyrovae.parts import make
+from pyrovae.errors import UserError
+from pyrovae.evidence import elbo, reconstruction
+from pyrovae.objectives import KLSchedule, natural_objective
+from pyrovae.settings import check_contexts, check_objective, check_settings, context_on
 from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
@@ -74,7 +75,8 @@ class FitResult:
     Args:
         history: A row an epoch: ``epoch``, ``loss`` (what was minimised: nats per datum, of the preprocessed data, KL
             weighted), ``valid_elbo`` (nats per datum, in the units of the data, unweighted; NaN without validation
-            data), ``valid_bits_per_dim``, ``kl_weight``, ``seconds`` (since the start).
+            data and for the posterior ``delta``), ``valid_reconstruction`` (E_q[log p(x|z)], likewise),
+            ``valid_bits_per_dim``, ``kl_weight``, ``seconds`` (since the start).
         best_epoch: Epoch whose weights the VAE has now.
         interrupted: Whether Ctrl-C ended it before the last epoch.
         out_of_patience: Whether ``patience`` ended it before the last epoch.
@@ -84,25 +86,6 @@ class FitResult:
     best_epoch: int
     interrupted: bool
     out_of_patience: bool
-
-
-def choose_device(device: str) -> torch.device:
-    """The device that ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
-
-    Raises:
-        UserError: If the name is unknown or there is no such device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"--device {device}: unknown; try auto, cpu, cuda or cuda:N") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {device}: not supported; try auto, cpu, cuda or cuda:N")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu or auto")
-    return chosen
 
 
 def fit(
@@ -116,15 +99,18 @@ def fit(
     kl_weight: float = 1.0,
     kl_warmup: float = 0.0,
     patience: int = 0,
-    objective: str | Objective = "elbo",
+    objective: str | Objective = "auto",
     particles: int = 1,
     seed: int = 0,
     device: str = "auto",
     progress: bool = True,
     resume: TrainingState | None = None,
     save: Callable[[TrainingState], None] | None = None,
+    log: Callable[[Mapping[str, float]], None] | None = None,
 ) -> FitResult:
     """Train a VAE; it ends with the weights of the highest validation ELBO (the last ones without validation data).
+
+    A plain autoencoder (posterior ``delta``) keeps those of the highest validation reconstruction.
 
     The loss is the objective's mean per datum; batches are drawn without replacement, dequantised or binarised afresh at
     every access. The validation ELBO has weight 1 on the KL term, one sample a datum and the same noise every epoch.
@@ -140,17 +126,20 @@ def fit(
         kl_weight: Factor on the KL term while training.
         kl_warmup: Epochs over which that factor rises from 0.
         patience: Stop after that many epochs without a better validation ELBO; 0 for never.
-        objective: Name or part.
+        objective: Name or part; ``auto`` is ``elbo``, or ``tracegraph`` where the posterior has no pathwise gradient.
         particles: Samples of z a datum in a step.
         seed: Of order, preprocessing and posterior noise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: Show a progress bar where stderr is a terminal.
         resume: Where an earlier call stood.
         save: Called with the state after an epoch (not more often than every few seconds), at the end and on Ctrl-C.
+        log: Called after every epoch with its row of the history.
 
     Raises:
         UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
     """
+    if objective == "auto":
+        objective = natural_objective(vae.parts["posterior"])
     objective, schedule = check_settings(
         dataset,
         epochs=epochs,
@@ -164,62 +153,35 @@ def fit(
         particles=particles,
         seed=seed,
     )
-    objective.check(vae.parts["posterior"])
     chosen = choose_device(device)
     if not vae.prepared:
         vae.prepare(dataset.spec, dataset.train.x)
     vae.prepare(dataset.spec, dataset.x)
     vae.check_support(dataset.x)
+    check_objective(vae, objective, schedule, particles)
+    check_contexts(vae, dataset)
     vae.to(chosen).train()
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
     engine = Eager(vae, objective.build(particles), optimizer, clip_norm)
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         seed_all(seed, chosen)
-        state = TrainingState(vae.state_dict(), optimizer.state_dict(), _random_states())
+        if resume is None:
+            vae.initialise(dataset.train.x, context_on(vae, dataset.train, chosen))
+            seed_all(seed, chosen)
+        state = TrainingState(vae.state_dict(), optimizer.state_dict(), random_states())
         if resume is not None:
             state = copy.deepcopy(resume)
             resume = copy.deepcopy(resume)  # the optimizer keeps the tensors that it is given
             vae.load_state_dict(resume.weights)
             optimizer.load_state_dict(resume.optimizer)
-            _set_random_states(resume.random)
+            set_random_states(resume.random)
         run = _Run(vae, dataset, engine, schedule, batch_size, epochs, patience, seed, chosen, state)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; _epoch raises on it
-            interrupted = _train(run, save, progress)
+            interrupted = _train(run, save, log, progress)
     vae.load_state_dict(state.best_weights)
     out_of_patience = not interrupted and state.epoch < epochs
     return FitResult(state.history, state.best_epoch, interrupted, out_of_patience)
-
-
-def check_settings(
-    dataset: Dataset,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    clip_norm: float,
-    kl_weight: float,
-    kl_warmup: float,
-    patience: int,
-    objective: str | Objective,
-    particles: int,
-    seed: int,
-) -> tuple[Objective, KLSchedule]:
-    """The objective and the KL schedule, if these arguments of ``fit`` are in range.
-
-    Raises:
-        UserError: If one is not, naming it.
-    """
-    check_integer("epochs", epochs, 1)
-    check_integer("batch_size", batch_size, 1)
-    check_integer("patience", patience, 0)
-    check_integer("particles", particles, 1)
-    check_number("learning_rate", learning_rate, positive=True)
-    check_number("clip_norm", clip_norm)
-    check_seed("seed", seed)
-    if patience and dataset.valid is None:
-        raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
-    return make("objective", objective), KLSchedule(weight=kl_weight, warmup=kl_warmup)
 
 
 @dataclass
@@ -241,15 +203,20 @@ class _Run:
         """The state with copies of everything that the next step changes."""
         self.state.weights = _copy(self.vae.state_dict())
         self.state.optimizer = copy.deepcopy(self.engine.optimizer.state_dict())
-        self.state.random = _random_states()
+        self.state.random = random_states()
         return replace(self.state, history=list(self.state.history), best_weights=dict(self.state.best_weights))
 
 
-def _train(run: _Run, save: Callable[[TrainingState], None] | None, progress: bool) -> bool:
+def _train(
+    run: _Run,
+    save: Callable[[TrainingState], None] | None,
+    log: Callable[[Mapping[str, float]], None] | None,
+    progress: bool,
+) -> bool:
     """The loop; whether it was interrupted."""
     state, train, valid = run.state, run.dataset.train, run.dataset.valid
     x = train.x.to(run.device)
-    c = _context(run.vae, train, run.device)
+    c = context_on(run.vae, train, run.device)
     began = time.monotonic() - state.seconds
     saved = time.monotonic()
     if not state.best_weights:
@@ -264,6 +231,8 @@ def _train(run: _Run, save: Callable[[TrainingState], None] | None, progress: bo
             if not finished:
                 break
             _end_epoch(run, valid, len(x), began)
+            if log is not None:
+                log(state.history[-1])
             bar.update()
             bar.set_postfix_str(_status(run, len(x)))
             if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -307,27 +276,41 @@ def _end_epoch(run: _Run, valid: Split | None, n: int, began: float) -> None:
     """Validate, keep the best weights, write the history's row."""
     state = run.state
     state.epoch += 1
-    valid_elbo = math.nan
+    found = {"valid_elbo": math.nan, "valid_reconstruction": math.nan}
     if valid is not None:
-        c = _context(run.vae, valid, torch.device("cpu"))
         try:
-            valid_elbo = elbo(run.vae, valid.x, c, samples=1, seed=run.seed, index=valid.index).mean
+            found |= _validate(run, valid)
         except UserError as error:
             raise DivergedError(f"training diverged in epoch {state.epoch}: {error}") from error
-    best = max((row["valid_elbo"] for row in state.history), default=-math.inf)
-    if valid is None or valid_elbo > best:
+    score = score_name(run.vae)
+    best = max((row[score] for row in state.history), default=-math.inf)
+    if valid is None or found[score] > best:
         state.best_weights, state.best_epoch = _copy(run.vae.state_dict()), state.epoch
     state.history.append(
         {
             "epoch": state.epoch,
             "loss": state.loss_sum / n,
-            "valid_elbo": valid_elbo,
-            "valid_bits_per_dim": -valid_elbo / run.dataset.spec.size / math.log(2),
+            **found,
+            "valid_bits_per_dim": -found["valid_elbo"] / run.dataset.spec.size / math.log(2),
             "kl_weight": run.schedule.at(state.epoch),
             "seconds": time.monotonic() - began,
         }
     )
     state.step, state.loss_sum = 0, 0.0
+
+
+def _validate(run: _Run, valid: Split) -> dict[str, float]:
+    c = context_on(run.vae, valid, torch.device("cpu"))
+    keys = {"seed": run.seed, "index": valid.index}
+    if not run.vae.parts["posterior"].has_density:
+        return {"valid_reconstruction": reconstruction(run.vae, valid.x, c, **keys).mean}
+    found = elbo(run.vae, valid.x, c, samples=1, **keys)
+    return {"valid_elbo": found.mean, "valid_reconstruction": found.diagnostics["reconstruction"].mean().item()}
+
+
+def score_name(vae: VAE) -> str:
+    """The column of the history that says which epoch was best."""
+    return "valid_elbo" if vae.parts["posterior"].has_density else "valid_reconstruction"
 
 
 def _out_of_patience(run: _Run) -> bool:
@@ -337,40 +320,15 @@ def _out_of_patience(run: _Run) -> bool:
 def _status(run: _Run, n: int) -> str:
     row, before = run.state.history[-1], run.state.history[-2:-1]
     rate = n / max(row["seconds"] - (before[0]["seconds"] if before else 0.0), 1e-9)
-    if math.isnan(row["valid_elbo"]):
+    if math.isnan(row["valid_reconstruction"]):
         return f"loss {row['loss']:.2f} nats, {rate:,.0f} data/s"
+    if math.isnan(row["valid_elbo"]):
+        return f"reconstruction {row['valid_reconstruction']:.2f} nats, {rate:,.0f} data/s"
     return f"ELBO {row['valid_elbo']:.2f} nats, {row['valid_bits_per_dim']:.4f} bits/dim, {rate:,.0f} data/s"
-
-
-def _context(vae: VAE, split: Split, device: torch.device) -> Tensor | None:
-    reads = vae.parts["context"].reads
-    return None if reads is None else getattr(split, reads).to(device)
-
-
-def seed_all(seed: int, device: torch.device) -> None:
-    """Seed the CPU and the device, and no other."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
 
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-def _random_states() -> dict[str, Tensor]:
-    states = {"cpu": torch.random.get_rng_state()}
-    if torch.cuda.is_initialized():
-        states |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
-    return states
-
-
-def _set_random_states(states: dict[str, Tensor]) -> None:
-    torch.random.set_rng_state(states["cpu"])
-    for device, state in states.items():
-        if device != "cpu" and torch.cuda.is_initialized() and int(device[5:]) < torch.cuda.device_count():
-            torch.cuda.set_rng_state(state, device)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final, get_args
 
 import pyro
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import (
+    Attribute,
     Context,
     DataSpec,
     Family,
@@ -22,9 +24,16 @@ from pyrovae.contracts import (
     Transform,
 )
 from pyrovae.errors import UserError, check_integer, option_name
-from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, native_kind
+from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting, native_kind
+from pyrovae.networks.feedforward import Feedforward
 from pyrovae.parts import defaults, describe, make, name_of
 from pyrovae.preprocess.none import Identity
+
+BASELINE_WIDTH = 100
+"""Hidden units of the baseline of the score-function gradient."""
+
+INITIAL_ROWS = 10_000
+"""At most so many training data are shown to a prior that starts from data."""
 
 _instances = itertools.count()
 
@@ -60,6 +69,7 @@ class VAE(nn.Module):
         preprocess: As above; ``auto`` takes what the likelihood wants for the kind of data.
         kind: Kind of data; None until ``prepare`` meets the data.
         levels: Number of levels of the data (``binomial`` needs it).
+        labels: What the data are labelled with (a context needs it): ``dataset.spec.labels``, or ``{"name", "values"}`` each.
 
     Raises:
         UserError: If sizes are not positive, names or options unknown, or parts do not fit each other.
@@ -86,6 +96,7 @@ class VAE(nn.Module):
         *,
         kind: Kind | None = None,
         levels: int | None = None,
+        labels: Sequence[Attribute | Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self._name = _InstanceName()
@@ -105,7 +116,7 @@ class VAE(nn.Module):
         }
         self.parts = parts
         self.preprocess_choice = preprocess if preprocess == "auto" else make("preprocess", preprocess)
-        spec = _data_spec(event_shape, kind or ("levels" if levels else native_kind(parts["likelihood"])), levels)
+        spec = _data_spec(event_shape, kind or ("levels" if levels else native_kind(parts["likelihood"])), levels, labels)
         latent_spec = DataSpec((latent_dim,))
         self.transform: Transform = Identity(spec, spec)
         if kind is not None:
@@ -115,20 +126,32 @@ class VAE(nn.Module):
 
         self.context_module = parts["context"].build(spec)
         embedding_dim = self.context_module.embedding_dim
-        self.prior_module = prior.build(latent_spec, embedding_dim)
+        self.prior_module = prior.build(latent_spec, self.transform.made, embedding_dim)
         self.posterior_density = parts["posterior"].build(latent_spec)
         self.likelihood_density = parts["likelihood"].build(self.transform.made)
-        if repr(self.prior_module.support) != repr(self.posterior_density.support):
-            raise UserError(
-                f"--posterior {name_of('posterior', parts['posterior'])} lives on {self.posterior_density.support}, "
-                f"--prior {name_of('prior', prior)} on {self.prior_module.support}: they must agree; "
-                f"try --posterior {prior.natural_posterior}"
-            )
-        network = parts["network"]
-        self.encoder = network.encoder(event_shape, self.posterior_density.params_shape, embedding_dim)
-        self.decoder = network.decoder(latent_dim, self.likelihood_density.params_shape, embedding_dim)
+        self._check_pair()
+        self.encoder, self.decoder = parts["network"].pair(
+            event_shape, self.posterior_density.params_shape, self.likelihood_density.params_shape, embedding_dim
+        )
+        if not parts["posterior"].reparametrised:
+            self.baseline = Feedforward(event_shape, (1,), (BASELINE_WIDTH,), embedding_dim=embedding_dim)
         if self.prepared:
             self._check_made(self.transform)
+
+    def _check_pair(self) -> None:
+        prior, posterior = self.parts["prior"], self.parts["posterior"]
+        names = {"prior": name_of("prior", prior), "posterior": name_of("posterior", posterior)}
+        if repr(self.prior_module.support) != repr(self.posterior_density.support):
+            raise UserError(
+                f"--posterior {names['posterior']} lives on {self.posterior_density.support}, "
+                f"--prior {names['prior']} on {self.prior_module.support}: they must agree; "
+                f"try --posterior {prior.natural_posterior}"
+            )
+        if not posterior.has_density and any(True for _ in self.prior_module.parameters()):
+            raise UserError(
+                f"--posterior {names['posterior']}: masks the prior, so nothing would train the parameters of "
+                f"--prior {names['prior']}; use --prior normal, or --posterior {prior.natural_posterior}"
+            )
 
     # --- the data -----------------------------------------------------------------------------------------------
 
@@ -155,6 +178,11 @@ class VAE(nn.Module):
         """
         if spec.event_shape != self.spec.event_shape:
             raise UserError(f"the data have shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}")
+        if self.parts["context"].reads is not None and spec.labels != self.spec.labels:
+            raise UserError(
+                f"the data have {_named(spec.labels)}, the VAE was built for {_named(self.spec.labels)}: build it with "
+                "labels=dataset.spec.labels"
+            )
         if self.prepared:
             if x is not None:
                 self._choose_preprocess(spec).build(spec, x)  # refuses data that it cannot take
@@ -169,6 +197,20 @@ class VAE(nn.Module):
         device = next(self.parameters()).device
         self.transform = transform.to(device)
         self.prepared = True
+
+    def initialise(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Start what starts from training data (pseudo-inputs, the labels that were seen); before training.
+
+        Args:
+            x: Training data (N, *E) as they were given.
+            c: Their contexts, or None.
+        """
+        self.context_module.initialise(c)
+        rows = torch.randperm(len(x))[:INITIAL_ROWS]
+        part = x[rows].to(next(self.parameters()).device)
+        with torch.no_grad():
+            y = self.transform(part, torch.rand(part.shape, device=part.device))
+            self.prior_module.initialise(self._features(y))
 
     def _check_kind(self, transform: Transform) -> None:
         likelihood = self.parts["likelihood"]
@@ -201,29 +243,54 @@ class VAE(nn.Module):
             if bad.any():
                 where = bad.nonzero()[0]
                 position = (where[0].item() + start, *where[1:].tolist())
-                name = name_of("likelihood", self.parts["likelihood"])
-                fitting = [n for n, line in LIKELIHOODS.items() if "reals" in line.preprocess]
-                own = [option_name(f"likelihood.{option}") for option in defaults("likelihood", name)]
-                raise UserError(
-                    f"data value {part[tuple(where)].item():g} at {position} is outside the support of --likelihood {name} "
-                    f"({self.likelihood_density.support}); check {', '.join(['--data.kind', '--data.levels', *own])}, "
-                    f"or take --likelihood {' or '.join(fitting)} with --data.kind reals"
-                )
+                raise UserError(f"data value {part[tuple(where)].item():g} at {position} is {self._where_it_fits(x)}")
+
+    def _where_it_fits(self, x: Tensor) -> str:
+        """What is wrong with data outside the support, and what to try."""
+        name = name_of("likelihood", self.parts["likelihood"])
+        others = fitting(replace(self.spec, kind="reals", levels=None), x)
+        within = x.min() >= 0 and x.max() <= 1
+        if self.spec.kind == "reals" and within and "squeeze" in LIKELIHOODS[name].preprocess.values():
+            others = [f"{name} with --preprocess squeeze", *others]
+        flags = [
+            "--data.kind",
+            "--data.levels",
+            *(option_name(f"likelihood.{option}") for option in defaults("likelihood", name)),
+        ]
+        return (
+            f"outside the support of --likelihood {name} ({self.likelihood_density.support}); check {', '.join(flags)}, "
+            f"or take --likelihood {' or '.join(others)} with --data.kind reals"
+        )
 
     # --- the distributions --------------------------------------------------------------------------------------
 
     def prior(self, c: Tensor | None = None) -> dist.Distribution:
         """p(z) or p(z|c): batch shape () or (*,), event shape (D,)."""
-        return self.prior_module(self.context_module(c))
+        return self.prior_module(self.context_module(c), self._encode)
 
-    def posterior_params(self, y: Tensor, c: Tensor | None = None) -> Tensor:
-        """The raw parameters (*, P, D) of q(z|y,c); ``posterior_density`` makes them a distribution."""
-        features = self.parts["likelihood"].features(y, self.likelihood_density.spec)
-        return self.encoder(features, self.context_module(c))
+    def _encode(self, features: Tensor, embedding: Tensor | None) -> dist.Distribution:
+        return self.posterior_density(self.encoder(features, embedding))
+
+    def _features(self, y: Tensor) -> Tensor:
+        """What the encoder sees of preprocessed data."""
+        return self.parts["likelihood"].features(y, self.likelihood_density.spec)
 
     def posterior(self, y: Tensor, c: Tensor | None = None) -> dist.Distribution:
         """q(z|y,c) of preprocessed data y (*, *E): batch shape (*,), event shape (D,)."""
-        return self.posterior_density(self.posterior_params(y, c))
+        return self._encode(self._features(y), self.context_module(c))
+
+    def posterior_params(self, y: Tensor, c: Tensor | None = None) -> Tensor:
+        """The raw parameters (*, P, D) of q(z|y,c); ``posterior_density`` makes them a distribution."""
+        return self.encoder(self._features(y), self.context_module(c))
+
+    def example(self) -> tuple[dist.Distribution, dist.Distribution]:
+        """A posterior and a prior, each for one datum with some context, without gradients."""
+        device = next(self.parameters()).device
+        one = self.context_module.draw(1, 0)
+        c = None if one is None else one.to(device)
+        with torch.no_grad():
+            params = torch.zeros(1, *self.posterior_density.params_shape, device=device)
+            return self.posterior_density(params), self.prior(c)
 
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> dist.Distribution:
         """p(y|z,c) of latents z (*, D): batch shape (*,), event shape E."""
@@ -249,14 +316,24 @@ class VAE(nn.Module):
         pyro.module(self.name, self)
         batch = 1 if y is None and c is None else len(c if y is None else y)
         with pyro.plate("data", batch, dim=-1):
-            z = pyro.sample("z", self.prior(c))
+            prior = self.prior(c)
+            z = pyro.sample("z", prior if self.parts["posterior"].has_density else prior.mask(False))
             return pyro.sample("x", self.likelihood(z, c), obs=y)
 
     def guide(self, y: Tensor, c: Tensor | None = None) -> Tensor:
         """The Pyro guide: z ~ q(z|y,c)."""
         pyro.module(self.name, self)
         with pyro.plate("data", len(y), dim=-1):
-            return pyro.sample("z", self.posterior(y, c))
+            return pyro.sample("z", self.posterior(y, c), infer=self._baseline(y, c))
+
+    def _baseline(self, y: Tensor, c: Tensor | None) -> dict[str, Any] | None:
+        """What TraceGraph_ELBO needs of the site "z" where it has no pathwise gradient: a baseline (B,) of the cost."""
+        if self.parts["posterior"].reparametrised:
+            return None
+        embedding = self.context_module(c)
+        inputs = [self._features(y)] if embedding is None else [self._features(y), embedding]
+        # squeeze() and not squeeze(-1): Pyro's cost of a single datum has no dimension either.
+        return {"baseline": {"nn_baseline": lambda given: self.baseline(*given).squeeze(), "nn_baseline_input": inputs}}
 
     # --- its description ------------------------------------------------------------------------------------------
 
@@ -270,6 +347,7 @@ class VAE(nn.Module):
             "event_shape": list(self.spec.event_shape),
             "kind": self.spec.kind,
             "levels": self.spec.levels,
+            "labels": [{"name": label.name, "values": list(label.values)} for label in self.spec.labels],
         }
 
     @classmethod
@@ -285,7 +363,13 @@ class VAE(nn.Module):
         return vae
 
 
-def _data_spec(event_shape: tuple[int, ...], kind: Kind, levels: int | None) -> DataSpec:
+def _named(labels: Sequence[Attribute]) -> str:
+    return "the labels " + "; ".join(f"{a.name} ({', '.join(a.values)})" for a in labels) if labels else "no labels"
+
+
+def _data_spec(
+    event_shape: tuple[int, ...], kind: Kind, levels: int | None, labels: Sequence[Attribute | Mapping[str, Any]]
+) -> DataSpec:
     if kind not in get_args(Kind):
         raise UserError(f"kind {kind}: is none of {', '.join(get_args(Kind))}")
     if levels is not None:
@@ -294,4 +378,12 @@ def _data_spec(event_shape: tuple[int, ...], kind: Kind, levels: int | None) -> 
         raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
     if levels is not None and kind in ("reals", "counts"):
         raise UserError(f"levels {levels}: {kind} have none; leave it out, or say kind='levels'")
-    return DataSpec(event_shape, kind, {"levels": levels, "binary": 2}.get(kind))
+    named = tuple(a if isinstance(a, Attribute) else Attribute(str(a["name"]), tuple(map(str, a["values"]))) for a in labels)
+    one_class = len(named) == 1 and named[0].name == "class"
+    return DataSpec(
+        event_shape,
+        kind,
+        {"levels": levels, "binary": 2}.get(kind),
+        class_names=named[0].values if one_class else (),
+        attributes=() if one_class else named,
+    )

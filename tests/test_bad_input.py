@@ -11,7 +11,6 @@ import pickle
 import re
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -20,6 +19,7 @@ import pytest
 import torch
 import torchvision
 import yaml
+from damage import DAMAGE, TRAP, write_arrays
 
 from pyrovae import commands, runs
 from pyrovae.cli import COMMANDS
@@ -27,129 +27,7 @@ from pyrovae.errors import option_name
 from pyrovae.parts import ROLES, defaults
 from pyrovae.vae import VAE
 
-TRAP = "pwned"
-
-
-class Trap:
-    """Whoever unpickles it makes a folder."""
-
-    def __reduce__(self):
-        return Path.mkdir, (Path(TRAP),)
-
-
 # --- the world that the rows meet -----------------------------------------------------------------------------------------
-
-
-def write_arrays(folder: Path) -> None:
-    """Good and bad data. Values that messages must show are 0.5, 7 and 99; all the rest are in range."""
-    random = np.random.default_rng(0)
-    reals = random.normal(size=(30, 4))
-    reals[0, 0] = 0.5
-    counts = random.integers(0, 4, (30, 4))
-    counts[2, 1] = 7
-    broken = reals.copy()
-    broken[3, 1], broken[5, 2] = np.nan, np.inf
-    pictures = random.integers(0, 17, (30, 8, 8))
-    pictures[0, 0, 0] = 16
-    bright = pictures.copy()
-    bright[4, 3, 2] = 99
-    arrays = {
-        "reals": reals,
-        "negative": -np.abs(reals),
-        "counts": counts,
-        "bytes": np.append(counts, counts * 50, axis=0).astype("uint8"),
-        "bits": counts % 2,
-        "broken": broken,
-        "infinite": np.where(np.isnan(broken), 0, broken),
-        "huge": np.where(reals == 0.5, 1e300, reals),
-        "one_row": reals[:1],
-        "no_rows": reals[:0],
-        "no_numbers": reals[:, :0],
-        "flat": reals[:, 0],
-        "complex": reals + 1j,
-        "words": np.full((30, 2), "word"),
-        "objects": np.array([[Trap(), 1.0]] * 30, dtype=object),
-        "pictures": pictures,
-        "other_pictures": pictures[::-1],
-        "bright": bright,
-        "real_pictures": pictures + 0.5,
-        "large_pictures": np.zeros((30, 9, 9), dtype=int),
-    }
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=True)
-    np.savez(folder / "no_test.npz", train=reals)
-    np.savez(folder / "mismatch.npz", train=reals, test=reals[:, :3])
-    np.savez(folder / "other_names.npz", images=reals)
-    np.savez(folder / "few_labels.npz", x=reals, y=np.zeros(3))
-    np.savez(folder / "object_labels.npz", x=reals, y=np.array([Trap()] * 30, dtype=object))
-    (folder / "cut.npy").write_bytes((folder / "reals.npy").read_bytes()[:200])
-    (folder / "empty.npy").write_bytes(b"")
-    for name in ("notes.txt", "notes.npy", "notes.npz", "table.csv"):
-        (folder / name).write_text("some text\n1, 2\n")
-    for name in ("good", "list", "tag"):
-        (folder / f"{name}.yaml").write_text(
-            {"good": "latent_dim: 3\n", "list": "- 1\n- 2\n", "tag": f"seed: !!python/object/apply:os.mkdir [{TRAP}]\n"}[name]
-        )
-
-
-def cut(run: Path) -> None:
-    content = (run / "model.safetensors").read_bytes()
-    (run / "model.safetensors").write_bytes(content[: len(content) // 2])
-
-
-def flip(run: Path) -> None:
-    content = bytearray((run / "model.safetensors").read_bytes())
-    content[-9] ^= 1
-    (run / "model.safetensors").write_bytes(content)
-
-
-def flip_state(run: Path) -> None:
-    content = bytearray((run / "training_state/state.safetensors").read_bytes())
-    content[-9] ^= 1
-    (run / "training_state/state.safetensors").write_bytes(content)
-
-
-def edited(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    def edit(run: Path) -> None:
-        config = yaml.safe_load((run / "config.yaml").read_text())
-        change(config)
-        (run / "config.yaml").write_text(yaml.safe_dump(config))
-
-    return edit
-
-
-def replaced(file: str, content: bytes) -> Callable[[Path], None]:
-    def replace(run: Path) -> None:
-        (run / file).write_bytes(content)
-
-    return replace
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "good": lambda run: None,
-    "cut": cut,
-    "flipped": flip,
-    "flipped_state": flip_state,
-    "no_model": lambda run: (run / "model.safetensors").unlink(),
-    "pickled": replaced("model.safetensors", pickle.dumps(Trap())),
-    "no_config": lambda run: (run / "config.yaml").unlink(),
-    "garbage": replaced("config.yaml", bytes(range(256))),
-    "not_yaml": replaced("config.yaml", b"a: [1,\nb: }\n"),
-    "a_list": replaced("config.yaml", b"- 1\n"),
-    "empty": replaced("config.yaml", b""),
-    "tag": replaced("config.yaml", f"run: !!python/object/apply:os.mkdir [{TRAP}]\n".encode()),
-    "newer": edited(lambda config: config["run"].update(format=99, pyrovae="77.0")),
-    "unknown_family": edited(lambda config: config["likelihood"].update(name="bernouli")),
-    "unknown_option": edited(lambda config: config["network"].update(widths=[3])),
-    "wrong_option": edited(lambda config: config["network"].update(hidden=7)),
-    "wrong_shape": edited(lambda config: config["run"]["data"].update(event_shape=8)),
-    "wrong_kind": edited(lambda config: config["run"]["data"].update(kind="pictures")),
-    "wrong_data": edited(lambda config: config["run"].update(data=["digits"])),
-    "no_latent_dim": edited(lambda config: config.pop("latent_dim")),
-    "other_latent_dim": edited(lambda config: config.update(latent_dim=3)),
-    "other_data": edited(lambda config: config["run"]["data"].update(sha256="0" * 64)),
-    "bad_metrics": replaced("metrics.csv", b"epoch,loss\n1,abc\n"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +43,13 @@ def world(tmp_path_factory, make_run) -> Path:
     data = {"name": "file", "path": str(folder / "no_test.npz")}
     shutil.copytree(make_run("no_test", data=data, likelihood="normal"), folder / "runs/no_test")
     runs.save(VAE((8, 8), 2, "binomial", levels=17), folder / "runs/no_data")
+    data = {"name": "file", "path": str(folder / "labelled.npz")}
+    options = {"data": data, "likelihood": "normal"}
+    shutil.copytree(make_run("cats_and_dogs", **options, context="label"), folder / "runs/conditional")
+    shutil.copytree(make_run("cats_in_three", **options, latent_dim=3), folder / "runs/three")
+    shutil.copytree(make_run("cats_as_points", **options, posterior="delta"), folder / "runs/points")
+    data = {"name": "file", "path": str(folder / "labelled.npz"), "split_seed": 1}
+    shutil.copytree(make_run("cats_resplit", data=data, likelihood="normal"), folder / "runs/resplit")
     return folder
 
 
@@ -200,8 +85,8 @@ WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a mac
 NAMES = [
     row("command", "trian --epochs 3", "trian", "did you mean train?"),
     row("likelihood", "train --likelihood bernouli", "--likelihood bernouli", "did you mean bernoulli"),
-    row("prior", "train --prior norml", "--prior norml", "did you mean normal?"),
-    row("posterior", "train --posterior norml", "--posterior norml", "did you mean normal?"),
+    row("prior", "train --prior norml", "--prior norml", "did you mean normal"),
+    row("posterior", "train --posterior norml", "--posterior norml", "did you mean normal"),
     row("network", "train --network mpl", "--network mpl", "did you mean mlp?", "linear"),
     row("context", "train --context nine", "--context nine", "did you mean none?"),
     row("preprocess", "train --preprocess binarize", "--preprocess binarize", "did you mean binarise"),
@@ -223,7 +108,7 @@ NAMES = [
     row("option-of-another-family", "train --network linear --network.hidden [3]", "--network.hidden", "linear", "no options"),
     row("option-of-none", "train --network.width 3", "--network.width", "--network.hidden", "--network.activation"),
     row("option-of-another-likelihood", "train --likelihood.scale 1", "--likelihood.scale", "bernoulli", "no options"),
-    row("option-of-auto", "train --preprocess.threshold 3", "--preprocess.threshold", "name the preprocessing"),
+    row("option-of-auto", "train --preprocess.threshold 3", "--preprocess.threshold", "name the preprocess"),
     row("class-path", "train --likelihood.class_path os.mkdir", "--likelihood.class-path", "no such option"),
     row("stray-word", "train digits", "digits"),
     row("no-value", "train --epochs", "--epochs", "needs a value"),
@@ -347,13 +232,13 @@ DATA = [
     row("other-names", "train --data other_names.npz", "other_names.npz", "images", "needs x, or train and test"),
     row("few-labels", "train --data few_labels.npz", "few_labels.npz", "(3,)", "(30,)"),
     row("missing-file", "train --data missing.npy", "--data missing.npy", "no such file", "pyrovae list"),
-    row("text-file", "train --data notes.txt", "--data notes.txt", ".npy or .npz"),
-    row("csv-file", "train --data table.csv", "--data table.csv", ".npy or .npz"),
+    row("text-file", "train --data notes.txt", "--data notes.txt", ".npy, .npz or .csv"),
+    row("csv-ragged", "train --data table.csv", "table.csv: line 2", "2 cells"),
     row("text-as-npy", "train --data notes.npy", "notes.npy", "no NumPy file"),
     row("text-as-npz", "train --data notes.npz", "notes.npz", "no NumPy file"),
     row("cut-file", "train --data cut.npy", "cut.npy", "cannot be read"),
     row("empty-file", "train --data empty.npy", "empty.npy", "cannot be read"),
-    row("a-folder", "train --data runs", "--data runs", "digits"),
+    row("folder-without-pictures", "train --data runs", "--data runs", "0 pictures", ".png"),
     row("file-unnamed", "train --data file", "--data file", "FILE.npy"),
     row("valid-too-large", "train --data.valid 5000", "--data.valid 5000", "1497", "none to train on"),
     row("valid-fraction", "train --data.valid 1.5", "--data.valid 1.5", "below 1"),
@@ -445,6 +330,36 @@ PLACES = [
     row("resume-damaged", "train --resume --out runs/flipped_state --epochs 2", "runs/flipped_state/training_state", "damaged"),
 ]
 
+PARTS = [
+    row("labels-missing", "train --data reals.npy --likelihood normal --context label", "--context label", "no labels", "none"),
+    row("label-untrained", "train --data rare.npz --likelihood normal --context label", "--context label", "emu", "cat, dog"),
+    row("label-unseen", "evaluate runs/conditional --data unseen.npz", "--data unseen.npz", "emu", "cat, dog"),
+    row("labels-gone", "evaluate runs/conditional --data reals.npy", "--data reals.npy", "no labels"),
+    row("one-class", "train --data cats.npz --likelihood normal --context label", "--context label", "one value (cat)", "none"),
+    row("no-such-attribute", "train --context label --context.attributes [hat]", "--context.attributes hat", "class"),
+    row("given-without-context", "sample runs/good --given 7", "--given 7", "no context", "--context label"),
+    row("given-unknown", "sample runs/conditional --given cow", "--given cow", "cat, dog"),
+    row("classify-without-context", "classify runs/good", "runs/good", "context"),
+    row("prior-context-alone", "train --prior.context learned", "--prior.context learned", "--context label"),
+    row("support", "train --prior uniform --posterior normal", "--posterior normal", "--prior uniform", "--posterior beta"),
+    row("prior-of-points", "train --prior mixture --posterior delta", "--posterior delta", "--prior mixture", "--prior normal"),
+    row("no-closed-form", "train --prior mixture --objective elbo-analytic", "--objective elbo-analytic", "elbo or iwae"),
+    row("no-gradient", "train --prior bernoulli --objective iwae --particles 5", "--objective iwae", "tracegraph"),
+    row("iwae-weight", "train --objective iwae --particles 5 --kl-weight 2", "--kl-weight 2", "iwae", "--objective elbo"),
+    row("iwae-alone", "train --objective iwae", "--particles 1", "--particles 2"),
+    row("points-evidence", "evaluate runs/points", "--estimator importance", "--estimator reconstruction"),
+    row("compare-data", "compare runs/good runs/three", "runs/good", "runs/three", "data"),
+    row("compare-splits", "compare runs/three runs/resplit", "runs/three", "runs/resplit", "split"),
+    row("compare-one", "compare runs/good", "at least two runs"),
+    row("csv-text", "train --data word.csv --likelihood normal", "word.csv", "line 3", "b", "much"),
+    row("uneven-pictures", "train --data uneven", "first.png", "second.png", "--data.size"),
+    row("grid-of-three", "figures runs/three --only grid", "--only grid", "2-D", "--only latent"),
+    row("no-such-figure", "figures runs/three --only gird", "--only gird", "did you mean grid?"),
+    row("conv-of-curves", "train --data reals.npy --likelihood normal --network conv", "--network conv", "(4,)", "--network mlp"),
+    row("flow-of-one", "train --posterior flow --latent-dim 1", "--posterior flow", "--latent-dim 2"),
+    row("beta-support", "train --data reals.npy --likelihood beta", "--likelihood beta", "-0.1", "--likelihood normal"),
+]
+
 
 def flags_of(command: str) -> set[str]:
     """Every flag that a command takes, with whatever parts."""
@@ -463,7 +378,7 @@ def unknown_flags(command: str, given: str, message: str) -> set[str]:
     return {flag.replace("_", "-") for flag in named} - {flag.replace("_", "-") for flag in known}
 
 
-@pytest.mark.parametrize(("line", "fragments"), [*NAMES, *NUMBERS, *DATA, *RUNS, *PLACES])
+@pytest.mark.parametrize(("line", "fragments"), [*NAMES, *NUMBERS, *DATA, *RUNS, *PLACES, *PARTS])
 def test_is_refused_with_one_line_and_leaves_everything_as_it_was(cli, here, snapshot, line, fragments):
     before = snapshot(here)
     words = shlex.split(line)

@@ -43,7 +43,12 @@ def own_digits(tmp_path) -> Path:
 
 
 def without(found: Evaluation, *names: str) -> dict:
-    return {key: value for key, value in dataclasses.asdict(found).items() if key not in {"seconds", "run", *names}}
+    return {key: value for key, value in numbers(found).items() if key not in {"seconds", "run", *names}}
+
+
+def numbers(found: Evaluation) -> dict:
+    """The fields that are written as JSON."""
+    return {key: value for key, value in dataclasses.asdict(found).items() if key != "per_datum"}
 
 
 def finite(value: object) -> bool:
@@ -96,12 +101,45 @@ def test_evaluate_writes_the_documented_keys_and_finite_numbers(run, tmp_path, e
     found = commands.evaluate(run, estimator=estimator, samples=5, limit=30, json=str(tmp_path / "copy.json"))
     text = (run / "evidence" / f"{estimator}.json").read_text()
     written = json.loads(text)
-    assert list(written) == [parameter.arg_name for parameter in docstring_parser.parse(Evaluation.__doc__).params]
+    documented = [parameter.arg_name for parameter in docstring_parser.parse(Evaluation.__doc__).params]
+    assert list(written) == [name for name in documented if name != "per_datum"]
     assert finite(written)
     assert text == (tmp_path / "copy.json").read_text() == found.to_json()
-    assert written == dataclasses.asdict(found)
+    assert written == numbers(found)
     assert (written["log_evidence"] is None) == (estimator == "elbo")
     assert (written["run"], written["n"], written["samples"]) == (str(run), 30, 5)
+
+
+@pytest.mark.parametrize(("estimator", "key"), [("importance", "log_evidence"), ("elbo", "elbo")])
+def test_evaluate_writes_the_numbers_of_each_datum(run, estimator, key):
+    found = commands.evaluate(run, estimator=estimator, samples=5, limit=30, seed=2)
+    summary = json.loads((run / "evidence" / f"{estimator}.json").read_text())
+    rows = commands.load_dataset("digits").test.subset(30, 2)
+    with np.load(run / "evidence" / f"{estimator}.npz") as written:
+        assert set(written) == set(found.per_datum) >= {"index", "estimate", "monte_carlo_error", "elbo", "kl", "posterior_mean"}
+        assert all(len(written[name]) == 30 for name in written)
+        np.testing.assert_array_equal(written["index"], rows.index)
+        assert written["estimate"].mean() == pytest.approx(summary[key]["mean"], rel=1e-12)
+        error = np.sqrt((written["monte_carlo_error"] ** 2).sum()) / 30
+        assert error == pytest.approx(summary[key]["monte_carlo_error"], rel=1e-12)
+        assert written["kl"].mean() == pytest.approx(summary["kl"], rel=1e-12)
+        again = importance(load(run), rows.x, samples=5, seed=2, index=rows.index)
+        np.testing.assert_allclose(written["effective_sample_size"], again.diagnostics["effective_sample_size"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, 2.5])
+def test_the_number_of_dequantisations_is_checked(grey, value):
+    with pytest.raises(UserError, match=f"--dequantisations {value}: needs an integer of at least 1"):
+        commands.evaluate(load(grey), data="digits", samples=2, limit=2, dequantisations=value)
+
+
+@pytest.mark.parametrize(("given", "draws"), [({}, 4), ({"dequantisations": 1}, 1)])
+def test_dequantised_levels_are_drawn_four_times_unless_told(grey, given, draws):
+    rows = commands.load_dataset("digits").test.subset(9, 0)
+    found = commands.evaluate(load(grey), data="digits", samples=3, limit=9, **given)
+    each = importance(load(grey), rows.x, samples=3, index=rows.index, dequantisations=draws)
+    assert found.dequantisations == draws
+    assert found.log_evidence["mean"] == pytest.approx(each.mean, rel=1e-12)
 
 
 @pytest.mark.parametrize("estimator", ["importance", "elbo"])
@@ -167,7 +205,8 @@ def test_data_of_ones_own_have_the_evidence_of_the_same_data_by_name(counting, o
     by_name = commands.evaluate(load(counting), data="digits", split="all", samples=2, device="cpu")
     own = commands.evaluate(counting, data=own_digits, split="all", samples=2, device="cpu")
     assert own.data == str(own_digits)
-    assert without(own, "data") == without(by_name, "data")
+    named = ("data", "data_sha256")  # of the bytes of the array, which differ with its type
+    assert without(own, *named) == without(by_name, *named)
 
 
 def test_kinds_of_bits_per_dim_are_named(digits_run, grey, make_run, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from formats import idx
 from sklearn.datasets import load_digits
 
 from pyrovae import Dataset, UserError, load_dataset
@@ -176,6 +176,27 @@ def test_labels_of_given_splits_share_their_codes(tmp_path: Path) -> None:
     assert dataset.test.y.tolist() == [5] * 20
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_several_labels_are_attributes(named: bool, tmp_path: Path) -> None:
+    labels = np.stack([np.arange(60) % 3 * 5, np.arange(60) % 2], axis=1)
+    names = {"attributes": np.array(["size", "glasses"])} if named else {}
+    dataset = load(save(tmp_path, "x.npz", train=REALS[:40], test=REALS[40:], y_train=labels[:40], y_test=labels[40:], **names))
+    assert dataset.spec.class_names == ()
+    assert [label.name for label in dataset.spec.attributes] == (["size", "glasses"] if named else ["y0", "y1"])
+    assert dataset.spec.labels == dataset.spec.attributes
+    for split in (dataset.train, dataset.valid, dataset.test):
+        read = [[int(dataset.spec.attributes[a].values[code]) for a, code in enumerate(row)] for row in split.y.tolist()]
+        assert read == labels[split.index].tolist()
+    assert torch.equal(dataset.test.subset(5, 0).y, dataset.y[dataset.test.subset(5, 0).index])
+
+
+def test_several_labels_may_be_text(tmp_path: Path) -> None:
+    labels = np.array([["no", "red"], ["yes", "blue"]])[np.arange(60) % 2]
+    dataset = load(save(tmp_path, "x.npz", x=REALS, y=labels))
+    assert [label.values for label in dataset.spec.attributes] == [("no", "yes"), ("blue", "red")]
+    assert dataset.y[:2].tolist() == [[0, 1], [1, 0]]
+
+
 BYTES = np.arange(60, dtype=np.uint8).reshape(10, 6)
 BITS = BYTES % 2
 
@@ -252,7 +273,20 @@ def with_bad_values() -> np.ndarray:
         ({"data": REALS}, "has data; needs x, or train and test"),
         ({"test": REALS}, "has test; needs x, or train and test"),
         ({}, "has no arrays; needs x, or train and test"),
-        ({"x": REALS, "y": np.zeros((60, 1))}, r"labels of x have shape \(60, 1\); needs \(60,\)"),
+        (
+            {"x": REALS, "y": np.zeros((60, 1, 1))},
+            r"labels of x have shape \(60, 1, 1\); needs \(60,\) or \(60, number of labels\)",
+        ),
+        ({"x": REALS, "y": np.zeros((60, 0), int)}, r"labels of x have shape \(60, 0\)"),
+        ({"x": REALS, "y": np.zeros((60, 2))}, "labels have type float64; .* integers, booleans or text"),
+        ({"x": REALS, "y": np.zeros((60, 2), int), "attributes": ["a"]}, r"attributes has shape \(1,\).*needs 2 different names"),
+        ({"x": REALS, "y": np.zeros((60, 2), int), "attributes": ["a", "a"]}, "needs 2 different names"),
+        ({"x": REALS, "y": np.zeros(60, int), "attributes": ["a"]}, "attributes.* one label a datum"),
+        ({"x": REALS, "attributes": ["a"]}, "has attributes, the names of labels, but no y"),
+        (
+            {"train": REALS, "test": REALS, "y_train": np.zeros((60, 2), int), "y_test": np.zeros(60, int)},
+            r"labels of test have shape \(60,\), those of train \(2,\) a datum",
+        ),
         ({"x": REALS, "y": np.zeros(59)}, r"labels of x have shape \(59,\); needs \(60,\)"),
         ({"train": REALS, "test": REALS, "y_train": np.zeros(60)}, "y_test"),
         (
@@ -309,7 +343,7 @@ def test_missing_files_are_named(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("x.csv", b"1,2\n3,4\n"), ("x.npy", b""), ("x.npy", b"1,2\n3,4\n"), ("x.npz", b"PK\x03\x04"), ("x.npz", b"\x93NUMPY")],
+    [("x.txt", b"1,2\n3,4\n"), ("x.npy", b""), ("x.npy", b"1,2\n3,4\n"), ("x.npz", b"PK\x03\x04"), ("x.npz", b"\x93NUMPY")],
     ids=str,
 )
 def test_other_files_are_refused_by_name(name: str, content: bytes, tmp_path: Path) -> None:
@@ -378,6 +412,9 @@ def test_an_archive_of_other_things_is_refused(tmp_path: Path) -> None:
     [
         ("digits", "digits"),
         ("mnist", "mnist"),
+        ("fashion_mnist", "fashion_mnist"),
+        ("tables/mine.csv", {"name": "csv", "path": "tables/mine.csv"}),
+        ({"name": "mine.CSV", "label": "a"}, {"name": "csv", "path": "mine.CSV", "label": "a"}),
         ("folder/spectra", {"name": "file", "path": "folder/spectra"}),
         (Path("spectra.npz"), {"name": "file", "path": "spectra.npz"}),
         ({"name": "spectra.npy", "valid": 3}, {"name": "file", "path": "spectra.npy", "valid": 3}),
@@ -388,6 +425,15 @@ def test_names_are_told_from_paths(given: object, found: object) -> None:
     assert from_path(given) == found
 
 
+@pytest.mark.parametrize("name", ["photographs", "./photographs", "./mnist", Path("mnist")], ids=repr)
+def test_folders_are_pictures(name: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photographs", "mnist"):
+        (tmp_path / folder).mkdir()
+    assert from_path(name) == {"name": "images", "path": str(name)}
+    assert from_path("mnist") == "mnist"
+
+
 def test_unknown_names_get_suggestions() -> None:
     with pytest.raises(UserError, match=r"--data digit: unknown; did you mean digits\?"):
         load_dataset("digit")
@@ -396,17 +442,14 @@ def test_unknown_names_get_suggestions() -> None:
 # --- idx files --------------------------------------------------------------------------------------------------------
 
 
-IDX_SETS = pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+IDX_SETS = pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
+)
 IMAGES = {
     "train": RANDOM.integers(0, 256, (12, 28, 28), dtype=np.uint8),
     "t10k": RANDOM.integers(0, 256, (4, 28, 28), dtype=np.uint8),
 }
 LABELS = {"train": np.arange(12, dtype=np.uint8) % 10, "t10k": np.arange(4, dtype=np.uint8)}
-
-
-def idx(array: np.ndarray, code: int = 8) -> bytes:
-    """The idx format (LeCun): two zeros, the type, the number of dimensions, big-endian sizes, the bytes."""
-    return struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape) + array.tobytes()
 
 
 def write_idx(root: Path, folder: str = "MNIST") -> Path:
@@ -527,6 +570,7 @@ IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 @pytest.mark.parametrize(
     ("file", "content"),
     [
+        (LABEL_FILE, idx(LABELS["train"] + 1)),
         (IMAGE_FILE, b""),
         (IMAGE_FILE, idx(IMAGES["train"])[:10]),
         (IMAGE_FILE, idx(IMAGES["train"])[:-1]),
@@ -538,8 +582,8 @@ IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
         (LABEL_FILE, idx(LABELS["train"][:-1])),
     ],
     ids=[
-        "empty", "header cut", "last byte missing", "no magic", "unknown type", "signed bytes", "labels for images",
-        "images for labels", "a label missing",
+        "an eleventh class", "empty", "header cut", "last byte missing", "no magic", "unknown type", "signed bytes",
+        "labels for images", "images for labels", "a label missing",
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("no_network")

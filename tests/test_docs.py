@@ -98,29 +98,29 @@ def test_the_recipe_for_a_new_family_works(
 ) -> None:
     """CONTRIBUTING's class and table line, tried: the density is scipy's, and the command line has the new name."""
     source, line = (re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in code_blocks(CONTRIBUTING, "python"))
-    (tmp_path / "recipe_laplace.py").write_text(source)
+    (tmp_path / "recipe_gumbel.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    from recipe_laplace import Laplace
+    from recipe_gumbel import Gumbel
 
-    entry = eval("{" + line + "}", {"Likelihood": Likelihood, "Laplace": Laplace})
-    monkeypatch.setitem(likelihoods.LIKELIHOODS, "laplace", entry["laplace"])
-    monkeypatch.setitem(parts.ROLES["likelihood"], "laplace", Laplace)
+    entry = eval("{" + line + "}", {"Likelihood": Likelihood, "Gumbel": Gumbel})
+    monkeypatch.setitem(likelihoods.LIKELIHOODS, "gumbel", entry["gumbel"])
+    monkeypatch.setitem(parts.ROLES["likelihood"], "gumbel", Gumbel)
 
-    density = Laplace().build(DataSpec((2,)))
+    density = Gumbel().build(DataSpec((2,)))
     params = torch.tensor([[0.5, -1.0], [0.0, 0.0]], dtype=torch.float64)
     x = torch.tensor([0.2, 3.0], dtype=torch.float64)
-    expected = scipy.stats.laplace.logpdf(x.numpy(), loc=[0.5, -1.0], scale=1.0).sum()
+    expected = scipy.stats.gumbel_r.logpdf(x.numpy(), loc=[0.5, -1.0], scale=1.0).sum()
     np.testing.assert_allclose(density(params).log_prob(x).item(), expected, rtol=1e-12)
 
     monkeypatch.chdir(tmp_path)
-    options = "--likelihood laplace --epochs 1 --latent-dim 2 --network.hidden [8] --out run"
+    options = "--likelihood gumbel --epochs 1 --latent-dim 2 --network.hidden [8] --out run"
     for command in (f"train {options}", "evaluate run --samples 5 --limit 20", "list"):
         with pytest.raises(SystemExit) as stopped:
             cli.main(command.split())
         assert stopped.value.code == 0
     out = capsys.readouterr().out
     assert "dequantisation bound" in out
-    assert "Laplace with location m" in out
+    assert "Gumbel with location m" in out
 
 
 @pytest.mark.slow

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import suppress
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from scipy import special, stats
+from known_models import EXACT, LATENTS, NOISE, SHAPE, SIZE, LinearGaussian, all_of, digit_vae, shift_for
+from scipy import stats
 from torch import Tensor
 from torch.distributions.kl import kl_divergence
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError
-from pyrovae.contracts import DataSpec, Evidence
+from pyrovae import VAE, UserError
+from pyrovae.contracts import DataSpec
 from pyrovae.evidence import elbo, importance, keyed
-from pyrovae.evidence.evaluation import evaluate_split
-from pyrovae.families import Normal
-from pyrovae.objectives import weight_latents
-
-SHAPE = (2, 3)
-SIZE = 6
-LATENTS = 3
-NOISE = 0.4
-# float64: a few hundred operations on numbers of up to about 100, each good to 1e-16 relative
-EXACT = {"rtol": 1e-11, "atol": 1e-10}
+from pyrovae.evidence.evaluation import Evaluation, evaluate_split
 
 
 @pytest.fixture
@@ -37,73 +27,6 @@ def double_precision():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def raw_scale(scale: np.ndarray) -> np.ndarray:
-    """The inverse of exp(8 tanh(raw / 8))."""
-    return 8 * np.arctanh(np.log(scale) / 8)
-
-
-class LinearGaussian:
-    """x = W z + b + noise with orthogonal columns of W: the posterior is normal with a diagonal covariance.
-
-    Args:
-        shape: Of a datum.
-        latents: Number of columns.
-        noise: Standard deviation of the noise.
-    """
-
-    def __init__(self, shape: tuple[int, ...] = SHAPE, latents: int = LATENTS, noise: float = NOISE) -> None:
-        rng = np.random.default_rng(0)
-        self.shape, self.latents, self.noise, self.size = shape, latents, noise, math.prod(shape)
-        columns = np.linalg.qr(rng.normal(size=(self.size, self.size)))[0][:, :latents]
-        self.weight = columns * np.linspace(0.5, 1.5, latents)
-        self.bias = rng.normal(size=self.size)
-        precision = (self.weight**2).sum(0) / noise**2 + 1
-        self.posterior_scale = precision**-0.5
-        self.to_mean = self.weight.T / noise**2 / precision[:, None]
-
-    def covariance(self) -> np.ndarray:
-        return self.weight @ self.weight.T + self.noise**2 * np.eye(self.size)
-
-    def draw(self, count: int, seed: int = 1) -> Tensor:
-        x = np.random.default_rng(seed).multivariate_normal(self.bias, self.covariance(), size=count)
-        return torch.tensor(x.reshape(count, *self.shape), dtype=torch.get_default_dtype())
-
-    def log_density(self, x: Tensor) -> np.ndarray:
-        """log p(x) by scipy, (N,)."""
-        return np.atleast_1d(
-            stats.multivariate_normal(self.bias, self.covariance()).logpdf(x.double().numpy().reshape(-1, self.size))
-        )
-
-    def vae(self, shift: float = 0.0, **options: object) -> VAE:
-        """A linear VAE of these weights; its guide is the posterior, each mean moved by ``shift`` scales."""
-        given = {"kind": "reals", "network": "linear", "likelihood": {"name": "normal", "scale": self.noise}, **options}
-        vae = VAE(self.shape, self.latents, **given)
-        mean_bias = -self.to_mean @ self.bias + shift * self.posterior_scale
-        encoder, decoder = vae.encoder.layers[0], vae.decoder.layers[0]
-        with torch.no_grad():
-            encoder.weight.copy_(torch.tensor(np.concatenate([self.to_mean, np.zeros_like(self.to_mean)])))
-            encoder.bias.copy_(torch.tensor(np.concatenate([mean_bias, raw_scale(self.posterior_scale)])))
-            decoder.weight.copy_(torch.tensor(self.weight))
-            decoder.bias.copy_(torch.tensor(self.bias))
-        return vae
-
-
-def shift_for(kl: float, latents: int = LATENTS) -> float:
-    """KL(q || p(z|x)) = latents shift^2 / 2."""
-    return math.sqrt(2 * kl / latents)
-
-
-def all_of(x: Tensor, spec: DataSpec) -> Dataset:
-    """A data set whose splits are all the whole."""
-    rows = torch.arange(len(x))
-    return Dataset("toy", spec, x, None, {"train": rows, "valid": rows, "test": rows})
-
-
-def digit_vae(likelihood: str = "bernoulli", seed: int = 2) -> VAE:
-    torch.manual_seed(seed)
-    return VAE((8, 8), 3, likelihood, network={"name": "mlp", "hidden": [10]}, kind="levels", levels=17)
 
 
 # --- a guide that is the posterior --------------------------------------------------------------------------------------
@@ -217,105 +140,6 @@ def test_evidence_of_a_nonlinear_model_is_its_integral():
     assert (found.diagnostics["elbo"].numpy() < truth + 4 * found.diagnostics["elbo_error"].numpy()).all()
 
 
-# --- what may not move a number -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["bernoulli", "binomial", "normal"])
-def digits_case(request, double_precision) -> tuple[VAE, Tensor, Tensor, Evidence]:
-    """A model, data, their rows in a larger set, and a reference estimate of 120 samples: three blocks."""
-    x = pyrovae.load_dataset("digits").x[100:112]
-    vae, index = digit_vae(request.param), torch.arange(100, 112)
-    return vae, x, index, importance(vae, x, samples=120, index=index)
-
-
-def assert_same_evidence(found: Evidence, expected: Evidence) -> None:
-    """Equal up to the rounding of matrix products of other shapes: 64 elements, log-densities up to about 1000, float64."""
-    assert found.diagnostics.keys() == expected.diagnostics.keys()
-    for name, tensor in found.diagnostics.items():
-        torch.testing.assert_close(
-            tensor, expected.diagnostics[name], rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
-        )
-
-
-@pytest.mark.parametrize("rows", [1, 51, 333, 10**6])
-def test_evidence_does_not_depend_on_the_size_of_the_chunks(digits_case, rows):
-    vae, x, index, expected = digits_case
-    assert_same_evidence(importance(vae, x, samples=120, index=index, rows=rows), expected)
-
-
-def test_evidence_does_not_depend_on_order_or_company(digits_case):
-    vae, x, index, expected = digits_case
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    mixed = importance(vae, x[order], samples=120, index=index[order])
-    back = order.argsort()
-    diagnostics = {name: tensor[back] for name, tensor in mixed.diagnostics.items()}
-    assert_same_evidence(replace(mixed, diagnostics=diagnostics), expected)
-    alone = importance(vae, x[7:8], samples=120, index=index[7:8])
-    assert_same_evidence(alone, replace(expected, diagnostics={n: t[7:8] for n, t in expected.diagnostics.items()}))
-
-
-@pytest.mark.parametrize("samples", [1, 2, 49, 50, 51, 100, 101, 120])
-def test_more_samples_continue_the_same_stream(digits_case, samples):
-    """The estimate of K samples is made of the first K log-weights, wherever the blocks end."""
-    vae, x, index, _ = digits_case
-    with torch.no_grad():
-        u = keyed.uniform(0, index.tolist(), (8, 8)) if vae.transform.needs_noise else None
-        y = vae.transform(x, u)
-        params = vae.posterior_params(y)
-        blocks = [keyed.posterior_samples(vae.posterior_density, params, 0, index.tolist(), block) for block in range(3)]
-        z = torch.cat(blocks)[:samples]
-        log_weights = (vae.log_joint(y, z) - vae.posterior(y).log_prob(z)).numpy()
-    log_det = vae.transform.log_abs_det_jacobian()
-    found = importance(vae, x, samples=samples, index=index)
-    expected = special.logsumexp(log_weights, axis=0) - math.log(samples) + log_det
-    np.testing.assert_allclose(found.estimate.numpy(), expected, rtol=1e-9)
-    np.testing.assert_allclose(found.diagnostics["elbo"].numpy(), log_weights.mean(0) + log_det, rtol=1e-9)
-    weights = np.exp(log_weights - log_weights.max(0))
-    np.testing.assert_allclose(
-        found.diagnostics["effective_sample_size"].numpy(), weights.sum(0) ** 2 / (weights**2).sum(0), rtol=1e-8
-    )
-    if samples > 1:
-        error = weights.std(0, ddof=1) / math.sqrt(samples) / weights.mean(0)
-        np.testing.assert_allclose(found.monte_carlo_error.numpy(), error, rtol=1e-6)
-        spread = log_weights.std(0, ddof=1) / math.sqrt(samples)
-        np.testing.assert_allclose(found.diagnostics["elbo_error"].numpy(), spread, rtol=1e-6)
-
-
-def test_other_seeds_and_other_rows_have_other_noise(digits_case):
-    vae, x, index, expected = digits_case
-    for other in (importance(vae, x, samples=120, seed=1, index=index), importance(vae, x, samples=120, index=index + 1)):
-        assert ((other.estimate - expected.estimate).abs() > 1e-6).all()
-
-
-def test_training_objects_do_not_reach_the_evidence(digits_case):
-    vae, x, index, expected = digits_case
-    vae.train()
-    with weight_latents(0.1):
-        assert_same_evidence(importance(vae, x, samples=120, index=index), expected)
-    assert vae.training
-
-
-def test_a_subset_reports_the_numbers_of_its_rows():
-    dataset, vae = pyrovae.load_dataset("digits"), digit_vae()
-    part = dataset.test.subset(9, seed=4)
-    assert len(set(part.index.tolist())) == 9
-    whole = importance(vae, dataset.test.x, samples=3, seed=4, index=dataset.test.index)
-    positions = torch.isin(dataset.test.index, part.index)
-    limited = evaluate_split(vae, dataset, samples=3, limit=9, seed=4)
-    assert limited.n == 9
-    assert limited.log_evidence["mean"] == pytest.approx(whole.estimate[positions].mean().item(), rel=1e-5)  # float32
-    everything = evaluate_split(vae, dataset, samples=3, seed=4, limit=10**6)
-    assert everything.n == len(dataset.test)
-    assert everything.log_evidence["mean"] == pytest.approx(whole.mean, rel=1e-5)
-
-
-def test_a_datum_has_the_same_number_in_every_split():
-    dataset, vae = pyrovae.load_dataset("digits"), digit_vae()
-    whole = importance(vae, dataset.x, samples=2)
-    test = evaluate_split(vae, dataset, samples=2)
-    assert test.log_evidence["mean"] == pytest.approx(whole.estimate[dataset.test.index].mean().item(), rel=1e-5)  # float32
-
-
 # --- zeros and mistakes -------------------------------------------------------------------------------------------------
 
 
@@ -393,7 +217,10 @@ def test_number_of_samples_is_checked(samples):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimator": "importanec"}, r"--estimator importanec: unknown; did you mean importance\? All: elbo, importance"),
+        (
+            {"estimator": "importanec"},
+            r"--estimator importanec: unknown; did you mean importance\? All: elbo, importance, reconstruction",
+        ),
         ({"samples": 0}, "--samples 0"),
         ({"limit": 0}, "--limit 0"),
         ({"seed": -1}, "--seed -1"),
@@ -408,10 +235,19 @@ def test_evaluation_refuses_what_it_cannot_do(options, message):
 # --- parts of the ELBO --------------------------------------------------------------------------------------------------
 
 
-def test_elbo_is_reconstruction_minus_kl_and_kl_is_a_sum_over_dimensions(digits_case):
-    found = digits_case[3].diagnostics
+@pytest.mark.parametrize("likelihood", ["bernoulli", "binomial", "normal"])
+def test_elbo_is_reconstruction_minus_kl_and_kl_is_a_sum_over_dimensions(double_precision, likelihood):
+    found = importance(digit_vae(likelihood), pyrovae.load_dataset("digits").x[:12], samples=120).diagnostics
     torch.testing.assert_close(found["elbo"] + found["kl"], found["reconstruction"], **EXACT)
     torch.testing.assert_close(found["kl_per_dimension"].sum(-1), found["kl"], **EXACT)
+
+
+@pytest.mark.parametrize("parts", [{"posterior": "flow"}, {"posterior": "full_normal"}, {"prior": "mixture"}], ids=str)
+def test_a_kl_that_is_no_sum_over_dimensions_is_not_split(parts):
+    report = evaluate_split(digit_vae(**parts), pyrovae.load_dataset("digits"), samples=5, limit=4)
+    assert report.kl_per_dimension is None
+    assert json.loads(report.to_json())["kl_per_dimension"] is None
+    assert report.elbo["mean"] == pytest.approx(report.reconstruction - report.kl)
 
 
 def test_kl_and_reconstruction_agree_with_closed_forms(double_precision):
@@ -555,81 +391,18 @@ def test_bits_of_another_data_set_are_marked():
     assert evaluate_split(reals.vae(), all_of(reals.draw(3), DataSpec(SHAPE)), samples=1).bits_per_dim_kind == "density"
 
 
-# --- noise --------------------------------------------------------------------------------------------------------------
+def test_the_number_of_a_conditional_model_is_named():
+    digits = pyrovae.load_dataset("digits")
+    conditional = digit_vae(context="label", labels=digits.spec.labels)
+    conditional.initialise(digits.train.x, digits.train.y)
+    for vae, quantity in ((digit_vae(), "log p(x)"), (conditional, "log p(x|c)")):
+        report = evaluate_split(vae, digits, samples=2, limit=3)
+        assert report.quantity == json.loads(report.to_json())["quantity"] == quantity
+        assert line_of(report, "log evidence").endswith(f"  {quantity}")
+        bound = evaluate_split(vae, digits, estimator="elbo", samples=2, limit=3)
+        assert line_of(bound, "ELBO").endswith(f"  bound on {quantity}")
 
 
-def standard_noise(seed: int, data: list[int], block: int, latents: int = 4) -> Tensor:
-    """The standard normal noise of a block, (BLOCK, len(data), latents)."""
-    density = Normal().build(DataSpec((latents,)))
-    return keyed.posterior_samples(density, torch.zeros(len(data), 2, latents), seed, data, block)
-
-
-@pytest.fixture(params=["from noise", "datum by datum"])
-def path(request, monkeypatch) -> str:
-    """Both ways of sampling: families with a map from noise, and those that have none."""
-    if request.param == "datum by datum":
-        monkeypatch.setattr(Normal, "from_noise", lambda self, params, spec, learned, noise: None)
-    return request.param
-
-
-def test_noise_is_standard_normal(path):
-    noise = torch.stack([standard_noise(seed, list(range(40)), block) for seed in (0, 1) for block in (0, 1)])
-    assert stats.kstest(noise.flatten().numpy(), "norm").pvalue > 1e-3
-
-
-def test_preprocessing_noise_is_uniform():
-    u = keyed.uniform(0, list(range(200)), (8, 8))
-    assert stats.kstest(u.flatten().numpy(), "uniform").pvalue > 1e-3
-    assert u.min() >= 0
-    assert u.max() < 1
-
-
-def test_no_two_keys_share_their_noise(path):
-    data = [*range(150), 10**6, 2**22 - 1]
-    noise = torch.stack([standard_noise(seed, data, block) for seed in (0, 1, 2**31) for block in (0, 1, 2, 900)])
-    keys = noise.transpose(1, 2).reshape(-1, keyed.BLOCK * 4)
-    assert len(keys) == 12 * len(data)
-    assert len(torch.unique(keys, dim=0)) == len(keys)
-    # float32 normals coincide by chance now and then; whole samples of four must not
-    assert len(torch.unique(noise.reshape(-1, 4), dim=0)) == noise.numel() / 4
-
-
-def test_neighbouring_keys_are_uncorrelated(path):
-    noise = torch.stack([standard_noise(seed, list(range(60)), block) for seed in (0, 1) for block in (0, 1)])
-    by_key = noise.transpose(1, 2).reshape(2, 2, 60, -1).double()
-    pairs = [(by_key[0], by_key[1]), (by_key[:, 0], by_key[:, 1]), (by_key[:, :, 1:], by_key[:, :, :-1])]
-    for a, b in pairs:
-        assert abs((a * b).mean()) < 4 / math.sqrt(a.numel())  # products of independent normals have variance 1
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        pytest.param((0, 0, 0), (0, 0, 1024), id="beyond 51,150 samples"),
-        pytest.param((0, 0, 1), (0, 2**22, 0), id="beyond 4,194,304 data"),
-        pytest.param((0, 0, 0), (2**32, 0, 0), id="seeds beyond 32 bits"),
-    ],
-)
-def test_noise_never_repeats_silently(first, second):
-    """Two keys (seed, datum, block) far apart have other noise; to refuse the far one is as good."""
-    near, (seed, datum, block) = standard_noise(first[0], [first[1]], first[2]), second
-    with suppress(UserError):
-        assert not torch.equal(near, standard_noise(seed, [datum], block))
-
-
-def test_families_without_a_map_from_noise_are_sampled_as_well(double_precision, monkeypatch):
-    monkeypatch.setattr(Normal, "from_noise", lambda self, params, spec, learned, noise: None)
-    model = LinearGaussian()
-    x, before = model.draw(60), torch.random.get_rng_state()
-    np.testing.assert_allclose(importance(model.vae(), x, samples=70).estimate.numpy(), model.log_density(x), **EXACT)
-
-    vae = model.vae(shift=shift_for(0.5))
-    state = torch.random.get_rng_state()
-    found = importance(vae, x, samples=70)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert before.shape == state.shape
-    gap = model.log_density(x).mean() - found.diagnostics["elbo"].mean().item()
-    assert abs(gap - 0.5) < 4 * math.sqrt(1 / (60 * 70))  # as for the shifted guide above
-    assert_same_evidence(importance(vae, x, samples=70, rows=3), found)
-    alone = importance(vae, x[9:10], samples=70, index=torch.tensor([9]))
-    assert_same_evidence(alone, replace(found, diagnostics={n: t[9:10] for n, t in found.diagnostics.items()}))
+def line_of(report: Evaluation, name: str) -> str:
+    (line,) = (line for line in report.table().splitlines() if line.startswith(name))
+    return line

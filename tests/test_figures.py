@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
+from scipy import stats
 
-from pyrovae import commands, runs
+from pyrovae import UserError, commands, drawing, pictures, runs
 from pyrovae.data import Dataset
+from pyrovae.opening import open_run
 from pyrovae.vae import VAE
 
 ALWAYS = {"reconstructions", "samples", "latent", "interpolation"}
@@ -96,9 +102,6 @@ def test_the_same_seed_draws_the_same_and_another_seed_does_not(run, tmp_path, m
 
 def test_before_training_is_what_the_seed_of_the_run_draws_again(digits_run, tmp_path):
     """The untrained model that is drawn has the weights that training started from: those of a run of the same seed."""
-    from pyrovae.opening import open_run
-    from pyrovae.pictures import _untrained
-
     config = yaml.safe_load((digits_run / "config.yaml").read_text())
     started = {}
 
@@ -111,7 +114,7 @@ def test_before_training_is_what_the_seed_of_the_run_draws_again(digits_run, tmp
         patch.setattr("pyrovae.engines.Eager.step", keep)
         with pytest.raises(StopIteration):
             commands.train(**options, out=str(tmp_path / "again"), progress=False)
-    untrained = _untrained(open_run(digits_run, None, None, "cpu")).state_dict()
+    untrained = pictures._untrained(open_run(digits_run, None, None, "cpu")).state_dict()
     assert started.keys() == untrained.keys()
     assert all(started[name].equal(untrained[name]) for name in started)
 
@@ -129,6 +132,179 @@ def test_the_command_prints_what_it_wrote(cli, run, monkeypatch):
     assert (answer.code, answer.err) == (0, "")
     assert {Path(line) for line in answer.out.split()} == set((run / "figures").iterdir())
     assert all(re.search(r"\.png$", line) for line in answer.out.split())
+
+
+# --- which figures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def point_run(make_run) -> Path:
+    """A plain autoencoder with a plane of latents; not to be written to."""
+    return make_run("point", posterior="delta", likelihood="binomial", epochs=2)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> dict[str, tuple[tuple[Any, ...], Any]]:
+    """What was given to the functions of ``drawing``, and the figures that they made, by name."""
+    kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
+    for name in ("latent_grid", "learning_curves", "samples"):
+        draw = getattr(drawing, name)
+
+        def keep(*given: Any, draw: Any = draw, name: str = name) -> Any:
+            kept[name] = (given, draw(*given))
+            return kept[name][1]
+
+        monkeypatch.setattr(drawing, name, keep)
+    return kept
+
+
+def test_only_the_figures_that_are_wanted_are_drawn(cli, run, monkeypatch):
+    few_pictures(monkeypatch)
+    answer = cli("figures", run, "--only", "grid, samples")
+    assert (answer.code, answer.err) == (0, "")
+    assert {path.name for path in (run / "figures").iterdir()} == {"grid.png", "samples.png"}
+    assert len(answer.out.split()) == 2
+
+
+@pytest.mark.parametrize(
+    ("case", "only", "message"),
+    [
+        ("classes", "gird", r"--only gird: unknown; did you mean grid\? All: classes, grid"),
+        ("spectra", "grid", "--only grid: needs a 2-D latent, this run has 1; instead --only latent"),
+        ("classes", "samples,relabelled", "--only relabelled: needs a conditional model, this run has no context; draw --only"),
+    ],
+)
+def test_figures_that_a_run_does_not_have_are_refused_with_what_it_has(cases, tmp_path, case, only, message):
+    with pytest.raises(UserError, match=message):
+        commands.figures(cases[case], only=only, out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_learning_curves_need_a_training(tmp_path):
+    folder = runs.save(VAE((8, 8), 2, "binomial", network="linear", kind="levels", levels=17), tmp_path / "run")
+    with pytest.raises(UserError, match=r"--only learning_curves: the run has no metrics\.csv; train writes it"):
+        commands.figures(folder, data=commands.load_dataset("digits"), only="learning_curves")
+
+
+def test_an_autoencoder_has_every_figure(point_run, tmp_path, monkeypatch):
+    few_pictures(monkeypatch)
+    paths = commands.figures(point_run, out=str(tmp_path))
+    assert {path.stem for path in paths} == ALWAYS | {"grid", "learning_curves"}
+    assert set(tmp_path.iterdir()) == set(paths)
+
+
+# --- the grid ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_is_drawn_from_the_upper_left_and_says_where_it_is():
+    tiles = torch.arange(9.0).reshape(3, 3, 1, 1).expand(3, 3, 2, 2)
+    figure = drawing.latent_grid(tiles, (0.0, 8.0), "the prior's quantiles")
+    assert figure.get_suptitle() == "Decoded grid: E[x|z] at the prior's quantiles"
+    for i, axis in enumerate(figure.axes):
+        (image,) = axis.get_images()
+        np.testing.assert_array_equal(image.get_array(), np.full((2, 2), float(i)))
+        assert image.get_clim() == (0.0, 8.0)
+        first, box = figure.axes[0].get_position(), axis.get_position()
+        assert (i % 3 > 0) == (box.x0 > first.x0)
+        assert (i // 3 > 0) == (box.y0 < first.y0)
+
+
+def mixture_cdf(vae: VAE) -> Any:
+    """The marginal distribution functions of a mixture of normals, from its documented parameters."""
+    module = vae.prior_module
+    weights = torch.softmax(module.logits, 0).detach().double().numpy()[:, None]
+    means, raw = module.params.detach().double().unbind(1)
+    scales = np.exp(8 * np.tanh(raw.numpy() / 8))
+    return lambda z: (weights * stats.norm.cdf(z[..., None, :], means.numpy(), scales)).sum(-2)
+
+
+@pytest.mark.parametrize(
+    ("prior", "cdf"),
+    [
+        ({"name": "normal"}, lambda vae: stats.norm.cdf),
+        ({"name": "laplace"}, lambda vae: stats.laplace.cdf),
+        ({"name": "uniform"}, lambda vae: stats.uniform.cdf),
+        ({"name": "beta", "concentration1": 2.0, "concentration0": 5.0}, lambda vae: stats.beta(2, 5).cdf),
+        ({"name": "mixture", "components": 3}, mixture_cdf),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_the_grid_lies_at_the_quantiles_of_any_prior(prior, cdf):
+    """Most priors have no quantile function; the grid takes those of many draws."""
+    torch.manual_seed(1)
+    vae = VAE((4,), 2, "normal", prior, network="linear")
+    before = torch.random.get_rng_state()
+    z = pictures.quantile_grid(vae, 5, seed=0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert z.shape == (5, 5, 2)
+    assert torch.equal(z, pictures.quantile_grid(vae, 5, seed=0))
+    u = (np.arange(5) + 0.5) / 5
+    found = cdf(vae)(z.double().numpy())
+    # The distribution function at the u-quantile of n draws is Beta(n u, n (1 - u)), of variance u (1 - u) / n.
+    tolerance = 4.5 * np.sqrt(u * (1 - u) / pictures.QUANTILE_DRAWS)
+    assert (np.abs(found[..., 0] - u[None, :]) < tolerance[None, :]).all()  # rising to the right
+    assert (np.abs(found[..., 1] - u[::-1, None]) < tolerance[::-1, None]).all()  # rising upwards
+
+
+def test_the_grid_of_a_conditional_prior_is_that_of_the_context():
+    vae = VAE(
+        (4,), 2, "normal", {"name": "normal", "context": "learned"}, context="label", labels=[{"name": "class", "values": "ab"}]
+    )
+    with torch.no_grad():
+        vae.prior_module.params.weight.normal_()
+    for code in (0, 1):
+        z = pictures.quantile_grid(vae, 3, seed=0, c=torch.tensor([code]))
+        p = vae.prior(torch.tensor(code))
+        u = stats.norm.cdf(z.numpy(), p.mean.detach().numpy(), p.stddev.detach().numpy())[1, 1]
+        assert (np.abs(u - 0.5) < 4.5 * 0.5 / math.sqrt(pictures.QUANTILE_DRAWS)).all()
+
+
+def test_the_grid_of_an_autoencoder_spans_the_encoded_data(point_run, shown, monkeypatch):
+    few_pictures(monkeypatch)
+    decoded = []
+    decode = VAE.decode
+    monkeypatch.setattr(VAE, "decode", lambda vae, z, c=None: decoded.append(z) or decode(vae, z, c))
+    opened = open_run(point_run, None, None, "cpu")
+    pictures.pictures(opened, 0, only=["grid"])
+    encoded = commands.encode(point_run, split="test").mean  # 300 data: all of them are looked at
+    (z,) = decoded
+    side = pictures.GRID
+    steps = [np.linspace(encoded[:, i].min().item(), encoded[:, i].max().item(), side) for i in range(2)]
+    np.testing.assert_allclose(z[..., 0], np.tile(steps[0], (side, 1)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(z[..., 1], np.tile(steps[1][::-1, None], (1, side)), rtol=1e-5, atol=1e-5)
+    (tiles, _, where), figure = shown["latent_grid"]
+    assert tiles.shape == (side, side, 8, 8)
+    assert where == "the range of the encoded data"
+    assert where in figure.get_suptitle()
+
+
+# --- learning curves -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "title"), [("point", "valid_reconstruction", "reconstruction"), ("vae", "valid_elbo", "ELBO")]
+)
+def test_learning_curves_show_what_was_validated(point_run, digits_run, shown, kind, column, title):
+    """A plain autoencoder has no ELBO: its curve is that of the reconstruction."""
+    folder = point_run if kind == "point" else digits_run
+    pictures.pictures(open_run(folder, None, None, "cpu"), 0, only=["learning_curves"])
+    _, figure = shown["learning_curves"]
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    score, loss = figure.axes
+    assert score.get_title() == f"Validation {title} (higher is better)"
+    assert "lower is better" in loss.get_ylabel()
+    for axis, name in ((score, column), (loss, "loss")):
+        (line,) = axis.get_lines()
+        assert line.get_xdata() == pytest.approx([float(row["epoch"]) for row in rows])
+        assert line.get_ydata() == pytest.approx([float(row[name]) for row in rows])
+    assert all(math.isnan(float(row["valid_elbo"])) == (kind == "point") for row in rows)
+
+
+def test_without_validation_data_there_is_the_loss_alone(cases, shown):
+    pictures.pictures(open_run(cases["colours"], None, None, "cpu"), 0, only=["learning_curves"])
+    (axis,) = shown["learning_curves"][1].axes
+    assert axis.get_title().startswith("Training loss")
 
 
 def few_pictures(monkeypatch) -> None:

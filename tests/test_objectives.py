@@ -1,4 +1,4 @@
-"""The loss that is minimised: its value and gradient by hand under the same noise, and the weight of the KL term."""
+"""The losses that are minimised: values and gradients by hand under the same noise, and the weight of the KL term."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import Trace_ELBO
+from pyro.infer import RenyiELBO, Trace_ELBO
+from scipy import special
+from torch.distributions import Beta, Uniform, kl_divergence
 
+import pyrovae
 from pyrovae import VAE, Dataset, UserError, fit
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Objective
 from pyrovae.engines import Eager
-from pyrovae.objectives import Elbo, KLSchedule, weight_latents
+from pyrovae.objectives import AnalyticElbo, Elbo, Iwae, KLSchedule, natural_objective, weight_latents
+from pyrovae.parts import make
+from pyrovae.posteriors import POSTERIORS
 
 SHAPE = (2, 3)
 LATENTS = 2
@@ -43,10 +48,10 @@ def case(request) -> tuple[VAE, torch.Tensor]:
     return vae, y.double().reshape(BATCH, *SHAPE)
 
 
-def engine(vae: VAE, particles: int = 1) -> Eager:
-    """An engine that leaves the weights as they are and their gradients to be read."""
+def engine(vae: VAE, particles: int = 1, objective: Objective | None = None) -> Eager:
+    """An engine that leaves the weights as they are and their gradients to be read; the objective ``elbo``."""
     still = torch.optim.SGD(vae.parameters(), lr=0.0)
-    return Eager(vae, Elbo().build(particles), still, clip_norm=0.0)
+    return Eager(vae, (objective or Elbo()).build(particles), still, clip_norm=0.0)
 
 
 def by_hand(vae: VAE, y: torch.Tensor, seed: int, particles: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,6 +155,206 @@ def test_weight_latents_leaves_observed_sites_and_the_next_trace_alone(case):
     with weight_latents(0.25):
         assert log_prob_sum() == before  # conditioned on, z is observed
     assert log_prob_sum() == before
+
+
+# --- the importance-weighted bound ------------------------------------------------------------------------------------------
+
+
+def small_vae(prior: str | dict = "normal", posterior: str | dict | None = None, **options: object) -> VAE:
+    torch.manual_seed(3)
+    network = {"name": "mlp", "hidden": [6], "activation": "tanh"}
+    return VAE(SHAPE, LATENTS, "bernoulli", prior, posterior, network, kind="binary", **options)
+
+
+def bits() -> torch.Tensor:
+    return (torch.arange(42) % 2).double().reshape(BATCH, *SHAPE)
+
+
+PATHWISE = [
+    ("normal", "normal"),
+    ("normal", "full_normal"),
+    ("normal", "flow"),
+    ("uniform", "beta"),
+    ("mixture", "normal"),
+    ({"name": "vamp", "components": 3}, "normal"),
+]
+
+
+@pytest.mark.parametrize(("prior", "posterior"), PATHWISE, ids=str)
+@pytest.mark.parametrize("particles", [2, 5])
+def test_iwae_is_pyros_with_its_gradient(prior, posterior, particles):
+    vae, y = small_vae(prior, posterior), bits()
+    torch.manual_seed(8)
+    loss = engine(vae, particles, Iwae()).step(y, None, 1.0)
+    found = gradients(vae)
+
+    vae.zero_grad()
+    torch.manual_seed(8)
+    theirs = RenyiELBO(alpha=0, num_particles=particles, max_plate_nesting=1, vectorize_particles=True)
+    expected = theirs.loss_and_grads(vae.model, vae.guide, y)
+    assert loss.item() == pytest.approx(expected / BATCH, rel=1e-11)
+    for name, gradient in gradients(vae).items():
+        torch.testing.assert_close(found[name], gradient / BATCH, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
+    assert all((gradient != 0).any() for name, gradient in found.items() if name.startswith(("encoder", "decoder")))
+
+
+@pytest.mark.parametrize("particles", [2, 5])
+def test_the_bound_of_a_batch_is_the_sum_of_those_of_its_data(case, particles):
+    vae, y = case
+    torch.manual_seed(5)
+    loss = engine(vae, particles, Iwae()).step(y, None, 1.0)
+    torch.manual_seed(5)
+    noise = torch.randn(particles, BATCH, LATENTS)
+    bounds = []
+    with torch.no_grad():
+        mean, raw = vae.posterior_params(y).unbind(-2)
+        z = mean + torch.exp(8 * torch.tanh(raw / 8)) * noise
+        log_q = (-(noise**2) / 2 - 8 * torch.tanh(raw / 8) - math.log(2 * math.pi) / 2).sum(-1)
+        log_p = (-(z**2) / 2 - math.log(2 * math.pi) / 2).sum(-1)
+        log_weights = (log_likelihood(vae, y, z) + log_p - log_q).numpy()
+    bounds = [special.logsumexp(log_weights[:, datum]) - math.log(particles) for datum in range(BATCH)]
+    assert loss.item() == pytest.approx(-np.mean(bounds), rel=1e-11)
+    of_batch = special.logsumexp(log_weights.sum(1)) - math.log(particles)  # the weight of all data together: another number
+    assert abs(of_batch - np.sum(bounds)) > 1e-3
+
+
+def test_more_particles_are_a_higher_bound():
+    vae, y = small_vae(), bits()
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.mul_(2)  # a posterior far from exact, so that there is something to gain
+    torch.manual_seed(0)
+    losses = {k: np.array([engine(vae, k, Iwae()).step(y, None, 1.0).item() for _ in range(100)]) for k in (2, 20)}
+    error = math.sqrt(sum(found.var(ddof=1) for found in losses.values()) / 100)
+    assert losses[2].mean() - losses[20].mean() > 4 * error
+
+
+# --- the divergence in closed form ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("particles", [1, 3])
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_analytic_elbo_has_the_divergence_in_closed_form(case, weight, particles):
+    vae, y = case
+    torch.manual_seed(11)
+    loss = engine(vae, particles, AnalyticElbo()).step(y, None, weight)
+    found = gradients(vae)
+
+    vae.zero_grad()
+    reconstruction, _ = by_hand(vae, y, 11, particles)
+    mean, raw = vae.posterior_params(y).unbind(-2)
+    log_scale = 8 * torch.tanh(raw / 8)
+    kl = ((mean**2 + torch.exp(2 * log_scale) - 1) / 2 - log_scale).sum(-1).mean()
+    expected = -reconstruction + weight * kl
+    expected.backward()
+    torch.testing.assert_close(loss, expected.detach(), **EXACT)
+    for name, gradient in gradients(vae).items():
+        torch.testing.assert_close(found[name], gradient, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_analytic_elbo_of_beta_and_uniform():
+    """Without a decoder that uses z nothing is left to chance: the loss is the constant likelihood and the divergence."""
+    vae, y = small_vae("uniform"), bits()
+    with torch.no_grad():
+        for parameter in vae.decoder.parameters():
+            parameter.zero_()
+    loss = engine(vae, 1, AnalyticElbo()).step(y, None, 1.0)
+    raw_mean, raw_concentration = vae.posterior_params(y).detach().unbind(-2)
+    mean, concentration = 1e-4 + (1 - 2e-4) * torch.sigmoid(raw_mean), 2 * torch.exp(8 * torch.tanh(raw_concentration / 8))
+    kl = kl_divergence(Beta(mean * concentration, (1 - mean) * concentration), Uniform(0.0, 1.0)).sum(-1).mean()
+    assert loss.item() == pytest.approx(6 * math.log(2) + kl.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("prior", ["normal", "laplace", "uniform", {"name": "beta", "concentration1": 2.0}], ids=str)
+def test_analytic_and_sampled_elbo_agree_on_average(prior):
+    vae, y = small_vae(prior), bits()
+    with torch.no_grad():
+        for parameter in vae.encoder.parameters():
+            parameter.mul_(3)  # far from the prior
+    torch.manual_seed(0)
+    sampled, analytic = (
+        np.array([engine(vae, 20, objective).step(y, None, 1.0).item() for _ in range(60)])
+        for objective in (Elbo(), AnalyticElbo())
+    )
+    error = math.sqrt((sampled.var(ddof=1) + analytic.var(ddof=1)) / 60)
+    assert abs(sampled.mean() - analytic.mean()) < 4 * error
+
+
+# --- which objective fits which model -----------------------------------------------------------------------------------------
+
+MISFITS = [
+    (
+        "elbo-analytic",
+        {"posterior": "full_normal"},
+        {},
+        r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$",
+    ),
+    ("elbo-analytic", {"posterior": "flow"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
+    ("elbo-analytic", {"prior": "mixture"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
+    ("elbo-analytic", {"prior": "vamp"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
+    ("elbo-analytic", {"prior": "flow"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
+    (
+        "elbo-analytic",
+        {"prior": "bernoulli"},
+        {},
+        r"--objective elbo-analytic: .*wrong gradient.*use --objective tracegraph or elbo$",
+    ),
+    (
+        "iwae",
+        {"prior": "bernoulli"},
+        {"particles": 5},
+        r"--objective iwae: .*wrong gradient.*use --objective tracegraph or elbo$",
+    ),
+    ("elbo-analytic", {"posterior": "delta"}, {}, r"--objective elbo-analytic: a point posterior.*use --objective elbo "),
+    ("iwae", {"posterior": "delta"}, {"particles": 5}, r"--objective iwae: a point posterior.*use --objective elbo "),
+    ("iwae", {}, {}, r"--particles 1: .*give --particles 2 or more$"),
+    ("iwae", {}, {"particles": 5, "kl_weight": 0.5}, r"--kl-weight 0\.5: --objective iwae .*use --objective elbo$"),
+    ("iwae", {}, {"particles": 5, "kl_warmup": 3.0}, r"--kl-warmup 3: --objective iwae .*use --objective elbo$"),
+    ("tracegraph", {}, {}, r"--objective tracegraph: .*use --objective elbo, elbo-analytic or iwae$"),
+    ("tracegraph", {"posterior": "delta"}, {}, r"--objective tracegraph: "),
+]
+
+
+@pytest.mark.parametrize(("objective", "parts", "options", "message"), MISFITS, ids=lambda value: str(value)[:40])
+def test_an_objective_that_does_not_fit_is_refused_in_one_line(tmp_path, objective, parts, options, message):
+    vae = small_vae(**parts)
+    before = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
+    with pytest.raises(UserError, match=message) as caught:
+        fit(vae, toy_data(), objective=objective, device="cpu", progress=False, **options)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in vae.state_dict().items())
+    with pytest.raises(UserError, match=message):
+        pyrovae.train(**parts, objective=objective, latent_dim=2, **options, progress=False, out=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+FITTING = [
+    ("elbo", "normal", None),
+    ("elbo", "normal", "delta"),
+    ("elbo", "bernoulli", None),
+    ("elbo-analytic", "normal", None),
+    ("elbo-analytic", "laplace", "normal"),
+    ("elbo-analytic", "uniform", None),
+    ("iwae", "vamp", None),
+    ("iwae", "flow", "flow"),
+    ("iwae", "beta", None),
+    ("tracegraph", "bernoulli", None),
+]
+
+
+@pytest.mark.parametrize(("objective", "prior", "posterior"), FITTING)
+def test_an_objective_that_fits_trains(objective, prior, posterior):
+    vae = small_vae(prior, posterior)
+    before = {name: parameter.detach().clone() for name, parameter in vae.named_parameters()}
+    fit(vae, toy_data(), objective=objective, particles=2, epochs=2, batch_size=4, device="cpu", progress=False)
+    baseline = objective == "elbo"  # that one has no use for it
+    still = {name for name, parameter in vae.named_parameters() if torch.equal(parameter, before[name])}
+    assert {name for name in still if not (baseline and name.startswith("baseline"))} == set()
+
+
+def test_the_natural_objective_is_tracegraph_where_there_is_no_pathwise_gradient():
+    found = {name: natural_objective(make("posterior", name)) for name in POSTERIORS}
+    assert found == {name: "tracegraph" if name == "bernoulli" else "elbo" for name in POSTERIORS}
 
 
 # --- the schedule ---------------------------------------------------------------------------------------------------------

@@ -155,3 +155,15 @@ def test_looking_at_a_batch_leaves_gradients_and_training_mode_on() -> None:
     assert not encoding.mean.requires_grad
     assert torch.is_grad_enabled()
     assert vae.training
+
+
+def test_a_moved_table_is_read_as_the_runs_own(tmp_path):
+    rows = ["a,b,kind", *(f"{i % 7},{i % 5}.5,{'odd' if i % 2 else 'even'}" for i in range(60))]
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    data = {"name": "csv", "path": str(tmp_path / "table.csv"), "label": "kind"}
+    options = {"likelihood": "normal", "latent_dim": 2, "network": "linear", "epochs": 1, "device": "cpu", "progress": False}
+    commands.train(data=data, out=str(tmp_path / "run"), **options)
+    moved = (tmp_path / "table.csv").rename(tmp_path / "moved.csv")
+    found = commands.encode(tmp_path / "run", data=str(moved), device="cpu")
+    assert found.mean.shape == (60, 2)
+    assert found.y.tolist() == [i % 2 for i in range(60)]  # even, odd: in the order of the alphabet

@@ -58,6 +58,10 @@ MODELS = {
         REALS,
         {"preprocess": {"name": "standardise", "over": "everything"}, "likelihood": "normal"},
     ),
+    "bits": (LEVELS, {"likelihood": "bernoulli", "prior": "bernoulli"}),
+    "pseudo-inputs": (LEVELS, {"likelihood": "bernoulli", "prior": {"name": "vamp", "components": 3}}),
+    "flow": (LEVELS, {"likelihood": "beta", "posterior": {"name": "flow", "transform": "spline", "hidden": 4}}),
+    "betas": (LEVELS, {"likelihood": "categorical", "prior": "beta"}),
     "thresholded": (REALS, {"preprocess": {"name": "binarise", "threshold": 0.1}, "likelihood": "bernoulli"}),
 }
 
@@ -119,7 +123,7 @@ def test_the_recorded_data_are_those_of_the_digits(digits_run):
     assert data["sha256"] == hashlib.sha256(images.astype("uint8").tobytes()).hexdigest()
     assert sum(data["sizes"].values()) == len(images)
     assert (data["event_shape"], data["levels"]) == (list(images.shape[1:]), int(images.max()) + 1)
-    assert data["class_names"] == [str(name) for name in load_digits().target_names]
+    assert data["labels"] == [{"name": "class", "values": [str(name) for name in load_digits().target_names]}]
 
 
 def test_loading_leaves_the_callers_random_state_as_it_was(digits_run):

@@ -23,6 +23,7 @@ ROOT = Path(pyrovae.__file__).parent
 ROOMS = [
     "errors",
     "version",
+    "events",
     "contracts",
     "families",
     "likelihoods",
@@ -35,8 +36,10 @@ ROOMS = [
     "objectives",
     "parts",
     "vae",
+    "devices",
     "engines",
     "evidence",
+    "settings",
     "training",
     "runs",
     "opening",
@@ -44,8 +47,12 @@ ROOMS = [
     "sampling",
     "drawing",
     "pictures",
+    "comparison",
+    "sweeping",
     "commands",
+    "gallery",
     "tables",
+    "parsing",
     "cli",
 ]
 DOORS = {"pyrovae", "pyrovae.__main__"}

@@ -168,6 +168,15 @@ def test_valid_elbo_does_not_know_the_kl_weight():
     assert found.diagnostics["kl"].mean() > 1  # so that a weight of 0.01 would show
 
 
+def test_the_history_has_the_reconstruction_beside_the_elbo():
+    dataset, vae = pyrovae.load_dataset("digits"), tiny_vae()
+    result = fit(vae, dataset, epochs=1, learning_rate=1e-2, **QUIET)
+    found = elbo(vae, dataset.valid.x, samples=1, seed=0, index=dataset.valid.index).diagnostics
+    (row,) = result.history
+    assert row["valid_reconstruction"] == pytest.approx(found["reconstruction"].mean().item(), rel=1e-12)
+    assert row["valid_reconstruction"] - row["valid_elbo"] == pytest.approx(found["kl"].mean().item(), rel=1e-9)
+
+
 def test_bytes_stay_bytes():
     dataset, vae = pyrovae.load_dataset("digits"), tiny_vae()
     seen = set()
@@ -198,7 +207,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> list[dict[
 
     def told(vae, x, c, **options):
         weights.append({name: tensor.clone() for name, tensor in vae.state_dict().items()})
-        return Evidence(estimate=torch.tensor([values[len(weights) - 1]]), monte_carlo_error=torch.zeros(1))
+        estimate = torch.tensor([values[len(weights) - 1]])
+        return Evidence(estimate=estimate, monte_carlo_error=torch.zeros(1), diagnostics={"reconstruction": estimate + 1})
 
     monkeypatch.setattr(training, "elbo", told)
     return weights
@@ -230,12 +240,49 @@ def test_without_validation_data_the_last_weights_are_kept():
     assert_same_weights(vae.state_dict(), states[-1].weights)
 
 
+# --- what starts from data ---------------------------------------------------------------------------------------------
+
+
+def pseudo_inputs(vae: VAE) -> Tensor:
+    return vae.prior_module.inputs.detach().clone()
+
+
+def vamp_vae(**options: object) -> VAE:
+    return tiny_vae(prior={"name": "vamp", "components": 6}, likelihood="binomial", **options)
+
+
+def test_pseudo_inputs_start_at_training_data_and_only_once():
+    dataset, vae = pyrovae.load_dataset("digits"), vamp_vae()
+    unset = pseudo_inputs(vae)
+    fit(vae, dataset, epochs=1, learning_rate=1e-30, **QUIET)
+    started = pseudo_inputs(vae)
+    seen = dataset.train.x.double() / 16  # what the encoder sees of levels
+    gaps = torch.cdist(started.double().flatten(1), seen.flatten(1)).min(1)
+    # noise of 0.01 on 64 pixels: a distance of 0.08; two digits are far further apart
+    assert (gaps.values < 0.01 * 8 * 1.5).all()
+    assert len(gaps.indices.unique()) == 6
+    assert torch.cdist(unset.double().flatten(1), seen.flatten(1)).min() > 0.5
+    fit(vae, dataset, epochs=1, learning_rate=1e-30, seed=9, **QUIET)  # trained on: not started again
+    torch.testing.assert_close(pseudo_inputs(vae), started, rtol=0, atol=1e-12)
+
+
+def test_pseudo_inputs_are_trained_and_saved(tmp_path):
+    options = {**TINY, "prior": {"name": "vamp", "components": 3}, "learning_rate": 1e-2}
+    short, long = (pyrovae.train(**options, epochs=epochs, out=str(tmp_path / f"{epochs}")) for epochs in (1, 4))
+    moved = (pseudo_inputs(long.vae) - pseudo_inputs(short.vae)).abs()
+    assert moved.max() > 0.01
+    assert torch.equal(pseudo_inputs(runs.load(long.run)), pseudo_inputs(long.vae))
+    assert runs.load(long.run).prior_module.initialised
+
+
 # --- stopping and going on --------------------------------------------------------------------------------------------
 
 RUNS = [
     pytest.param({}, id="dynamic bits"),
     pytest.param({"likelihood": "normal", "particles": 2, "clip_norm": 0.5, "seed": 3}, id="dequantised"),
     pytest.param({"data": digits_with(valid=0), "likelihood": "binomial", "kl_warmup": 3.0}, id="no validation"),
+    pytest.param({"prior": "bernoulli"}, id="score function"),
+    pytest.param({"prior": {"name": "vamp", "components": 4}, "objective": "iwae", "particles": 2}, id="pseudo-inputs"),
 ]
 
 

@@ -17,15 +17,18 @@ from scipy import stats
 
 from pyrovae import VAE, UserError
 from pyrovae.contexts.none import NoContext
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import Attribute, DataSpec
 from pyrovae.evidence import elbo
 from pyrovae.families import Bernoulli, Binomial, Normal
+from pyrovae.families.delta import Delta
+from pyrovae.families.flow import Flow
 from pyrovae.networks.linear import Linear
 from pyrovae.networks.mlp import Mlp
 from pyrovae.preprocess.binarise import Binarise
 from pyrovae.preprocess.dequantise import Dequantise
 from pyrovae.preprocess.none import NoPreprocess
 from pyrovae.preprocess.standardise import Standardise
+from pyrovae.priors.bernoulli import FixedBernoulli
 from pyrovae.priors.normal import StandardNormal
 
 SHAPE = (3, 4)
@@ -84,6 +87,25 @@ def assert_all_trained(vae: VAE, before: dict[str, torch.Tensor]) -> None:
 
 def test_own_loop_trains_every_parameter():
     vae, x = bit_vae(), two_patterns()
+    before = weights(vae)
+    assert_falls(own_loop(vae, x))
+    assert_all_trained(vae, before)
+
+
+PARTS = [
+    {"posterior": "full_normal"},
+    {"posterior": {"name": "flow", "hidden": 4}},
+    {"prior": "uniform"},
+    {"prior": {"name": "vamp", "components": 3}},
+    {"prior": "mixture"},
+    {"posterior": "delta"},
+]
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=str)
+def test_own_loop_trains_every_part(parts):
+    torch.manual_seed(0)
+    vae, x = VAE(SHAPE, LATENTS, "bernoulli", network={"name": "mlp", "hidden": [16]}, kind="binary", **parts), two_patterns()
     before = weights(vae)
     assert_falls(own_loop(vae, x))
     assert_all_trained(vae, before)
@@ -247,6 +269,9 @@ SPELLINGS = [
     ("prior", "normal", StandardNormal(), "binary"),
     ("posterior", "normal", Normal(), "binary"),
     ("posterior", {"name": "normal", "scale": "element"}, Normal(scale="element"), "binary"),
+    ("posterior", {"name": "flow", "layers": 1}, Flow(layers=1), "binary"),
+    ("posterior", {"name": "delta"}, Delta(), "binary"),
+    ("prior", {"name": "bernoulli", "p": 0.2}, FixedBernoulli(p=0.2), "binary"),
     ("network", "linear", Linear(), "binary"),
     ("network", "mlp", Mlp(), "binary"),
     ("network", {"name": "mlp", "hidden": [8, 4], "activation": "tanh"}, Mlp(hidden=(8, 4), activation="tanh"), "binary"),
@@ -258,14 +283,14 @@ SPELLINGS = [
 
 @pytest.mark.parametrize(("role", "spelling", "part", "kind"), SPELLINGS)
 def test_names_and_parts_build_the_same(role, spelling, part, kind):
-    by_name = VAE(SHAPE, LATENTS, **{role: spelling}, kind=kind) if role == "likelihood" else build(role, spelling, kind)
-    by_part = VAE(SHAPE, LATENTS, **{role: part}, kind=kind) if role == "likelihood" else build(role, part, kind)
+    by_name, by_part = build(role, spelling, kind), build(role, part, kind)
     assert by_name.config() == by_part.config()
     assert shapes(by_name) == shapes(by_part)
 
 
 def build(role: str, value: object, kind: str) -> VAE:
-    return VAE(SHAPE, LATENTS, "bernoulli", **{role: value}, kind=kind)
+    parts = {"likelihood": "bernoulli", role: value}
+    return VAE(SHAPE, LATENTS, **parts, kind=kind)
 
 
 def shapes(vae: VAE) -> dict[str, torch.Size]:
@@ -281,6 +306,11 @@ ROUND_TRIPS = [
     {"likelihood": {"name": "normal", "scale": "network"}, "kind": "reals", "network": "linear"},
     {"likelihood": {"name": "normal", "scale": "element"}, "kind": "reals", "preprocess": Standardise(over="everything")},
     {"likelihood": "normal", "kind": None},
+    {"likelihood": "bernoulli", "kind": "binary", "prior": "bernoulli"},
+    {"likelihood": "bernoulli", "kind": "binary", "posterior": {"name": "flow", "transform": "spline", "layers": 1}},
+    {"likelihood": "bernoulli", "kind": "binary", "prior": {"name": "vamp", "components": 3}, "posterior": "full_normal"},
+    {"likelihood": "bernoulli", "kind": "binary", "prior": "uniform", "posterior": {"name": "delta", "squash": "sigmoid"}},
+    {"likelihood": "bernoulli", "kind": "binary", "labels": [{"name": "class", "values": ["a", "b"]}]},
 ]
 
 
@@ -299,6 +329,27 @@ def test_config_round_trip(options):
     torch.testing.assert_close(again.likelihood(z).mean, vae.likelihood(z).mean, rtol=0, atol=0)
 
 
+def test_labels_are_attributes_or_plain_data():
+    plain = [{"name": "glasses", "values": ["no", "yes"]}, {"name": "smile", "values": ["no", "yes"]}]
+    named = (Attribute("glasses", ("no", "yes")), Attribute("smile", ("no", "yes")))
+    for labels in (plain, named):
+        vae = VAE(SHAPE, LATENTS, kind="binary", labels=labels)
+        assert vae.spec.attributes == vae.spec.labels == named
+        assert vae.config()["labels"] == plain
+    one = VAE(SHAPE, LATENTS, kind="binary", labels=[{"name": "class", "values": [0, 1]}])
+    assert one.spec.class_names == ("0", "1")
+    assert one.spec.attributes == ()
+
+
+def test_an_example_is_a_posterior_and_a_prior_for_one_datum_and_leaves_no_trace():
+    vae = bit_vae()
+    before = torch.random.get_rng_state()
+    q, p = vae.example()
+    assert (q.batch_shape, q.event_shape, p.event_shape) == ((1,), (LATENTS,), (LATENTS,))
+    assert not q.mean.requires_grad
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_prepare_is_for_the_data_it_was_built_for():
     vae = bit_vae()
     with pytest.raises(UserError, match=r"shape \(4, 4\).*built for \(3, 4\)"):
@@ -310,16 +361,22 @@ def test_prepare_is_for_the_data_it_was_built_for():
 # --- mistakes -----------------------------------------------------------------------------------------------------------
 
 WRONG = [
-    ({"likelihood": "bernouli"}, r"--likelihood bernouli: unknown; did you mean bernoulli .*All: bernoulli, binomial, normal"),
+    ({"likelihood": "bernouli"}, r"--likelihood bernouli: unknown; did you mean bernoulli .*All: bernoulli, .*normal"),
     ({"likelihood": "binomail"}, r"did you mean binomial"),
     ({"prior": "nromal"}, r"--prior nromal: unknown; did you mean normal\?"),
-    ({"posterior": "normale"}, r"--posterior normale: unknown; did you mean normal\?"),
-    ({"posterior": "bernoulli"}, r"--posterior bernoulli: unknown.*normal"),
+    ({"posterior": "normale"}, r"--posterior normale: unknown; did you mean normal\b.*All: bernoulli, .*normal"),
+    ({"posterior": "bernoulli"}, r"--posterior bernoulli lives on .*--prior normal on .*try --posterior normal$"),
+    (
+        {"prior": "bernoulli", "posterior": "delta"},
+        r"--posterior delta lives on .*--prior bernoulli on .*try --posterior bernoulli$",
+    ),
+    ({"prior": {"name": "normal", "context": "learned"}}, r"--prior\.context learned: needs a context"),
+    ({"context": "label"}, r"--context label: "),
     ({"network": "mpl"}, r"--network mpl: unknown; did you mean mlp\?.*linear, mlp"),
     ({"context": "nnoe"}, r"--context nnoe: unknown; did you mean none\?"),
     (
         {"preprocess": "binarize"},
-        r"--preprocess binarize: unknown; did you mean binarise .*All: binarise, dequantise, none, standardise",
+        r"--preprocess binarize: unknown; did you mean binarise .*All: binarise, .*none, .*standardise",
     ),
     ({"likelihood": 3}, r"--likelihood 3: needs a name"),
     ({"likelihood": {"scale": 1.0}}, r"--likelihood .*needs a name"),
@@ -349,7 +406,7 @@ WRONG = [
     ({"likelihood": "binomial", "kind": "levels", "levels": -3}, r"levels -3"),
     ({"likelihood": "binomial", "kind": "levels", "levels": 2.5}, r"levels 2\.5"),
     ({"likelihood": "bernoulli", "kind": "reals"}, r"bernoulli does not model data of the kind reals: use --likelihood normal"),
-    ({"likelihood": "bernoulli", "kind": "counts"}, r"bernoulli does not model .* counts: use --likelihood binomial or normal"),
+    ({"likelihood": "bernoulli", "kind": "counts"}, r"bernoulli does not model .* counts: use --likelihood binomial .*or normal"),
     ({"likelihood": "binomial", "kind": "reals"}, r"binomial does not model data of the kind reals"),
     ({"likelihood": "bernoulli", "kind": "colours"}, r"kind colours.*binary"),
     ({"likelihood": "bernoulli", "kind": "levels", "levels": 17, "preprocess": "none"}, r"--preprocess binarise"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from pyrovae.contexts.label import Label
 from pyrovae.contexts.none import NoContext
 from pyrovae.contracts import Context
 
-CONTEXTS: dict[str, type[Context]] = {"none": NoContext}
+CONTEXTS: dict[str, type[Context]] = {"none": NoContext, "label": Label}

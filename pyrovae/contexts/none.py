@@ -26,6 +26,21 @@ class EmptyEmbedding(ContextModule):
         if c is not None:
             raise UserError("a context was given to a VAE that has none; build it with another context")
 
+    def given(self, text: str) -> Tensor:
+        """Nothing can be given.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f"--given {text}: the model has no context; train one with --context label, or leave --given out")
+
+    def draw(self, count: int, seed: int) -> None:
+        """None."""
+
+    def each(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
 
 @final
 @dataclass(frozen=True, kw_only=True)

@@ -7,36 +7,63 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.data.arrays import ArrayFile
+from pyrovae.data.binarized import BinarizedMnist
+from pyrovae.data.celeba import CelebA
+from pyrovae.data.cifar import Cifar10
 from pyrovae.data.dataset import Dataset, Source, Split
 from pyrovae.data.digits import Digits
-from pyrovae.data.torchvision import FashionMnist, Mnist
+from pyrovae.data.idx import Emnist, FashionMnist, Kmnist, Mnist
+from pyrovae.data.images import ImageFolder
+from pyrovae.data.olivetti import Olivetti
+from pyrovae.data.omniglot import Omniglot
+from pyrovae.data.own import OwnData
+from pyrovae.data.tables import CsvFile
 
 SOURCES: dict[str, type[Source]] = {
     "digits": Digits,
     "mnist": Mnist,
     "fashion-mnist": FashionMnist,
+    "kmnist": Kmnist,
+    "emnist": Emnist,
+    "binarized-mnist": BinarizedMnist,
+    "omniglot": Omniglot,
+    "olivetti": Olivetti,
+    "cifar10": Cifar10,
+    "celeba": CelebA,
     "file": ArrayFile,
+    "csv": CsvFile,
+    "images": ImageFolder,
 }
 
-__all__ = ["SOURCES", "Dataset", "Source", "Split", "from_path"]
+__all__ = ["SOURCES", "Dataset", "OwnData", "Source", "Split", "from_path"]
 
 
 def from_path(value: Any) -> Any:
-    """What stands for data on a command line, with a path spelt out as the source ``file``.
+    """What stands for data on a command line, with a path spelt out: a .csv table, a folder of images, another file.
 
     Example:
         >>> from_path("spectra.npy")
         {'name': 'file', 'path': 'spectra.npy'}
+        >>> from_path("table.csv")
+        {'name': 'csv', 'path': 'table.csv'}
         >>> from_path("digits")
         'digits'
     """
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         named = from_path(value["name"])
         return value if isinstance(named, str) else {**value, **named}
-    if isinstance(value, Path) or (isinstance(value, str) and value not in SOURCES and _looks_like_path(value)):
-        return {"name": "file", "path": str(value)}
+    if isinstance(value, Path) or (isinstance(value, str) and _looks_like_path(value)):
+        return {"name": _source_of(Path(value)), "path": str(value)}
     return value
 
 
 def _looks_like_path(text: str) -> bool:
-    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).is_file()
+    if text.replace("_", "-") in SOURCES:
+        return False
+    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).exists()
+
+
+def _source_of(path: Path) -> str:
+    if path.is_dir():
+        return "images"
+    return "csv" if path.suffix.lower() == ".csv" else "file"

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import Literal, final
+from typing import final
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pyrovae.contracts import DataSpec, Kind
-from pyrovae.data.dataset import SIXTH, Dataset, Source, check_share
-from pyrovae.errors import UserError, check_integer
-
-PARTS = ("train", "valid", "test")
+from pyrovae.data.dataset import Dataset
+from pyrovae.data.labels import Labels, one_label, several_labels
+from pyrovae.data.own import PARTS, OwnNumbers, check_array
+from pyrovae.errors import UserError
 
 UNREADABLE = (ValueError, EOFError, OSError, MemoryError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, TokenError)
 """What NumPy, and zipfile, zlib and tokenize below it, raise for damaged files."""
 
-LARGEST_REAL = np.finfo(np.float32).max
-LARGEST_INTEGER = 2**24
-"""All integers up to it have a float32."""
-
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ArrayFile(Source):
+class ArrayFile(OwnNumbers):
     """A .npy file with data (N, ...), or a .npz with ``x``, or ``train`` and ``test`` (``valid``).
 
-    Labels are optional: ``y`` beside ``x``, ``y_train``, ``y_valid`` and ``y_test`` beside the others.
+    Labels are optional: ``y`` beside ``x``, ``y_train``, ``y_valid`` and ``y_test`` beside the others. They are (N,), or
+    (N, A) where a datum has A labels, whose names may stand in ``attributes`` (A,); else they are called y0, y1, ....
 
     Args:
         path: The file.
@@ -42,75 +37,34 @@ class ArrayFile(Source):
         kind: What the numbers are; ``auto``: only 0 and 1 are binary, bytes are 256 levels, other integers from 0 up
             are counts, the rest reals.
         levels: Number of levels, for integers 0..levels-1.
+
+    Raises:
+        UserError: If an option is wrong.
     """
 
-    path: str
-    test: float = SIXTH
-    kind: Literal["auto", "levels", "counts", "reals", "binary"] = "auto"
-    levels: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("data.test", self.test)
-        if self.levels is not None:
-            check_integer("data.levels", self.levels, 2)
-        if self.kind not in ("auto", "levels", "counts", "reals", "binary"):
-            raise UserError(f"--data.kind {self.kind}: is none of auto, levels, counts, reals, binary")
+    example = "FILE.npy"
 
     def load(self, root: Path) -> Dataset:
-        arrays = _read(Path(self.path))
-        if "x" in arrays:
-            names = ["x"]
-        else:
-            names = [name for name in PARTS if name in arrays]
-            if "train" not in names:
-                raise UserError(f"{self.path}: has {', '.join(arrays) or 'no arrays'}; needs x, or train and test")
+        path = Path(self.path)
+        if not path.is_file():
+            raise UserError(f"--data {path}: no such file, nor a data set of that name (see pyrovae list)")
+        if path.suffix not in (".npy", ".npz"):
+            raise UserError(f"--data {path}: needs a .npy, .npz or .csv file, or a folder of pictures")
+        arrays = read_arrays(path)
+        names = ["x"] if "x" in arrays else [name for name in PARTS if name in arrays]
+        if names[:1] not in (["x"], ["train"]):
+            raise UserError(f"{self.path}: has {', '.join(arrays) or 'no arrays'}; needs x, or train and test")
         for name in names:
-            _check(self.path, name, arrays[name], arrays[names[0]].shape[1:])
-        x = np.concatenate([arrays[name] for name in names])
-        kind, levels = self._kind(x)
-        y, class_names = _labels(self.path, [(n, arrays.get("y" if n == "x" else f"y_{n}"), len(arrays[n])) for n in names])
-        spec = DataSpec(tuple(x.shape[1:]), kind, levels, class_names)
-        sizes = [len(arrays[name]) for name in names]
-        rows = dict(zip(names, torch.arange(len(x)).split(sizes), strict=True))
-        return Dataset(self.path, spec, _tensor(x), y, self._splits(rows))
-
-    def _splits(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-        none = torch.arange(0)
-        if "x" in rows:
-            train, test = self.split_rows(rows["x"], self.test, "data.test")
-        else:
-            train, test = rows["train"], rows.get("test", none)
-        if "valid" in rows:
-            return {"train": train, "valid": rows["valid"], "test": test}
-        train, valid = self.split_rows(train, self.valid, "data.valid")
-        return {"train": train, "valid": valid, "test": test}
-
-    def _kind(self, x: np.ndarray) -> tuple[Kind, int | None]:
-        kind = self.kind
-        if kind == "auto":
-            kind = "levels" if self.levels is not None else _guess(x)
-        if kind == "reals":
-            return kind, None
-        if kind == "levels" and self.levels is None and x.dtype != np.uint8:
-            raise UserError("--data.kind levels: needs the number of levels, --data.levels L")
-        levels = {"levels": self.levels or 256, "binary": 2}.get(kind)
-        bad = (x < 0) | (x != np.floor(x)) | (x > (LARGEST_INTEGER if levels is None else levels - 1))
-        if bad.any():
-            position = tuple(int(i) for i in np.argwhere(bad)[0])
-            allowed = f"integers from 0 up to {LARGEST_INTEGER}" if levels is None else f"integers 0..{levels - 1}"
-            raise UserError(
-                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; "
-                "give --data.levels, or --data.kind reals"
-            )
-        return kind, levels
+            check_array(self.path, name, arrays[name], arrays[names[0]].shape[1:])
+        return self.dataset({name: arrays[name] for name in names}, _labels(self.path, names, arrays))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise UserError(f"--data {path}: no such file, nor a data set of that name (see pyrovae list)")
-    if path.suffix not in (".npy", ".npz"):
-        raise UserError(f"--data {path}: needs a .npy or .npz file")
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name, or that of a .npy file as ``x``; nothing is unpickled.
+
+    Raises:
+        UserError: If the file is damaged or holds something else.
+    """
     try:
         # NumPy leaves a file that it opened itself open where it is no archive.
         with path.open("rb") as file:
@@ -129,50 +83,42 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _check(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...]) -> None:
-    if x.dtype.kind not in "buif":
-        raise UserError(f"{path}: {name} has type {x.dtype}; needs integers, reals or booleans")
-    if x.ndim < 2:
-        raise UserError(f"{path}: {name} has shape {x.shape}; needs (number of data, ...), such as (1000, 28, 28)")
-    if len(x) < 2 or x.size == 0:
-        raise UserError(f"{path}: {name} has shape {x.shape}; needs at least 2 data with at least one number each")
-    if x.shape[1:] != event_shape:
-        raise UserError(f"{path}: {name} has data of shape {x.shape[1:]}, the others {event_shape}; they must agree")
-    bad = ~np.isfinite(x)
-    if bad.any():
-        position = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise UserError(
-            f"{path}: {name} has {int(bad.sum())} NaN or infinite values, the first at {position}; "
-            "remove or fill them before training"
-        )
-    bad = (x > LARGEST_REAL) | (x < -LARGEST_REAL)
-    if bad.any():
-        position = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise UserError(f"{path}: {name} has value {x[position]:g} at {position}, which float32 cannot hold; rescale the data")
-
-
-def _guess(x: np.ndarray) -> Kind:
-    if ((x == 0) | (x == 1)).all():
-        return "binary"
-    if x.dtype == np.uint8:
-        return "levels"
-    return "counts" if x.dtype.kind in "ui" and x.min() >= 0 else "reals"
-
-
-def _tensor(x: np.ndarray) -> Tensor:
-    if x.dtype == np.bool_:
-        x = x.astype(np.uint8)
-    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32)))
-
-
-def _labels(path: str, parts: list[tuple[str, np.ndarray | None, int]]) -> tuple[Tensor | None, tuple[str, ...]]:
-    missing = [name for name, labels, _ in parts if labels is None]
-    if len(missing) == len(parts):
-        return None, ()
+def _labels(path: str, names: Sequence[str], arrays: Mapping[str, np.ndarray]) -> Labels:
+    given = {name: "y" if name == "x" else f"y_{name}" for name in names}
+    missing = [label for label in given.values() if label not in arrays]
+    if len(missing) == len(given):
+        if "attributes" in arrays:
+            raise UserError(f"{path}: has attributes, the names of labels, but no {missing[0]}; add the labels")
+        return Labels()
     if missing:
-        raise UserError(f"{path}: has labels but no y_{missing[0]}; label every part or none")
-    for name, labels, count in parts:
-        if labels.shape != (count,):
-            raise UserError(f"{path}: the labels of {name} have shape {labels.shape}; needs ({count},)")
-    names, codes = np.unique(np.concatenate([labels for _, labels, _ in parts]), return_inverse=True)
-    return torch.from_numpy(codes).long(), tuple(str(name) for name in names)
+        raise UserError(f"{path}: has labels but no {missing[0]}; label every part or none")
+    width = arrays[given[names[0]]].shape[1:]
+    for name, label in given.items():
+        shape, count = arrays[label].shape, len(arrays[name])
+        if len(shape) not in (1, 2) or shape[0] != count or 0 in shape:
+            raise UserError(f"{path}: the labels of {name} have shape {shape}; needs ({count},) or ({count}, number of labels)")
+        if shape[1:] != width:
+            raise UserError(
+                f"{path}: the labels of {name} have shape {shape}, those of {names[0]} {width} a datum; they must agree"
+            )
+    values = np.concatenate([arrays[label] for label in given.values()])
+    if values.ndim == 1:
+        if "attributes" in arrays:
+            raise UserError(f"{path}: has attributes, the names of several labels, but one label a datum; leave them out")
+        return one_label(values)
+    if values.dtype.kind not in "buiUS":
+        raise UserError(f"{path}: the labels have type {values.dtype}; several labels a datum must be integers, booleans or text")
+    names = _attribute_names(path, arrays, values.shape[1])
+    # An only label of that name is what data with one label a datum have.
+    return one_label(values[:, 0]) if names == ["class"] else several_labels(dict(zip(names, values.T, strict=True)))
+
+
+def _attribute_names(path: str, arrays: Mapping[str, np.ndarray], count: int) -> list[str]:
+    if "attributes" not in arrays:
+        return [f"y{i}" for i in range(count)]
+    given = arrays["attributes"]
+    if given.shape != (count,) or given.dtype.kind != "U" or len(set(given.tolist())) < count:
+        raise UserError(
+            f"{path}: attributes has shape {given.shape} and type {given.dtype}; needs {count} different names, one a label"
+        )
+    return given.tolist()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class Split:
 
     Args:
         x: Data (N, *E), as they were given (bytes stay bytes).
-        y: Labels (N,), or None.
+        y: Codes of the labels: (N,) where a datum has one, (N, A) where it has several, or None.
         index: Row of each datum in the data set, (N,): the key of its noise in evaluation.
     """
 
@@ -53,7 +53,7 @@ class Dataset:
         name: Its name or path.
         spec: What a datum is.
         x: All data (N, *E).
-        y: All labels (N,), or None.
+        y: Codes of all labels, (N,) or (N, A), or None.
         rows: Name of a split -> its rows, (n,).
     """
 
@@ -110,7 +110,20 @@ def check_share(option: str, value: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
-    """Where a data set comes from.
+    """Where a data set comes from."""
+
+    @abstractmethod
+    def load(self, root: Path) -> Dataset:
+        """The data; ``root`` is where downloaded ones are kept.
+
+        Raises:
+            UserError: If the data are missing, damaged or unusable.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSource(Source):
+    """A source whose validation data are taken from the training data.
 
     Args:
         valid: Validation data taken from the training data: a fraction below 1 or a number of data; 0 for none.
@@ -120,19 +133,9 @@ class Source(ABC):
     valid: float = SIXTH
     split_seed: int = 0
 
-    downloads: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         check_share("data.valid", self.valid)
         check_seed("data.split_seed", self.split_seed)
-
-    @abstractmethod
-    def load(self, root: Path) -> Dataset:
-        """The data; ``root`` is where downloaded ones are kept.
-
-        Raises:
-            UserError: If the data are missing, damaged or unusable.
-        """
 
     def split_rows(self, rows: Tensor, share: float, option: str) -> tuple[Tensor, Tensor]:
         """Rows kept and rows taken, both in order, from a seeded shuffle.
@@ -150,3 +153,12 @@ class Source(ABC):
             raise UserError(f"--{option} {share:g}: takes {count} of {len(rows)} data and leaves none to train on")
         shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.split_seed))]
         return shuffled[count:].sort().values, shuffled[:count].sort().values
+
+    def split_off_valid(self, train: Tensor, test: Tensor) -> dict[str, Tensor]:
+        """The splits of rows that are for training or validation, and of rows for the test.
+
+        Raises:
+            UserError: If nothing would be left to train on.
+        """
+        kept, valid = self.split_rows(train, self.valid, "data.valid")
+        return {"train": kept, "valid": valid, "test": test}

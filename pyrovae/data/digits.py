@@ -9,12 +9,12 @@ from typing import final
 import torch
 
 from pyrovae.contracts import DataSpec
-from pyrovae.data.dataset import SIXTH, Dataset, Source
+from pyrovae.data.dataset import SIXTH, Dataset, SplitSource
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Digits(Source):
+class Digits(SplitSource):
     """1,797 real handwritten digits of 8x8 pixels with 17 levels; nothing is downloaded; one sixth is the test set.
 
     Source: Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI; as scikit-learn ships it.
@@ -31,6 +31,4 @@ class Digits(Source):
         x = torch.from_numpy(bunch.images.astype("uint8"))
         spec = DataSpec((8, 8), "levels", 17, tuple(str(digit) for digit in range(10)))
         rest, test = self.split_rows(torch.arange(len(x)), SIXTH, "data.test")
-        train, valid = self.split_rows(rest, self.valid, "data.valid")
-        rows = {"train": train, "valid": valid, "test": test}
-        return Dataset("digits", spec, x, torch.from_numpy(bunch.target).long(), rows)
+        return Dataset("digits", spec, x, torch.from_numpy(bunch.target).long(), self.split_off_valid(rest, test))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pyrovae.evidence.estimators import ESTIMATORS, elbo, importance
+from pyrovae.evidence.estimators import ESTIMATORS, elbo, importance, reconstruction
 
-__all__ = ["ESTIMATORS", "elbo", "importance"]
+__all__ = ["ESTIMATORS", "elbo", "importance", "reconstruction"]

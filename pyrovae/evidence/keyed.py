@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import torch
+from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyrovae.contracts import Density
@@ -37,6 +39,18 @@ def _key(seed: int, datum: int, stream: int) -> int:
     return _mix(_mix(seed + 0x9E3779B9) ^ (datum + stream * _DATA_PER_STREAM))
 
 
+def check_room(samples: int, draws: int) -> None:
+    """Refuse more samples of the latents and draws of the preprocessing noise than there are keys for: they would meet.
+
+    Raises:
+        UserError: With the largest number of samples.
+    """
+    if draws * (math.ceil(samples / BLOCK) + 1) > _STREAMS:
+        of_draws = f" and --dequantisations {draws}" if draws > 1 else ""
+        most = max(0, _STREAMS // draws - 1) * BLOCK
+        raise UserError(f"--samples {samples}{of_draws}: there is noise for {most:,} samples a datum; take fewer")
+
+
 def _fill(
     draw: Callable[[Tensor, torch.Generator], Tensor],
     seed: int,
@@ -52,27 +66,40 @@ def _fill(
     return noise
 
 
-def uniform(seed: int, data: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Uniform noise on [0, 1) for the preprocessing of each datum, shape (len(data), *shape), on the CPU."""
-    return _fill(lambda row, generator: row.uniform_(generator=generator), seed, data, 0, shape)
+def uniform(seed: int, data: Sequence[int], shape: tuple[int, ...], draw: int = 0) -> Tensor:
+    """Uniform noise on [0, 1) for the preprocessing of each datum, shape (len(data), *shape), on the CPU.
+
+    Args:
+        seed: Of the evaluation.
+        data: Row of each datum in its data set.
+        shape: Event shape E.
+        draw: Number of the draw, from 0.
+    """
+    # Streams from the top: those from 1 up are the posterior's.
+    stream = 0 if draw == 0 else _STREAMS - draw
+    return _fill(lambda row, generator: row.uniform_(generator=generator), seed, data, stream, shape)
 
 
-def posterior_samples(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:
-    """A block of samples of q(z|x) for each datum, shape (BLOCK, len(data), D), on the device of the parameters.
+def posterior_samples(
+    density: Density, params: Tensor, q: Distribution, seed: int, data: Sequence[int], block: int, count: int = BLOCK
+) -> Tensor:
+    """The first samples of a block of q(z|x) for each datum, shape (count, len(data), D), on the device of the parameters.
 
     Args:
         density: The posterior.
         params: Its raw parameters for each datum, (len(data), P, D).
+        q: What the density made of them.
         seed: Of the evaluation.
         data: Row of each datum in its data set.
         block: Number of the block, from 0.
+        count: At most BLOCK.
     """
     latent_shape = density.spec.event_shape
     noise = _fill(
         lambda row, generator: row.normal_(generator=generator), seed, data, block + 1, (BLOCK, *latent_shape)
     ).transpose(0, 1)
-    z = density.from_noise(params, noise.to(params.device))
-    return _sample_each(density, params, seed, data, block) if z is None else z
+    z = density.family.from_noise(q, noise[:count].to(params.device))
+    return _sample_each(density, params, seed, data, block)[:count] if z is None else z
 
 
 def _sample_each(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
@@ -26,3 +27,8 @@ class Bernoulli(Family):
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
         logits = params.squeeze(-1 - len(spec.event_shape))
         return dist.Bernoulli(logits=logits).to_event(len(spec.event_shape))
+
+    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+        """1 where Phi(noise) < p, compared as logits, which do not saturate; there is no gradient through it."""
+        logits = distribution.base_dist.logits
+        return (torch.special.log_ndtr(noise) - torch.special.log_ndtr(-noise) < logits).to(logits.dtype)

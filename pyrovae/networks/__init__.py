@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from pyrovae.contracts import Network
+from pyrovae.networks.conv import Conv
 from pyrovae.networks.linear import Linear
 from pyrovae.networks.mlp import Mlp
+from pyrovae.networks.residual import Residual
+from pyrovae.networks.tied import Tied
 
-NETWORKS: dict[str, type[Network]] = {"linear": Linear, "mlp": Mlp}
+NETWORKS: dict[str, type[Network]] = {
+    "linear": Linear,
+    "mlp": Mlp,
+    "conv": Conv,
+    "residual": Residual,
+    "tied": Tied,
+}

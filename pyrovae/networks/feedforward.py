@@ -11,6 +11,13 @@ import torch
 from torch import Tensor, nn
 
 
+def joined(flat: Tensor, embedding: Tensor | None) -> Tensor:
+    """(*, N) and an embedding, repeated to the same leading shape, side by side: (*, N + C); (*, N) without one."""
+    if embedding is None:
+        return flat
+    return torch.cat([flat, embedding.expand(*flat.shape[:-1], embedding.shape[-1])], -1)
+
+
 @final
 class Feedforward(nn.Module):
     """Flattened input (and embedding) -> hidden layers -> an output of any shape.
@@ -19,7 +26,7 @@ class Feedforward(nn.Module):
         in_shape: Event shape of the input.
         out_shape: Event shape of the output.
         hidden: Widths of the hidden layers; none makes an affine map.
-        activation: Constructor of the nonlinearity after each hidden layer.
+        activation: Constructor of the nonlinearity after each hidden layer; ``nn.GLU``, h sigmoid(g), takes two numbers a unit.
         embedding_dim: C, concatenated to the input.
     """
 
@@ -35,12 +42,11 @@ class Feedforward(nn.Module):
         self.in_dims = len(in_shape)
         self.out_shape = tuple(out_shape)
         widths = [math.prod(in_shape) + embedding_dim, *hidden, math.prod(out_shape)]
-        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), activation())]
-        self.layers = nn.Sequential(*layers[:-1])
+        numbers = 2 if activation is nn.GLU else 1
+        inner = [layer for a, b in pairwise(widths[:-1]) for layer in (nn.Linear(a, numbers * b), activation())]
+        self.layers = nn.Sequential(*inner, nn.Linear(*widths[-2:]))
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(*, *in_shape) and (*, C) -> (*, *out_shape)."""
         flat = x.flatten(x.dim() - self.in_dims)
-        if embedding is not None:
-            flat = torch.cat([flat, embedding.expand(*flat.shape[:-1], embedding.shape[-1])], -1)
-        return self.layers(flat).unflatten(-1, self.out_shape)
+        return self.layers(joined(flat, embedding)).unflatten(-1, self.out_shape)

@@ -6,11 +6,13 @@ from pyrovae.contracts import Preprocess
 from pyrovae.preprocess.binarise import Binarise
 from pyrovae.preprocess.dequantise import Dequantise
 from pyrovae.preprocess.none import NoPreprocess
+from pyrovae.preprocess.squeeze import Squeeze
 from pyrovae.preprocess.standardise import Standardise
 
 PREPROCESSES: dict[str, type[Preprocess]] = {
     "none": NoPreprocess,
     "binarise": Binarise,
     "dequantise": Dequantise,
+    "squeeze": Squeeze,
     "standardise": Standardise,
 }

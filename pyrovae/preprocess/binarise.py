@@ -12,6 +12,9 @@ from torch import Tensor
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError
 
+BINARISED = "binarised: not comparable with grey"
+"""What a log-probability is whose data were made into bits."""
+
 
 @final
 class ToBits(Transform):
@@ -23,7 +26,7 @@ class ToBits(Transform):
         threshold: y = 1 where x > threshold; None draws y = 1 with probability x / (levels - 1).
     """
 
-    number_kind = "binarised: not comparable with grey"
+    number_kind = BINARISED
 
     def __init__(self, given: DataSpec, made: DataSpec, threshold: float | None) -> None:
         super().__init__(given, made)

@@ -12,6 +12,9 @@ from torch import Tensor
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError
 
+DEQUANTISED = "dequantisation bound"
+"""What a log-probability of integers is that was computed through a density of dequantised ones."""
+
 
 @final
 class AddUniform(Transform):
@@ -24,7 +27,7 @@ class AddUniform(Transform):
     """
 
     needs_noise = True
-    number_kind = "dequantisation bound"
+    number_kind = DEQUANTISED
 
     def __init__(self, given: DataSpec, made: DataSpec, width: int) -> None:
         super().__init__(given, made)

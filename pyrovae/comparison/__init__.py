@@ -1,0 +1,21 @@
+"""Runs beside each other: what may be ranked together, and how sure the order is."""
+
+from __future__ import annotations
+
+from pyrovae.comparison.compare import check_settings, compare
+from pyrovae.comparison.entries import Entry, Settings, read_entry, shown
+from pyrovae.comparison.league import Group, League, Row, rank, write_league
+
+__all__ = [
+    "Entry",
+    "Group",
+    "League",
+    "Row",
+    "Settings",
+    "check_settings",
+    "compare",
+    "rank",
+    "read_entry",
+    "shown",
+    "write_league",
+]

@@ -1,0 +1,123 @@
+"""Runs -> a league: what cannot be compared is refused, what is another quantity is ranked by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pyrovae import runs
+from pyrovae.comparison.entries import Settings, check_evidence, read_entry
+from pyrovae.comparison.league import League, rank, write_league
+from pyrovae.errors import UserError, check_integer, check_seed
+
+
+def compare(
+    run: Sequence[str | Path],
+    samples: int = 500,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    dequantisations: int = 4,
+    out: str | None = None,
+    device: str = "auto",
+    data_root: str | None = None,
+) -> League:
+    """Rank runs by log evidence on the same data, with paired standard errors.
+
+    Runs whose numbers are other quantities (densities of reals, binarised data, log p(x|c)) are ranked in groups of their own.
+    An evaluation that a run has already, of the same weights with the same settings, is used again.
+
+    Args:
+        run: Two run folders or more, trained on the same data with the same split.
+        samples: Samples of z a datum.
+        split: train, valid, test or all.
+        limit: At most that many data, a seeded random subset.
+        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
+        out: A folder for league.csv, league.json and league.png; by default the table is printed only.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data.
+
+    Raises:
+        UserError: If there are fewer than two runs, one is given twice, missing, damaged or a plain autoencoder, or two were
+            trained on different data or splits.
+
+    Source of the groups: Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models.
+    """
+    if isinstance(run, str | Path) or len(run) < 2:
+        raise UserError("compare: needs at least two runs, such as: pyrovae compare runs/digits-1 runs/digits-2")
+    settings = Settings(samples=samples, split=split, limit=limit, seed=seed, dequantisations=dequantisations)
+    check_settings(settings)
+    if out is not None:
+        runs.check_writable(Path(out), "--out")
+    folders = [Path(folder) for folder in run]
+    check_comparable({folder: runs.read_config(folder) for folder in _each_once(folders)})
+    bar = tqdm(folders, unit="run", desc="evaluating", disable=None, leave=False)
+    league = rank([read_entry(folder, settings, device, data_root) for folder in bar], settings)
+    if out is not None:
+        write_league(league, Path(out))
+    return league
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that are out of range.
+
+    Raises:
+        UserError: Naming the option.
+    """
+    check_integer("samples", settings.samples, 1)
+    check_integer("dequantisations", settings.dequantisations, 1)
+    check_seed("seed", settings.seed)
+    if settings.limit is not None:
+        check_integer("limit", settings.limit, 1)
+
+
+def check_comparable(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse runs that have not the same data and splits, and those that have no evidence.
+
+    Args:
+        configs: Run -> what ``runs.read_config`` returned.
+
+    Raises:
+        UserError: Naming two runs and what differs.
+    """
+    first = next(iter(configs))
+    for folder, config in configs.items():
+        if "data" not in config or "sha256" not in config["run"]["data"]:
+            raise UserError(f"{folder}: has no data of its own to be compared on; compare runs that pyrovae train made")
+        here, there = config["run"]["data"], configs[first]["run"]["data"]
+        if here["event_shape"] != there["event_shape"]:
+            shapes = [f"{'x'.join(map(str, data['event_shape']))}" for data in (there, here)]
+            raise UserError(
+                f"{first} and {folder}: their data have different shapes, {shapes[0]} and {shapes[1]}; log evidence is "
+                "comparable on the same data only"
+            )
+        if here["sha256"] != there["sha256"]:
+            names = [_data_name(configs[run]) for run in (first, folder)]
+            which = f"{names[0]} and {names[1]}" if names[0] != names[1] else f"two versions of {names[0]}"
+            raise UserError(
+                f"{first} and {folder}: trained on different data, {which}; log evidence is comparable on the same data only"
+            )
+        if here["split_sha256"] != there["split_sha256"]:
+            raise UserError(
+                f"{first} and {folder}: their data are split otherwise, so test data of one may be training data of the other; "
+                "pyrovae train them with the same --data.valid, --data.test and --data.split-seed"
+            )
+        check_evidence(folder, config)
+
+
+def _data_name(config: Mapping[str, Any]) -> str:
+    return str(config["data"].get("path") or config["data"]["name"])
+
+
+def _each_once(folders: Sequence[Path]) -> Sequence[Path]:
+    met: dict[Path, Path] = {}
+    for folder in folders:
+        before = met.setdefault(folder.resolve(), folder)
+        if before is not folder:
+            named = f"{before} and {folder}" if str(before) != str(folder) else f"{folder}"
+            raise UserError(f"{named}: the same run, given twice; give each once")
+    return folders

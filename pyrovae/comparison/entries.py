@@ -1,0 +1,218 @@
+"""One run of a comparison: its numbers, made or read where they were made before, and what quantity they are."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from pyrovae import runs
+from pyrovae.errors import UserError
+from pyrovae.evidence.digests import model_digest, rows_digest
+from pyrovae.evidence.evaluation import Evaluation, bits_kind, evaluate_split
+from pyrovae.likelihoods import default_preprocess
+from pyrovae.opening import open_run
+from pyrovae.parts import defaults, describe, make
+from pyrovae.preprocess.binarise import BINARISED
+from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.vae import VAE
+
+ESTIMATOR = "importance"
+SHOWN_ROLES = ("likelihood", "prior", "posterior", "context", "network", "preprocess", "objective")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How every run of a comparison is evaluated.
+
+    Args:
+        samples: Samples of z a datum.
+        split: train, valid, test or all.
+        limit: At most that many data, a seeded random subset; None for all.
+        seed: Of the noise and of the subset.
+        dequantisations: Draws of the uniform noise a datum where levels are dequantised.
+    """
+
+    samples: int = 500
+    split: str = "test"
+    limit: int | None = None
+    seed: int = 0
+    dequantisations: int = 4
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a number is: only equal ones are ranked together.
+
+    Args:
+        quantity: ``log p(x)``, or ``log p(x|c)``.
+        of: ``probability``, ``density`` or ``bits``.
+        detail: What c is, and how bits were made; empty where there is neither.
+    """
+
+    quantity: str
+    of: str
+    detail: str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A run and its numbers.
+
+    Args:
+        folder: The run.
+        parts: Role -> its part as text.
+        latent_dim: Number of latents.
+        seed: Of the training.
+        evaluation: By importance sampling, with its arrays.
+        measure: What its numbers are.
+        is_bound: Whether they are a lower bound by dequantisation.
+        size: Elements of a datum.
+        parameters: Number of trained parameters.
+        epochs: Epochs of training.
+        seconds: Of training; None where no epoch is recorded.
+    """
+
+    folder: Path
+    parts: Mapping[str, str]
+    latent_dim: int
+    seed: int
+    evaluation: Evaluation
+    measure: Measure
+    is_bound: bool
+    size: int
+    parameters: int
+    epochs: int
+    seconds: float | None
+
+
+def read_entry(folder: Path, settings: Settings, device: str = "auto", data_root: str | None = None) -> Entry:
+    """The numbers of a run; they are computed, and written into its ``evidence/``, unless that was done before.
+
+    Args:
+        folder: The run.
+        settings: How it is evaluated.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data.
+
+    Raises:
+        UserError: If the run or its data are missing, damaged or changed, or the model has no evidence.
+    """
+    opened = open_run(folder, None, data_root, device)
+    evaluation = _recorded(folder, opened.vae, opened.dataset, settings)
+    if evaluation is None:
+        evaluation = evaluate_split(opened.vae, opened.dataset, estimator=ESTIMATOR, run=str(folder), **asdict(settings))
+        runs.save_estimate(folder, ESTIMATOR, evaluation)
+    history = runs.read_metrics(folder)
+    config = opened.config
+    return Entry(
+        folder=folder,
+        parts={role: shown(role, config[role]) for role in SHOWN_ROLES},
+        latent_dim=opened.vae.latent_dim,
+        seed=config["seed"],
+        evaluation=evaluation,
+        measure=_measure(opened.vae, evaluation),
+        is_bound=evaluation.bits_per_dim_kind == DEQUANTISED,
+        size=opened.vae.spec.size,
+        parameters=sum(p.numel() for p in opened.vae.parameters() if p.requires_grad),
+        epochs=len(history),
+        seconds=history[-1]["seconds"] if history else None,
+    )
+
+
+def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evaluation | None:
+    """What an earlier evaluation of the same model on the same data with the same settings wrote; None without one."""
+    rows = dataset.split(settings.split)
+    if settings.limit is not None:
+        rows = rows.subset(settings.limit, settings.seed)
+    reads = vae.parts["context"].reads
+    wanted = {
+        "estimator": ESTIMATOR,
+        "split": settings.split,
+        "samples": settings.samples,
+        "seed": settings.seed,
+        "dequantisations": settings.dequantisations if bits_kind(vae) == DEQUANTISED else None,
+        "model_sha256": model_digest(vae),
+        "data_sha256": rows_digest(rows, None if reads is None else getattr(rows, reads)),
+    }
+    try:
+        found = json.loads((folder / "evidence" / f"{ESTIMATOR}.json").read_text(encoding="utf-8"))
+        if any(found[key] != value for key, value in wanted.items()):
+            return None
+        with np.load(folder / "evidence" / f"{ESTIMATOR}.npz", allow_pickle=False) as arrays:
+            per_datum = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        evaluation = Evaluation(
+            **{f.name: found[f.name] for f in fields(Evaluation) if f.name != "per_datum"}, per_datum=per_datum
+        )
+        same_rows = torch.equal(per_datum["index"], rows.index)
+        # The two files are written one after the other: a crash between them leaves arrays of another evaluation.
+        mean, recorded = per_datum["estimate"].mean().item(), found["log_evidence"]["mean"]
+        belong = not math.isfinite(mean) if recorded is None else math.isclose(mean, recorded, rel_tol=1e-12)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A file that is missing, damaged or of an older version is made anew.
+        return None
+    return evaluation if same_rows and belong and "elbo" in per_datum else None
+
+
+def _measure(vae: VAE, evaluation: Evaluation) -> Measure:
+    kind = evaluation.bits_per_dim_kind
+    of = {BINARISED: "bits", "density": "density"}.get(kind, "probability")
+    details = []
+    if vae.parts["context"].reads is not None:
+        chosen = describe("context", vae.parts["context"]).get("attributes")
+        details.append("c = " + ", ".join(label.name for label in vae.spec.labels if chosen is None or label.name in chosen))
+    if kind == BINARISED:
+        details.append(shown("preprocess", describe("preprocess", _preprocess(vae))))
+    return Measure(quantity=evaluation.quantity, of=of, detail="; ".join(details))
+
+
+def _preprocess(vae: VAE) -> Any:
+    """The preprocessing, ``auto`` resolved."""
+    choice = vae.preprocess_choice
+    return make("preprocess", default_preprocess(vae.parts["likelihood"], vae.spec)) if choice == "auto" else choice
+
+
+def shown(role: str, described: str | Mapping[str, Any]) -> str:
+    """A part as text: its name and those of its options that are not the defaults of the role.
+
+    Args:
+        role: Such as likelihood.
+        described: What ``parts.describe`` returned, or ``auto``.
+
+    Example:
+        >>> shown("likelihood", {"name": "normal", "scale": 0.1})
+        'normal scale=0.1'
+    """
+    if isinstance(described, str):
+        return described
+    usual = defaults(role, described["name"])
+    changed = {k: v for k, v in described.items() if k != "name" and _plain(v) != _plain(usual.get(k))}
+    return " ".join([described["name"], *(f"{k}={_plain(v)}" for k, v in changed.items())])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "x".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def check_evidence(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a plain autoencoder.
+
+    Raises:
+        UserError: If the posterior of the run is a point.
+    """
+    if not make("posterior", config["posterior"]).has_density:
+        raise UserError(
+            f"{folder}: a plain autoencoder (--posterior {config['posterior']['name']}) has neither ELBO nor evidence to be "
+            "compared by; leave it out"
+        )

@@ -1,0 +1,170 @@
+"""What data of your own share: a path, given or random splits, and the kind of their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import DataSpec, Kind
+from pyrovae.data.dataset import SIXTH, Dataset, SplitSource, check_share
+from pyrovae.data.labels import Labels
+from pyrovae.errors import UserError, check_integer
+
+PARTS = ("train", "valid", "test")
+
+LARGEST_REAL = np.finfo(np.float32).max
+LARGEST_INTEGER = 2**24
+"""All integers up to it have a float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnData(SplitSource):
+    """Data behind a path.
+
+    Args:
+        path: The path.
+        valid: Validation data taken from the training data: a fraction below 1 or a number of data; 0 for none.
+        test: Test data taken from data that come in one part: a fraction below 1 or a number of data; 0 for none.
+        split_seed: Seed of the random splits.
+
+    Attributes:
+        example: A path of that sort, for errors.
+    """
+
+    example: ClassVar[str]
+
+    path: str
+    test: float = SIXTH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.path, str) or not self.path:
+            raise UserError(f"--data: needs a path, such as {self.example}")
+        check_share("data.test", self.test)
+
+    def splits(self, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+        """Rows of the splits.
+
+        Args:
+            sizes: Number of data of each part in the order of the rows: of train, valid and test where those are given,
+                else of the one part, whatever it is called.
+
+        Raises:
+            UserError: If nothing would be left to train on.
+        """
+        rows = dict(zip(sizes, torch.arange(sum(sizes.values())).split(list(sizes.values())), strict=True))
+        if "train" in rows:
+            train, test = rows["train"], rows.get("test", torch.arange(0))
+        else:
+            (everything,) = rows.values()
+            train, test = self.split_rows(everything, self.test, "data.test")
+        if "valid" in rows:
+            return {"train": train, "valid": rows["valid"], "test": test}
+        return self.split_off_valid(train, test)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnNumbers(OwnData):
+    """Numbers in a file, and what they are.
+
+    Args:
+        path: The file.
+        valid: Validation data taken from the training data: a fraction below 1 or a number of data; 0 for none.
+        test: Test data taken from data that come in one part: a fraction below 1 or a number of data; 0 for none.
+        split_seed: Seed of the random splits.
+        kind: What the numbers are; ``auto``: only 0 and 1 are binary, bytes are 256 levels, other integers from 0 up
+            are counts, the rest reals.
+        levels: Number of levels, for integers 0..levels-1.
+    """
+
+    kind: Literal["auto", "levels", "counts", "reals", "binary"] = "auto"
+    levels: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.levels is not None:
+            check_integer("data.levels", self.levels, 2)
+        if self.kind not in ("auto", "levels", "counts", "reals", "binary"):
+            raise UserError(f"--data.kind {self.kind}: is none of auto, levels, counts, reals, binary")
+
+    def dataset(self, parts: Mapping[str, np.ndarray], labels: Labels) -> Dataset:
+        """The data set of checked arrays (n, *E), bytes and booleans as bytes, other numbers as float32.
+
+        Raises:
+            UserError: If the numbers are not of the kind that was asked for.
+        """
+        x = np.concatenate(list(parts.values()))
+        kind, levels = self._kind(x)
+        spec = DataSpec(tuple(x.shape[1:]), kind, levels, labels.class_names, labels.attributes)
+        return Dataset(self.path, spec, _tensor(x), labels.y, self.splits({name: len(part) for name, part in parts.items()}))
+
+    def _kind(self, x: np.ndarray) -> tuple[Kind, int | None]:
+        kind = self.kind
+        if kind == "auto":
+            kind = "levels" if self.levels is not None else _guess(x)
+        if kind == "reals":
+            return kind, None
+        if kind == "levels" and self.levels is None and x.dtype != np.uint8:
+            raise UserError("--data.kind levels: needs the number of levels, --data.levels L")
+        levels = {"levels": self.levels or 256, "binary": 2}.get(kind)
+        bad = (x < 0) | (x != np.floor(x)) | (x > (LARGEST_INTEGER if levels is None else levels - 1))
+        if bad.any():
+            position = tuple(int(i) for i in np.argwhere(bad)[0])
+            allowed = f"integers from 0 up to {LARGEST_INTEGER}" if levels is None else f"integers 0..{levels - 1}"
+            raise UserError(
+                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; "
+                "give --data.levels, or --data.kind reals"
+            )
+        return kind, levels
+
+
+def check_array(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...]) -> None:
+    """Refuse an array that is no data: of another type or shape, too small, or with numbers that float32 does not have.
+
+    Args:
+        path: The file, for the error.
+        name: What the array is called there.
+        x: The array.
+        event_shape: What the shape of a datum must be.
+
+    Raises:
+        UserError: Naming the array and the first number that is wrong.
+    """
+    if x.dtype.kind not in "buif":
+        raise UserError(f"{path}: {name} has type {x.dtype}; needs integers, reals or booleans")
+    if x.ndim < 2:
+        raise UserError(f"{path}: {name} has shape {x.shape}; needs (number of data, ...), such as (1000, 28, 28)")
+    if len(x) < 2 or x.size == 0:
+        raise UserError(f"{path}: {name} has shape {x.shape}; needs at least 2 data with at least one number each")
+    if x.shape[1:] != event_shape:
+        raise UserError(f"{path}: {name} has data of shape {x.shape[1:]}, the others {event_shape}; they must agree")
+    bad = ~np.isfinite(x)
+    if bad.any():
+        position = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise UserError(
+            f"{path}: {name} has {int(bad.sum())} NaN or infinite values, the first at {position}; "
+            "remove or fill them before training"
+        )
+    bad = (x > LARGEST_REAL) | (x < -LARGEST_REAL)
+    if bad.any():
+        position = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise UserError(f"{path}: {name} has value {x[position]:g} at {position}, which float32 cannot hold; rescale the data")
+
+
+def _guess(x: np.ndarray) -> Kind:
+    if ((x == 0) | (x == 1)).all():
+        return "binary"
+    if x.dtype == np.uint8:
+        return "levels"
+    return "counts" if x.dtype.kind in "ui" and x.min() >= 0 else "reals"
+
+
+def _tensor(x: np.ndarray) -> Tensor:
+    if x.dtype == np.bool_:
+        x = x.astype(np.uint8)
+    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32)))

@@ -1,0 +1,51 @@
+"""Devices by name, and the state of their random generators."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrovae.errors import UserError
+
+
+def choose_device(device: str) -> torch.device:
+    """The device that ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
+
+    Raises:
+        UserError: If the name is unknown or there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"--device {device}: unknown; try auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {device}: not supported; try auto, cpu, cuda or cuda:N")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu or auto")
+    return chosen
+
+
+def seed_all(seed: int, device: torch.device) -> None:
+    """Seed the CPU and the device, and no other."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def random_states() -> dict[str, Tensor]:
+    """Name of a device -> state of its random generator."""
+    states = {"cpu": torch.random.get_rng_state()}
+    if torch.cuda.is_initialized():
+        states |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
+    return states
+
+
+def set_random_states(states: dict[str, Tensor]) -> None:
+    """The inverse of ``random_states``; devices that are not there are left out."""
+    torch.random.set_rng_state(states["cpu"])
+    for device, state in states.items():
+        if device != "cpu" and torch.cuda.is_initialized() and int(device[5:]) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, device)

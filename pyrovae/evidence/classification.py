@@ -1,0 +1,244 @@
+"""The class posterior of a conditional model by Bayes' rule, and how good it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from pyrovae.data import Dataset, Split
+from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.evidence.estimators import importance
+from pyrovae.evidence.evaluation import FEW_EFFECTIVE
+from pyrovae.vae import VAE
+
+BINS = 15
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """What ``classify`` reports: p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), log p(x|c) by importance sampling.
+
+    Args:
+        run: The run folder; None for a model in memory.
+        data: Name or path of the data.
+        split: Which of them.
+        n: Number of data.
+        samples: Samples of z a datum and class.
+        seed: Of the noise, which is the same for every class, and of the subset.
+        quantity: What the scores are of: ``p(c|x)``, computed from ``log p(x|c)``.
+        classes: Names of the contexts c.
+        frequencies: p(c), the share of each in the training data.
+        accuracy: ``mean`` over data of whether the class with the largest p(c|x) is the true one, and its ``standard_error``.
+        log_score: ``mean`` of log p(true c|x) in nats, higher is better, and its ``standard_error``; the mean is -inf (null
+            in JSON) where a true combination of labels is in no training datum.
+        calibration_error: sum_m n_m/n |accuracy_m - confidence_m| over the bins (Guo, Pleiss, Sun and Weinberger, 2017, On
+            Calibration of Modern Neural Networks), lower is better.
+        bins: 15 equal intervals (low, high] of the confidence, which is the largest p(c|x) of a datum: ``low``, ``high``,
+            ``confidence`` and ``accuracy`` (means over the bin's data; None without data), ``count``.
+        untrusted: Data for which log p(x|c) of the true or of the chosen class has fewer than 10 effective samples.
+        seconds: Wall clock.
+        per_datum: Arrays by name: ``log_posterior`` (n, C), log p(c|x); ``log_evidence`` (n, C), log p(x|c), NaN where p(c) is 0;
+            ``effective_sample_size`` (n, C), likewise; ``true`` (n,), the number of the true class; ``index`` (n,), the row in
+            the data set.
+    """
+
+    run: str | None
+    data: str
+    split: str
+    n: int
+    samples: int
+    seed: int
+    quantity: str
+    classes: list[str]
+    frequencies: list[float]
+    accuracy: dict[str, float | None]
+    log_score: dict[str, float | None]
+    calibration_error: float
+    bins: list[dict[str, float | int | None]]
+    untrusted: int
+    seconds: float
+    per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_json(self) -> str:
+        """The fields but ``per_datum`` as JSON; a score that is not finite becomes null."""
+        summary = asdict(replace(self, per_datum={}))
+        del summary["per_datum"]
+        summary["log_score"] = {k: v if v is not None and math.isfinite(v) else None for k, v in self.log_score.items()}
+        return json.dumps(summary, indent=2) + "\n"
+
+    def table(self) -> str:
+        """The numbers for a terminal."""
+        rows = [
+            ("data", f"{self.data}, {self.split}, {self.n} data, {len(self.classes)} classes"),
+            ("estimator", f"log p(x|c) by importance, {self.samples} samples a datum and class, seed {self.seed}"),
+            ("accuracy", _with_error(self.accuracy, 4)),
+            ("log score", f"{_with_error(self.log_score, 3)}  log p(c|x) of the true c, nats per datum, higher is better"),
+            ("calibration error", f"{self.calibration_error:.4f}  expected, {BINS} bins, lower is better"),
+        ]
+        text = "\n".join(f"{name:<18} {value}" for name, value in rows)
+        if self.log_score["mean"] == -math.inf:
+            text += f"\n{'':<18} some data have a combination of labels that no training datum has: p(c) is 0 there"
+        if self.untrusted:
+            text += (
+                f"\nNOT TO BE TRUSTED  {self.untrusted} of {self.n} data have fewer than {FEW_EFFECTIVE:g} effective samples for "
+                "the true or the chosen class; try more --samples"
+            )
+        return text
+
+
+def classify_split(
+    vae: VAE,
+    dataset: Dataset,
+    trained: Tensor | None,
+    *,
+    samples: int = 100,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    run: str | None = None,
+) -> Classification:
+    """The class posterior of a split of data, and its scores.
+
+    Data that are binarised or dequantised get one draw of that noise a datum, the same for every class.
+
+    Args:
+        vae: A conditional model, on the device to use.
+        dataset: Labelled data of the kind that it was trained on.
+        trained: Contexts of the training data, whose frequencies are p(c): (M,) or (M, A).
+        samples: Samples of z a datum and class.
+        split: ``train``, ``valid``, ``test`` or ``all``.
+        limit: At most that many data, a seeded random subset.
+        seed: Of the noise and of the subset.
+        run: Name to report.
+
+    Raises:
+        UserError: If an argument is out of range, the model has no context or no density, or the data do not fit it.
+    """
+    check_integer("samples", samples, 1)
+    check_seed("seed", seed)
+    classes = vae.context_module.each()
+    if not classes:
+        raise UserError(
+            f"{run or 'the VAE'}: has no context, so there is no log p(x|c) to compare; pyrovae train --context label makes one"
+        )
+    if not vae.parts["posterior"].has_density:
+        raise UserError(
+            f"{run or 'the VAE'}: the posterior delta is a point without a density, so there is no log p(x|c); "
+            "train with another --posterior"
+        )
+    rows = dataset.split(split)
+    if limit is not None:
+        rows = rows.subset(check_integer("limit", limit, 1), seed)
+    given = getattr(rows, vae.parts["context"].reads)
+    if given is None:
+        raise UserError(f"{dataset.name}: has no labels to compare with; give labelled data with --data")
+    vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x)
+    contexts = list(classes.values())
+    vae.context_module.check(given)
+    frequencies = torch.bincount(_number(trained, contexts), minlength=len(contexts)).double() / len(trained)
+    began = time.perf_counter()
+    log_evidence, ess = _evidence(vae, rows, contexts, frequencies > 0, samples, seed)
+    log_posterior = _posterior(log_evidence, frequencies)
+    true = _number(given, contexts)
+    seconds = time.perf_counter() - began
+    return Classification(
+        run=run,
+        data=dataset.name,
+        split=split,
+        n=len(rows),
+        samples=samples,
+        seed=seed,
+        quantity="p(c|x) from log p(x|c)",
+        classes=list(classes),
+        frequencies=frequencies.tolist(),
+        **scores(log_posterior, true),
+        untrusted=_untrusted(ess, log_posterior.argmax(-1), true),
+        seconds=seconds,
+        per_datum={
+            "log_posterior": log_posterior,
+            "log_evidence": log_evidence,
+            "effective_sample_size": ess,
+            "true": true,
+            "index": rows.index,
+        },
+    )
+
+
+def scores(log_posterior: Tensor, true: Tensor) -> dict[str, Any]:
+    """Accuracy, log score, expected calibration error and its bins.
+
+    Args:
+        log_posterior: log p(c|x), (N, C).
+        true: Number of the true class, (N,).
+
+    Example:
+        >>> found = scores(torch.tensor([[0.9, 0.1], [0.7, 0.3]]).log(), torch.tensor([0, 1]))
+        >>> found["accuracy"]["mean"], round(found["calibration_error"], 6)
+        (0.5, 0.4)
+    """
+    confidence, chosen = log_posterior.exp().max(-1)
+    right = (chosen == true).to(log_posterior)
+    log_true = log_posterior.gather(-1, true.unsqueeze(-1)).squeeze(-1)
+    place = (torch.ceil(confidence * BINS).long() - 1).clamp(0, BINS - 1)
+    bins: list[dict[str, float | int | None]] = []
+    error = 0.0
+    for number in range(BINS):
+        here = place == number
+        count = int(here.sum())
+        sure = confidence[here].mean().item() if count else None
+        hit = right[here].mean().item() if count else None
+        error += count / len(true) * abs(hit - sure) if count else 0.0
+        bins.append(
+            {"low": number / BINS, "high": (number + 1) / BINS, "confidence": sure, "accuracy": hit, "count": count},
+        )
+    return {"accuracy": _mean(right), "log_score": _mean(log_true), "calibration_error": error, "bins": bins}
+
+
+def _number(c: Tensor, contexts: list[Tensor]) -> Tensor:
+    """Which of the contexts each one is, (N,); columns in which they do not differ are not compared."""
+    every = torch.stack(contexts).cpu().reshape(len(contexts), -1)
+    columns = (every != every[0]).any(0)
+    given = c.cpu().reshape(len(c), -1)
+    return (given[:, None, columns] == every[None, :, columns]).all(-1).int().argmax(-1)
+
+
+def _evidence(vae: VAE, rows: Split, contexts: list[Tensor], possible: Tensor, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """log p(x|c) and effective samples, (N, C) each, with the same keys of noise for every context."""
+    log_evidence, ess = torch.full((2, len(rows), len(contexts)), math.nan, dtype=torch.float64)
+    for number in possible.nonzero().squeeze(-1).tolist():
+        c = contexts[number].expand(len(rows), *contexts[number].shape)
+        found = importance(vae, rows.x, c, samples=samples, seed=seed, index=rows.index)
+        log_evidence[:, number] = found.estimate
+        ess[:, number] = found.diagnostics["effective_sample_size"]
+    return log_evidence, ess
+
+
+def _posterior(log_evidence: Tensor, frequencies: Tensor) -> Tensor:
+    """log p(c|x), (N, C); p(c) itself where no class has any weight, for nothing is known then."""
+    possible = frequencies > 0
+    log_joint = torch.where(possible, log_evidence + frequencies.log(), -math.inf)
+    known = (log_joint > -math.inf).any(-1, keepdim=True)
+    return torch.log_softmax(torch.where(known, log_joint, frequencies.log()), -1)
+
+
+def _untrusted(ess: Tensor, chosen: Tensor, true: Tensor) -> int:
+    both = torch.stack([chosen, true], -1)
+    return int((ess.gather(-1, both) < FEW_EFFECTIVE).any(-1).sum())
+
+
+def _mean(values: Tensor) -> dict[str, float | None]:
+    error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
+    return {"mean": values.mean().item(), "standard_error": error if math.isfinite(error) else None}
+
+
+def _with_error(number: Mapping[str, float | None], digits: int) -> str:
+    error = "" if number["standard_error"] is None else f" +- {number['standard_error']:.{digits}f}"
+    return f"{number['mean']:.{digits}f}{error}"

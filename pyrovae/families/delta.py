@@ -1,0 +1,57 @@
+"""A point mass: the plain autoencoder's encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae.contracts import DataSpec, Family
+from pyrovae.errors import UserError
+from pyrovae.families.support import open_unit_interval
+
+MARGIN = 1e-6
+"""A squashed point stays that far from 0 and 1: float32 would round it there."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Delta(Family):
+    """A point z = f(x): the plain autoencoder, with neither ELBO nor evidence, only a reconstruction log p(x|z).
+
+    The prior's term is masked while training; the prior says where the latents live and is not learned.
+
+    Args:
+        squash: ``none`` (any real number) or ``sigmoid`` (between 0 and 1, for the priors ``uniform`` and ``beta``).
+
+    Raises:
+        UserError: If squash is none of these.
+    """
+
+    squash: Literal["none", "sigmoid"] = "none"
+
+    reparametrised = True
+    has_density = False
+
+    def __post_init__(self) -> None:
+        if self.squash not in ("none", "sigmoid"):
+            raise UserError(f"squash {self.squash}: is none of none, sigmoid")
+
+    def support(self, spec: DataSpec) -> constraints.Constraint:
+        return open_unit_interval if self.squash == "sigmoid" else constraints.real
+
+    def n_params(self, spec: DataSpec) -> int:
+        return 1
+
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+        point = params.squeeze(-1 - len(spec.event_shape))
+        if self.squash == "sigmoid":
+            point = MARGIN + (1 - 2 * MARGIN) * torch.sigmoid(point)
+        return dist.Delta(point, event_dim=len(spec.event_shape))
+
+    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+        return distribution.v.expand(noise.shape)

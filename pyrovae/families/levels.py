@@ -1,0 +1,17 @@
+"""What densities of the levels 0..L-1 share."""
+
+from __future__ import annotations
+
+from pyrovae.contracts import DataSpec
+from pyrovae.errors import UserError
+
+
+def number_of_levels(family: str, spec: DataSpec) -> int:
+    """L, which these densities take from the data.
+
+    Raises:
+        UserError: If the data have no levels.
+    """
+    if spec.levels is None:
+        raise UserError(f"{family}: {spec.kind} data have no number of levels; give --data.levels L, or levels= in Python")
+    return spec.levels

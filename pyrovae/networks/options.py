@@ -1,0 +1,45 @@
+"""Options that several networks have, and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from torch import nn
+
+from pyrovae.errors import UserError, check_integer, option_name
+
+Activation = Literal["relu", "tanh", "softplus", "gelu", "silu"]
+"""Name of a nonlinearity that takes one number a unit."""
+
+_MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "softplus": nn.Softplus, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+def check_activation(name: str, *others: str) -> None:
+    """Refuse a nonlinearity that is not known.
+
+    Args:
+        name: The one that was given.
+        others: What the network knows besides.
+
+    Raises:
+        UserError: With the known ones.
+    """
+    if name not in get_args(Activation):
+        raise UserError(f"--network.activation {name}: is none of {', '.join((*get_args(Activation), *others))}")
+
+
+def activation_of(name: Activation) -> Callable[[], nn.Module]:
+    """The constructor of a nonlinearity."""
+    return _MODULES[name]
+
+
+def check_widths(name: str, value: object) -> tuple[int, ...]:
+    """The value as a tuple, if it is a list of integers of at least 1.
+
+    Raises:
+        UserError: Otherwise, naming the option and the value.
+    """
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{option_name(name)} {value}: needs a list of widths, such as [400]")
+    return tuple(check_integer(name, width, 1) for width in value)

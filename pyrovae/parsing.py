@@ -1,0 +1,221 @@
+"""Tokens of the command line -> parts and options, with errors of one line."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from pyrovae.errors import UserError, option_name, suggest
+
+TRAIN_ROLES = ("data", "likelihood", "prior", "posterior", "network", "context", "preprocess", "objective")
+AUTOMATIC = ("preprocess", "objective")
+"""Roles in which ``auto`` stands for what fits the other parts."""
+
+
+def underscored(token: str) -> str:
+    """``--latent-dim=2`` -> ``--latent_dim=2``: both spellings of an option are taken."""
+    if not token.startswith("--"):
+        return token
+    name, equals, value = token[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A configuration as tokens, so that it meets the same checks as the command line."""
+    tokens = []
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            tokens += flat({("" if k == "name" else f".{k}".replace("-", "_")): v for k, v in value.items()}, f"{prefix}{key}")
+        else:
+            tokens.append(f"--{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return tokens
+
+
+def take(option: str, tokens: list[str]) -> tuple[list[str], str | None]:
+    """Tokens without an option and its value, and the last value given; ``--option V``, ``--option=V``."""
+    rest, value, i = [], None, 0
+    while i < len(tokens):
+        if tokens[i] == f"--{option}":
+            if i + 1 == len(tokens) or tokens[i + 1].startswith("--"):
+                raise UserError(f"{option_name(option)}: needs a value")
+            value, i = tokens[i + 1], i + 2
+        elif tokens[i].startswith(f"--{option}="):
+            value, i = tokens[i].partition("=")[2], i + 1
+        else:
+            rest.append(tokens[i])
+            i += 1
+    return rest, value
+
+
+def spelt_out(tokens: list[str]) -> list[str]:
+    """``--data PATH`` as ``--data=SOURCE --data.path=PATH``."""
+    from pyrovae.data import from_path
+
+    rest, value = take("data", tokens)
+    named = from_path(value)
+    if value is None or isinstance(named, str):
+        return tokens
+    return [*rest, f"--data={named['name']}", f"--data.path={named['path']}"]
+
+
+def names_of(role: str) -> list[str]:
+    """The names that an option of that role takes."""
+    from pyrovae import parts
+
+    return sorted(parts.ROLES[role]) + (["auto"] if role in AUTOMATIC else [])
+
+
+def add_part(parser: Parser, role: str, given: str, tokens: list[str]) -> dict[str, str]:
+    """Add the options of the chosen part to the parser; its name as the table spells it."""
+    from pyrovae import parts
+
+    fixed = {"name": given}
+    text = f"{parser.doc(role)} One of: {', '.join(names_of(role))}" + (", or a path." if role == "data" else ".")
+    if given == "auto" and role in AUTOMATIC:
+        options = [t for t in tokens if t.startswith(f"--{role}.")]
+        if options:
+            raise UserError(f"{options[0]}: --{role} auto has no options; name the {role} with --{role}")
+        parser.add_argument(f"--{role}.name", default="auto", help=text)
+        return fixed
+    part = parts.lookup(role, fixed["name"])
+    fixed["name"] = parts.name_of(role, part)
+    flags = [t[2:].partition("=")[0] for t in tokens if t.startswith(f"--{role}.")]
+    parts.check_options(role, fixed["name"], {flag.partition(".")[2]: None for flag in flags})
+    parser.add_argument(f"--{role}.name", default=fixed["name"], help=text)
+    options = parts.defaults(role, fixed["name"])
+    if role == "data" and "path" in options:
+        options["path"] = take("data.path", tokens)[1]
+        if options["path"] is None:
+            raise UserError(f"--data {fixed['name']}: name the path itself, such as --data FILE.npy, TABLE.csv or FOLDER")
+    if options:
+        parser.add_class_arguments(part, role, default=options)
+        parser.title(role, f"options of --{role} {fixed['name']}")
+    return fixed
+
+
+@final
+class Parser:
+    """A jsonargparse parser of one function: one-line errors, dashes in help.
+
+    Args:
+        command: Its name.
+        function: Whose signature and docstring give the options.
+        skip: Parameters that are added otherwise or not at all.
+    """
+
+    def __init__(self, command: str, function: Callable[..., Any], skip: set[str]) -> None:
+        from docstring_parser import parse
+        from jsonargparse import ArgumentParser
+
+        documented = parse(function.__doc__)
+        self._docs = {p.arg_name: " ".join(p.description.split()) for p in documented.params}
+        summary = "\n\n".join(filter(None, (documented.short_description, documented.long_description)))
+        self._parser = ArgumentParser(prog=f"pyrovae {command}", description=summary, exit_on_error=False)
+        parameters = inspect.signature(function).parameters
+        self._parser.add_function_arguments(function, skip=skip & set(parameters), as_group=False)
+        self.add_argument = self._parser.add_argument
+        self.add_class_arguments = self._parser.add_class_arguments
+
+    def doc(self, parameter: str) -> str:
+        """A parameter's line of the docstring."""
+        return self._docs[parameter]
+
+    def title(self, role: str, text: str) -> None:
+        """Head the options of a part in the help."""
+        self._parser.groups[role].title = text
+
+    def parse(self, tokens: list[str]) -> dict[str, Any]:
+        """The options as keyword arguments; prints the help and exits where it is asked for.
+
+        Raises:
+            UserError: If an option is unknown or its value of the wrong type.
+        """
+        from jsonargparse import ArgumentError
+
+        if "--help" in tokens or "-h" in tokens:
+            print(_readable(self._parser.format_help()))
+            sys.exit(0)
+        known = sorted(s for action in self._parser._actions for s in action.option_strings if s.startswith("--"))
+        for token in tokens:
+            name = token.partition("=")[0]
+            if name.startswith("--") and name not in known:
+                flags = {option.removesuffix(".name").replace("_", "-") for option in known}
+                raise UserError(f"{name.replace('_', '-')}: no such option; {suggest(name.replace('_', '-'), flags)}")
+        try:
+            parsed = self._parser.parse_args(tokens)
+        except ArgumentError as error:
+            raise UserError(_one_line(str(error), tokens)) from error
+        found = parsed.as_dict()
+        return {name: value for name, value in found.items() if name not in ("config", "print_config")}
+
+
+def _readable(text: str) -> str:
+    """jsonargparse's help in the spelling that is documented: dashes, and ``--role NAME`` for the part's name."""
+    text = re.sub(r"\n  --[a-z_]+ CONFIG +Path to a configuration file\.", "", text)
+    text = re.sub(r"\s*\[--(?!config)[a-z_]+ CONFIG\]", "", text)
+    text = re.sub(r"--([a-z_]+)\.name NAME", r"--\1 NAME", text)
+    text = re.sub(r"Unvalidated<(.*?)>,", r"\1,", text, flags=re.DOTALL)
+    return re.sub(r"--[a-z][a-z_.]*", lambda match: match[0].replace("_", "-"), text)
+
+
+WANTED = {
+    "<class 'int'>": "an integer",
+    "<class 'float'>": "a number",
+    "<class 'tuple'>": "a list such as [400,400]",
+    "<class 'bool'>": "true or false",
+}
+
+
+def _one_line(message: str, tokens: list[str]) -> str:
+    """jsonargparse's message, without its tree of attempts."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    no_value = re.match(r"argument (--\S+): expected one argument", lines[0])
+    if no_value:
+        return f"{no_value[1].replace('_', '-')}: needs a value"
+    if "arguments are required: run" in message:
+        return "needs a run folder, such as runs/digits-1 (pyrovae train makes one)"
+    key = re.search(r'[Kk]ey "([^"]+)"', message)
+    if key is None:
+        return lines[0]
+    value = take(key[1], tokens)[1]
+    shown = "" if value is None else f" {value}"
+    kind = next((text for name, text in WANTED.items() if name in message), None)
+    needs = f"needs {kind}" if kind else next((line for line in lines if "xpected" in line), lines[-1])
+    return f"{option_name(key[1])}{shown}: {needs}"
+
+
+def several(role: str, tokens: list[str]) -> tuple[list[str], list[Any] | None]:
+    """Tokens without those of a role, and its parts, ``--role A,B --role.option V``; None where none is chosen.
+
+    An option is for those of the parts that have it.
+    """
+    from pyrovae import commands, parts
+
+    flags = dict.fromkeys(t[2:].partition("=")[0] for t in tokens if t.startswith(f"--{role}."))
+    options = {}
+    for flag in flags:
+        tokens, options[flag] = take(flag, tokens)
+    tokens, text = take(role, tokens)
+    default = inspect.signature(commands.sweep).parameters[role].default
+    names = [default] if text is None else [text] if role == "data" else [name.strip() for name in text.split(",")]
+    if not options and text is None:
+        return tokens, None
+    if names == [None]:
+        raise UserError(f"{option_name(next(iter(flags)))}: of which {role}? name it with --{role}")
+    has = {n: [] if n == "auto" and role in AUTOMATIC else [f"{role}.{o}" for o in parts.defaults(role, n)] for n in names}
+    for flag in options:
+        if not any(flag in own for own in has.values()):
+            known = "; ".join(f"{n} has {', '.join(map(option_name, own)) or 'no options'}" for n, own in has.items())
+            raise UserError(f"{option_name(flag)}: no {role} of the list has such an option; {known}")
+    values = []
+    for name, own in has.items():
+        parser = Parser("sweep", commands.sweep, set(inspect.signature(commands.sweep).parameters))
+        mine = [f"--{flag}={value}" for flag, value in options.items() if flag in own]
+        part = add_part(parser, role, name, mine)
+        given = {k: v for k, v in parser.parse(mine).get(role, {}).items() if k != "name"}
+        values.append(part["name"] if part["name"] == "auto" else {**given, **part})
+    return tokens, values

@@ -1,0 +1,89 @@
+"""The closed unit interval -> the open one, for densities that are 0 or infinite at its ends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import DataSpec, Preprocess, Transform
+from pyrovae.errors import UserError
+
+MARGIN = 1e-6
+"""y stays that far from 0 and 1: (255 + u) / 256 can be 1 in float32, whose spacing there is 6e-8, and u can be 0."""
+
+SPAN = 1 - 2 * MARGIN
+
+
+@final
+class SqueezeLevels(Transform):
+    """y = e + (1 - 2 e) (x + u) / L with u uniform on [0, 1).
+
+    Args:
+        given: Levels or binary data.
+        made: Reals.
+        width: L.
+    """
+
+    needs_noise = True
+    number_kind = "dequantisation bound"
+
+    def __init__(self, given: DataSpec, made: DataSpec, width: int) -> None:
+        super().__init__(given, made)
+        self.width = width
+
+    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return MARGIN + (x.to(torch.get_default_dtype()) + u) * (SPAN / self.width)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return (y - MARGIN) * (self.width / SPAN) - 0.5
+
+    def log_abs_det_jacobian(self) -> float:
+        """(number of elements) (log(1 - 2 e) - log L)."""
+        return self.given.size * math.log(SPAN / self.width)
+
+
+@final
+class SqueezeReals(Transform):
+    """y = e + (1 - 2 e) x, for x within [0, 1]."""
+
+    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return MARGIN + SPAN * x.to(torch.get_default_dtype())
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return (y - MARGIN) / SPAN
+
+    def log_abs_det_jacobian(self) -> float:
+        """(number of elements) log(1 - 2 e)."""
+        return self.given.size * math.log(SPAN)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Squeeze(Preprocess):
+    """Into the open unit interval: y = e + (1 - 2 e) (x + u) / L of levels, u uniform, or e + (1 - 2 e) x of reals in [0, 1].
+
+    e = 1e-6. log P(x) >= E_u[log p(y)] + size log((1 - 2 e) / L) of levels; log p(x) = log p(y) + size log(1 - 2 e) of reals.
+
+    Raises:
+        UserError: If the data are counts, which have no upper end, or reals outside [0, 1].
+    """
+
+    def build(self, spec: DataSpec, x: Tensor | None) -> SqueezeLevels | SqueezeReals:
+        made = replace(spec, kind="reals", levels=None)
+        if spec.levels is not None:
+            return SqueezeLevels(spec, made, spec.levels)
+        if spec.kind == "counts":
+            raise UserError("--preprocess squeeze: counts have no upper end; use --data.levels L where they have one")
+        if x is not None:
+            outside = ((x < 0) | (x > 1)).nonzero()
+            if len(outside):
+                first = tuple(outside[0].tolist())
+                raise UserError(
+                    f"--preprocess squeeze: value {x[first].item():.6g} at {first} is outside [0, 1]; "
+                    "scale the data, or use --likelihood normal with --preprocess none"
+                )
+        return SqueezeReals(spec, made)

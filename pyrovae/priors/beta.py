@@ -1,0 +1,83 @@
+"""The beta prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae.contracts import DataSpec, Family, Prior, PriorModule
+from pyrovae.errors import UserError, option_name
+from pyrovae.families.beta import OpenBeta
+from pyrovae.families.positive import bounded_exp
+from pyrovae.families.support import open_unit_interval
+from pyrovae.priors.context import check_context
+from pyrovae.priors.fixed import family_prior
+
+SMALLEST, LARGEST = 1e-3, 1e6
+"""A concentration whose density float32 latents can follow."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BetaFrom(Family):
+    """Beta(a bounded_exp(raw 0), b bounded_exp(raw 1)): exactly Beta(a, b) where both are 0.
+
+    Args:
+        concentration1: a.
+        concentration0: b.
+    """
+
+    concentration1: float
+    concentration0: float
+
+    reparametrised = True
+
+    def support(self, spec: DataSpec) -> constraints.Constraint:
+        return open_unit_interval
+
+    def n_params(self, spec: DataSpec) -> int:
+        return 2
+
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+        one, zero = bounded_exp(params).unbind(-1 - len(spec.event_shape))
+        return OpenBeta(self.concentration1 * one, self.concentration0 * zero).to_event(len(spec.event_shape))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FixedBeta(Prior):
+    """p(z) = prod_d Beta(z_d; a, b), latents between 0 and 1; a = b = 1 is the uniform density.
+
+    Args:
+        context: ``none`` (the same for every context) or ``learned``: p(z|c) = Beta(a s(c), b t(c)), where log s and log t are
+            linear in the embedding of c (s and t within [3.4e-4, 2981]), 0 at the start.
+        concentration1: a, from 0.001 to 1e6; above b the latents are nearer to 1.
+        concentration0: b, from 0.001 to 1e6.
+
+    Raises:
+        UserError: If a or b are out of range, the context neither of these, or learned without a context.
+
+    Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, who train such a model.
+    """
+
+    context: Literal["none", "learned"] = "none"
+    concentration1: float = 1.0
+    concentration0: float = 1.0
+
+    natural_posterior = "beta"
+
+    def __post_init__(self) -> None:
+        check_context(self.context)
+        for name in ("concentration1", "concentration0"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and SMALLEST <= value <= LARGEST):
+                raise UserError(f"{option_name('prior.' + name)} {value}: needs a number from {SMALLEST:g} to {LARGEST:g}")
+
+    def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
+        family = BetaFrom(concentration1=float(self.concentration1), concentration0=float(self.concentration0))
+        return family_prior(family, latent, self.context, embedding_dim)

@@ -1,0 +1,28 @@
+"""Mixtures whose components may be of any kind."""
+
+from __future__ import annotations
+
+from typing import final
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+
+@final
+class Mixture(dist.MixtureSameFamily):
+    """log p(z) = logsumexp_k(log pi_k + log p_k(z)), of components p_k that need not broadcast z.
+
+    A normal broadcasts z against its K means; a component whose transforms see an embedding wants z once for each.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Shape (*,) of values (*, D)."""
+        if self._validate_args:
+            self._validate_sample(value)
+        components = self.component_distribution
+        shape = components.batch_shape + components.event_shape
+        each = value.unsqueeze(-1 - len(self.event_shape))
+        each = each.expand(torch.broadcast_shapes(each.shape, shape))
+        log_weights = torch.log_softmax(self.mixture_distribution.logits, dim=-1)
+        return torch.logsumexp(components.log_prob(each) + log_weights, dim=-1)

@@ -1,0 +1,55 @@
+"""The uniform prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyrovae.contracts import DataSpec, Family, Prior, PriorModule
+from pyrovae.families.support import open_unit_interval
+from pyrovae.priors.fixed import FixedPrior
+
+
+@final
+class OpenUniform(dist.Uniform):
+    """The uniform distribution whose samples are never its ends: 0 has no density under a beta posterior."""
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  (torch's own signature)
+        """Samples within one rounding of the ends at most."""
+        sample = super().rsample(sample_shape)
+        step = torch.finfo(sample.dtype).eps * (self.high - self.low)
+        return torch.minimum(torch.maximum(sample, self.low + step), self.high - step)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class UnitInterval(Family):
+    """Uniform between 0 and 1, without parameters: log p(x) = 0."""
+
+    reparametrised = True
+
+    def support(self, spec: DataSpec) -> constraints.Constraint:
+        return open_unit_interval
+
+    def n_params(self, spec: DataSpec) -> int:
+        return 0
+
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+        low = params.sum(-1 - len(spec.event_shape))
+        return OpenUniform(low, low + 1).to_event(len(spec.event_shape))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class StandardUniform(Prior):
+    """p(z) = 1 on 0 < z_d < 1: every latent uniform between 0 and 1, independent of the others and of any context."""
+
+    natural_posterior = "beta"
+
+    def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
+        return FixedPrior(UnitInterval(), latent)

@@ -1,0 +1,79 @@
+"""What is refused before a training begins: numbers out of range, an objective or labels that do not fit the model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import Objective
+from pyrovae.data import Dataset, Split
+from pyrovae.errors import UserError, check_integer, check_number, check_seed
+from pyrovae.objectives import KLSchedule
+from pyrovae.parts import make, name_of
+from pyrovae.vae import VAE
+
+
+def check_settings(
+    dataset: Dataset,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    clip_norm: float,
+    kl_weight: float,
+    kl_warmup: float,
+    patience: int,
+    objective: str | Objective,
+    particles: int,
+    seed: int,
+) -> tuple[Objective, KLSchedule]:
+    """The objective and the KL schedule, if these arguments of ``fit`` are in range.
+
+    Raises:
+        UserError: If one is not, naming it.
+    """
+    check_integer("epochs", epochs, 1)
+    check_integer("batch_size", batch_size, 1)
+    check_integer("patience", patience, 0)
+    check_integer("particles", particles, 1)
+    check_number("learning_rate", learning_rate, positive=True)
+    check_number("clip_norm", clip_norm)
+    check_seed("seed", seed)
+    if patience and dataset.valid is None:
+        raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
+    return make("objective", objective), KLSchedule(weight=kl_weight, warmup=kl_warmup)
+
+
+def check_objective(vae: VAE, objective: Objective, schedule: KLSchedule, particles: int) -> None:
+    """Refuse an objective that does not fit the model, and a KL weight where there is no KL term to weigh.
+
+    Raises:
+        UserError: Naming what fits.
+    """
+    objective.check(vae, particles)
+    weight = f"--kl-weight {schedule.weight:g}" if schedule.weight != 1 else f"--kl-warmup {schedule.warmup:g}"
+    if not schedule.plain and not objective.takes_kl_weight:
+        raise UserError(
+            f"{weight}: --objective {name_of('objective', objective)} has no KL term of its own; use --objective elbo"
+        )
+    if not schedule.plain and not vae.parts["posterior"].has_density:
+        raise UserError(f"{weight}: the posterior delta has no KL term; leave it out, or use --posterior normal")
+
+
+def check_contexts(vae: VAE, dataset: Dataset) -> None:
+    """Show the model the contexts of the training data, and refuse a split that has others.
+
+    Raises:
+        UserError: Naming them.
+    """
+    device = next(vae.parameters()).device
+    vae.context_module.initialise(context_on(vae, dataset.train, device))
+    for name, rows in dataset.rows.items():
+        if len(rows):
+            vae.context_module.check(context_on(vae, dataset.split(name), device))
+
+
+def context_on(vae: VAE, split: Split, device: torch.device) -> Tensor | None:
+    """What the model is conditioned on, for each datum, on a device; None without a context."""
+    reads = vae.parts["context"].reads
+    return None if reads is None else getattr(split, reads).to(device)

@@ -1,0 +1,5 @@
+"""Draw the pictures of docs/gallery.md: `python scripts/gallery.py PICTURE ... --data-root FOLDER --out FOLDER`."""
+
+from pyrovae.gallery.door import main
+
+main()
