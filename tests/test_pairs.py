@@ -19,8 +19,9 @@ from torch import Tensor
 
 from pyrovae import VAE, Dataset, UserError, fit
 from pyrovae.contracts import DataSpec
+from pyrovae.engines import Eager
 from pyrovae.evidence import elbo, reconstruction
-from pyrovae.parts import ROLES
+from pyrovae.parts import ROLES, make
 
 SHAPE = (8, 8)
 LATENTS = 2
@@ -281,15 +282,14 @@ def part(text: str) -> dict[str, Any]:
     return {"name": name, **SMALL.get(name, {}), **dict(option.split("=") for option in options)}
 
 
-def trained(row: Row) -> tuple[VAE, Dataset]:
-    """The model of a row after a training step."""
-    data = DATA[row.kind]
-    spec = data.spec
+def built(row: Row) -> VAE:
+    """The model of a row."""
+    spec = DATA[row.kind].spec
     torch.manual_seed(0)
     likelihood = {"name": row.likelihood}
     if (row.likelihood, row.kind) == ("binomial", "counts"):
         likelihood["total_count"] = LEVELS
-    vae = VAE(
+    return VAE(
         SHAPE,
         LATENTS,
         likelihood,
@@ -302,6 +302,11 @@ def trained(row: Row) -> tuple[VAE, Dataset]:
         levels=spec.levels if spec.kind == "levels" else None,
         labels=spec.labels,
     )
+
+
+def trained(row: Row) -> tuple[VAE, Dataset]:
+    """The model of a row after a training step."""
+    vae, data = built(row), DATA[row.kind]
     fit(vae, data, epochs=1, batch_size=16, objective=row.objective, particles=PARTICLES, device="cpu", progress=False)
     return vae, data
 
@@ -353,13 +358,30 @@ def test_the_choices_are_all_that_there_are() -> None:
 # --- the full product --------------------------------------------------------------------------------------------------------
 
 PRODUCT = math.prod(len(values) for values in FACTORS.values())
-SAMPLED_FITTING, SAMPLED_ANY, PARTS_OF_SAMPLE = 60, 60, 60
+SAMPLED_FITTING, SAMPLED_ANY, PARTS_OF_SAMPLE = 60, 60, 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("latents", FITTING_LATENTS, ids=lambda choice: "/".join(choice).replace(" ", "_"))
+def test_the_full_product_of_what_fits_takes_a_step_with_finite_gradients(latents: tuple[str, ...]) -> None:
+    for row in (Row(*data, *latents, network) for data, network in itertools.product(FITTING_DATA, NETWORKS)):
+        vae, data = built(row), DATA[row.kind]
+        vae.prepare(data.spec, data.train.x)
+        vae.initialise(data.train.x, data.train.y if row.context == "label" else None)
+        objective = make("objective", row.objective)
+        objective.check(vae, PARTICLES)
+        x = data.train.x[:4]
+        y = vae.transform(x, torch.rand(x.shape))
+        engine = Eager(vae, objective.build(PARTICLES), torch.optim.SGD(vae.parameters(), lr=0.0), clip_norm=0.0)
+        loss = engine.step(y, data.train.y[:4] if row.context == "label" else None, 1.0)
+        assert torch.isfinite(loss), row
+        assert all(torch.isfinite(p.grad).all() for p in vae.parameters() if p.grad is not None), row
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(PARTS_OF_SAMPLE))
 def test_a_sample_of_the_full_product(number: int) -> None:
-    """Rows of the product of all choices: as many that fit as others, in sixty parts with other rows each."""
+    """Rows of the product of all choices, trained and evaluated or refused: as many that fit as others, in twenty parts."""
     draw = random.Random(f"part {number}")
     rows = {fitting_row({}, draw) for _ in range(SAMPLED_FITTING)} | {any_row({}, draw) for _ in range(SAMPLED_ANY)}
     for row in sorted(rows, key=str):
