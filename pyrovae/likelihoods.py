@@ -53,7 +53,11 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Likelihood(family=Bernoulli, preprocess={"binary": "none", "levels": "binarise"}),
     "binomial": Likelihood(family=Binomial, preprocess={"levels": "none", "binary": "none", "counts": "none"}),
     "normal": Likelihood(family=Normal, preprocess=_ON_REALS, defaults={"scale": "learned"}),
-    "beta": Likelihood(family=Beta, preprocess={"levels": "squeeze", "binary": "squeeze", "reals": "none"}),
+    "beta": Likelihood(
+        family=Beta,
+        preprocess={"levels": "squeeze", "binary": "squeeze", "reals": "none"},
+        defaults={"least": 0.0},
+    ),
     "continuous_bernoulli": Likelihood(
         family=ContinuousBernoulli, preprocess={"levels": "dequantise", "binary": "dequantise", "reals": "none"}
     ),

@@ -482,7 +482,9 @@ PRIOR_CASES: tuple[PriorCase, ...] = (
             options={"concentration1": one, "concentration0": zero} if one != zero else {},
             log_density=elements(stats.beta(one, zero).logpdf),
             cdf=stats.beta(one, zero).cdf,
-            conditional=lambda z, a, b, one=one, zero=zero: stats.beta.logpdf(z, one * bounded(a), zero * bounded(b)),
+            conditional=lambda z, a, b, one=one, zero=zero: stats.beta.logpdf(
+                z, np.maximum(0.5, one * bounded(a)), np.maximum(0.5, zero * bounded(b))
+            ),
             values=(1e-6, 0.1, 0.5, 0.999),
             outside=(float("nan"), -0.1, 0.0, 1.0, 1.5),
             refused=(*NO_CONTEXT, *((name, value) for name in ("concentration1", "concentration0") for value in (0, True, "a"))),

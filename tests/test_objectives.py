@@ -261,7 +261,8 @@ def test_analytic_elbo_of_beta_and_uniform():
     loss = engine(vae, 1, AnalyticElbo()).step(y, None, 1.0)
     raw_mean, raw_concentration = vae.posterior_params(y).detach().unbind(-2)
     mean, concentration = 1e-4 + (1 - 2e-4) * torch.sigmoid(raw_mean), 2 * torch.exp(8 * torch.tanh(raw_concentration / 8))
-    kl = kl_divergence(Beta(mean * concentration, (1 - mean) * concentration), Uniform(0.0, 1.0)).sum(-1).mean()
+    one, zero = 0.5 + 0.5 * mean * concentration, 0.5 + 0.5 * (1 - mean) * concentration
+    kl = kl_divergence(Beta(one, zero), Uniform(0.0, 1.0)).sum(-1).mean()
     assert loss.item() == pytest.approx(6 * math.log(2) + kl.item(), rel=1e-10)
 
 

@@ -90,7 +90,7 @@ def test_loss_is_the_reconstruction_alone_and_so_is_its_gradient(parts, particle
 
 def test_the_prior_has_no_say():
     losses = []
-    for prior in ("uniform", {"name": "beta", "concentration1": 0.2, "concentration0": 30.0}):
+    for prior in ("uniform", {"name": "beta", "concentration1": 0.7, "concentration0": 30.0}):
         vae = autoencoder(prior=prior, posterior=SQUASHED["posterior"])
         result = fit(vae, dataset(bits()), epochs=3, batch_size=4, **QUIET)
         losses.append([row["loss"] for row in result.history])

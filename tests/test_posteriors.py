@@ -251,7 +251,9 @@ def test_pathwise_gradients_of_a_beta_sample_are_those_of_its_moments(raw: tuple
 
     def moments(raw: np.ndarray) -> np.ndarray:
         mean = 1e-4 + (1 - 2e-4) * special.expit(raw[0])
-        concentration = 2 * np.exp(8 * np.tanh(raw[1] / 8))
+        # A posterior's concentrations are 1/2 + half of those that mean and concentration say.
+        one, zero = (0.5 + 0.5 * 2 * np.exp(8 * np.tanh(raw[1] / 8)) * share for share in (mean, 1 - mean))
+        mean, concentration = one / (one + zero), one + zero
         return np.array([mean, mean**2 + mean * (1 - mean) / (concentration + 1)])
 
     step = 1e-6 * np.eye(2)
@@ -326,7 +328,7 @@ def test_divergence_of_beta_from_uniform_is_its_integral() -> None:
     q, prior = vae.posterior_density(raw), vae.prior()
     expected = 0.0
     for m, k in zip(1e-4 + (1 - 2e-4) * special.expit(raw[0].numpy()), 2 * np.exp(8 * np.tanh(raw[1].numpy() / 8)), strict=True):
-        density = stats.beta(m * k, (1 - m) * k)
+        density = stats.beta(0.5 + 0.5 * m * k, 0.5 + 0.5 * (1 - m) * k)
         found, error = integrate.quad(lambda z, d=density: d.pdf(z) * d.logpdf(z), 0, 1, limit=200)
         assert error < 1e-6
         expected += found

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family
+from pyrovae.errors import UserError, check_number
 from pyrovae.families.positive import bounded_exp
 from pyrovae.families.support import open_unit_interval
 
@@ -57,10 +58,24 @@ class Beta(Family):
     """Beta with mean m and concentration k: log p(x) = (m k - 1) log x + ((1 - m) k - 1) log(1 - x) - log B(m k, (1 - m) k).
 
     Summed over elements. m = 1e-4 + (1 - 2e-4) sigmoid(raw 0) and k = 2 ``bounded_exp``(raw 1), so m is within
-    [1e-4, 1 - 1e-4] and k within [6.7e-4, 5962]; raw parameters 0 are the uniform density.
+    [1e-4, 1 - 1e-4] and k within [6.7e-4, 5962]; raw parameters 0 are the uniform density. With a least concentration l
+    the two, m k and (1 - m) k, become l + (1 - l) m k and l + (1 - l) (1 - m) k.
+
+    Args:
+        least: No concentration is below it, from 0 to below 1. Latents need one, such as 0.5: below it, samples crowd together
+            nearer to 0 or 1 than a float32 can be, and importance weights of them would be wrong.
+
+    Raises:
+        UserError: If it is out of range.
     """
 
+    least: float = 0.5
+
     reparametrised = True
+
+    def __post_init__(self) -> None:
+        if check_number("least", self.least) >= 1:
+            raise UserError(f"least {self.least}: needs a number from 0 to below 1")
 
     def support(self, spec: DataSpec) -> constraints.Constraint:
         return open_unit_interval
@@ -72,5 +87,6 @@ class Beta(Family):
         raw_mean, raw_concentration = params.unbind(-1 - len(spec.event_shape))
         concentration = 2 * bounded_exp(raw_concentration)
         # 1 - m would lose the digits of a mean near 1.
-        one, zero = (concentration * (EDGE + (1 - 2 * EDGE) * torch.sigmoid(sign * raw_mean)) for sign in (1, -1))
+        shares = (concentration * (EDGE + (1 - 2 * EDGE) * torch.sigmoid(sign * raw_mean)) for sign in (1, -1))
+        one, zero = (self.least + (1 - self.least) * share for share in shares)
         return OpenBeta(one, zero).to_event(len(spec.event_shape))

@@ -17,14 +17,14 @@ from pyrovae.families.support import open_unit_interval
 from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
 
-SMALLEST, LARGEST = 1e-3, 1e6
-"""A concentration whose density float32 latents can follow."""
+SMALLEST, LARGEST = 0.5, 1e6
+"""A concentration whose density float32 latents can follow: below, much of it is nearer to 0 or 1 than they can be."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class BetaFrom(Family):
-    """Beta(a bounded_exp(raw 0), b bounded_exp(raw 1)): exactly Beta(a, b) where both are 0.
+    """Beta(max(1/2, a bounded_exp(raw 0)), max(1/2, b bounded_exp(raw 1))): exactly Beta(a, b) where both are 0.
 
     Args:
         concentration1: a.
@@ -43,8 +43,10 @@ class BetaFrom(Family):
         return 2
 
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
-        one, zero = bounded_exp(params).unbind(-1 - len(spec.event_shape))
-        return OpenBeta(self.concentration1 * one, self.concentration0 * zero).to_event(len(spec.event_shape))
+        factors = bounded_exp(params).unbind(-1 - len(spec.event_shape))
+        given = (self.concentration1, self.concentration0)
+        one, zero = ((c * factor).clamp(min=SMALLEST) for c, factor in zip(given, factors, strict=True))
+        return OpenBeta(one, zero).to_event(len(spec.event_shape))
 
 
 @final
@@ -54,9 +56,9 @@ class FixedBeta(Prior):
 
     Args:
         context: ``none`` (the same for every context) or ``learned``: p(z|c) = Beta(a s(c), b t(c)), where log s and log t are
-            linear in the embedding of c (s and t within [3.4e-4, 2981]), 0 at the start.
-        concentration1: a, from 0.001 to 1e6; above b the latents are nearer to 1.
-        concentration0: b, from 0.001 to 1e6.
+            linear in the embedding of c, 0 at the start; neither concentration falls below 0.5.
+        concentration1: a, from 0.5 to 1e6; above b the latents are nearer to 1.
+        concentration0: b, from 0.5 to 1e6.
 
     Raises:
         UserError: If a or b are out of range, the context neither of these, or learned without a context.
