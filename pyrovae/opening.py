@@ -14,6 +14,7 @@ from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyrovae import runs
+from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute
 from pyrovae.data import Dataset, OwnData, Source, Split, from_path
 from pyrovae.devices import choose_device
@@ -104,6 +105,8 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, de
     else:
         source = _read_as_trained(data, make("data", from_path(data)), config)
         dataset = _split_as_recorded(_like(vae, source, data_root), source, config, data_root)
+        if isinstance(data, str | Path) and isinstance(source, OwnData) and "data" in config:
+            dataset = _unsplit(dataset, config)
     return Opened(vae, _labelled_as_trained(vae, dataset), folder, config)
 
 
@@ -135,7 +138,7 @@ def _recoded(wanted: Attribute, found: Attribute | None, codes: Tensor | None, n
     unknown = [value for value in present if value not in wanted.values]
     if unknown:
         raise UserError(
-            f"--data {name}: {wanted.name} {unknown[0]} is unseen: the model was trained with {', '.join(wanted.values)}"
+            f"--data {name}: {wanted.name} {unknown[0]} is unseen: the model was trained with {listed(wanted.values)}"
         )
     table = torch.tensor([wanted.values.index(value) if value in wanted.values else -1 for value in found.values])
     return table[codes]
@@ -152,7 +155,7 @@ def _recorded(folder: Path, config: Mapping[str, Any], data_root: str | None) ->
 
 
 def _read_as_trained(data: Part, source: Source, config: Mapping[str, Any]) -> Source:
-    """A bare path is read as the run's own data were (the column of the label, the size of pictures), but split by default."""
+    """A bare path is read as the run's own data were: the column of the label, the size of pictures."""
     own = make("data", config["data"]) if "data" in config else None
     bare = isinstance(data, str | Path) and type(own) is type(source) and isinstance(source, OwnData)
     if not bare:
@@ -173,6 +176,14 @@ def _split_as_recorded(dataset: Dataset, source: Source, config: Mapping[str, An
     again = load_source(replace(own, path=source.path) if hasattr(own, "path") else own, data_root)
     check_data(config, again, f"--data {dataset.name}", "leave --data out")
     return again
+
+
+def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
+    """Other data than the run's that came in one part: nothing of them was trained on, so every split is all of them."""
+    recorded = config["run"].get("data") or {}
+    if not dataset.in_one_part or dataset.record()["sha256"] == recorded.get("sha256"):
+        return dataset
+    return replace(dataset, rows=dict.fromkeys(dataset.rows, torch.arange(len(dataset.x))))
 
 
 def _like(vae: VAE, source: Source, data_root: str | None) -> Dataset:

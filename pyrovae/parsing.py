@@ -6,8 +6,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, final
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, final, get_args, get_origin, get_type_hints
 
 from pyrovae.errors import UserError, option_name, suggest
 
@@ -92,9 +92,29 @@ def add_part(parser: Parser, role: str, given: str, tokens: list[str]) -> dict[s
         if options["path"] is None:
             raise UserError(f"--data {fixed['name']}: name the path itself, such as --data FILE.npy, TABLE.csv or FOLDER")
     if options:
+        parser.lists |= {f"{role}.{name}" for name, hint in get_type_hints(part).items() if _is_tuple(hint)}
         parser.add_class_arguments(part, role, default=options)
         parser.title(role, f"options of --{role} {fixed['name']}")
     return fixed
+
+
+def _is_tuple(hint: Any) -> bool:
+    return any(get_origin(kind) is tuple for kind in (hint, *get_args(hint)))
+
+
+def bracketed(tokens: list[str], lists: Collection[str]) -> list[str]:
+    """Tokens with ``[400,400]`` for a list that is given as ``400,400``: brackets mean something to some shells.
+
+    Example:
+        >>> bracketed(["--network.hidden", "400,400", "--epochs=5"], {"network.hidden"})
+        ['--epochs=5', '--network.hidden=[400,400]']
+    """
+    for option in lists:
+        tokens, value = take(option, tokens)
+        if value is not None:
+            whole = not value.strip() or value.startswith("[") or value in ("null", "None")
+            tokens = [*tokens, f"--{option}={value if whole else f'[{value}]'}"]
+    return tokens
 
 
 @final
@@ -119,6 +139,7 @@ class Parser:
         self._parser.add_function_arguments(function, skip=skip & set(parameters), as_group=False)
         self.add_argument = self._parser.add_argument
         self.add_class_arguments = self._parser.add_class_arguments
+        self.lists: set[str] = set()
 
     def doc(self, parameter: str) -> str:
         """A parameter's line of the docstring."""
@@ -146,7 +167,7 @@ class Parser:
                 flags = {option.removesuffix(".name").replace("_", "-") for option in known}
                 raise UserError(f"{name.replace('_', '-')}: no such option; {suggest(name.replace('_', '-'), flags)}")
         try:
-            parsed = self._parser.parse_args(tokens)
+            parsed = self._parser.parse_args(bracketed(tokens, self.lists))
         except ArgumentError as error:
             raise UserError(_one_line(str(error), tokens)) from error
         found = parsed.as_dict()
@@ -165,7 +186,7 @@ def _readable(text: str) -> str:
 WANTED = {
     "<class 'int'>": "an integer",
     "<class 'float'>": "a number",
-    "<class 'tuple'>": "a list such as [400,400]",
+    "<class 'tuple'>": "a list such as 400,400",
     "<class 'bool'>": "true or false",
 }
 

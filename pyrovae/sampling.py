@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import final
 
@@ -39,7 +40,16 @@ def draw_samples(vae: VAE, count: int, seed: int, c: Tensor | None = None) -> Sa
         count: N.
         seed: Of the draws.
         c: One context for all draws; None draws each one's from those of the training data.
+
+    A plain autoencoder never fits its codes to the prior: its draws are made all the same, with a warning.
     """
+    if not vae.parts["posterior"].has_density:
+        warnings.warn(
+            "a plain autoencoder (--posterior delta) does not fit its codes to the prior: these draws show the decoder where it "
+            "may never have been trained, and no model of the data; --posterior normal trains one that can be drawn from",
+            UserWarning,
+            stacklevel=2,
+        )
     device = next(vae.parameters()).device
     every = vae.context_module.draw(count, seed) if c is None else c.expand(count, *c.shape)
     given = None if every is None else every.to(device)

@@ -69,8 +69,12 @@ def check_contexts(vae: VAE, dataset: Dataset) -> None:
     device = next(vae.parameters()).device
     vae.context_module.initialise(context_on(vae, dataset.train, device))
     for name, rows in dataset.rows.items():
-        if len(rows):
+        if not len(rows):
+            continue
+        try:
             vae.context_module.check(context_on(vae, dataset.split(name), device))
+        except UserError as error:
+            raise UserError(f"{error} (of the split {name})") from error
 
 
 def context_on(vae: VAE, split: Split, device: torch.device) -> Tensor | None:

@@ -86,9 +86,16 @@ class SweepResult:
         lines = [self.league.table()]
         if self.refusals:
             lines += ["", f"not in the league ({self.out / IMPOSSIBLE}):"]
-            lines += [f"  {refusal.name}: {refusal.reason}" for refusal in self.refusals]
+            lines += [f"  {', '.join(names)}: {reason}" for reason, names in self._reasons().items()]
         written = ", ".join(f"league.{ending}" for ending in ("csv", "json", "png"))
         return "\n".join([*lines, "", f"{len(self.runs)} runs, {self.trained} trained now; {self.out}: {written}"])
+
+    def _reasons(self) -> dict[str, list[str]]:
+        """Each reason once, with the points of the grid that it holds for."""
+        names: dict[str, list[str]] = {}
+        for refusal in self.refusals:
+            names.setdefault(refusal.reason, []).append(refusal.name)
+        return names
 
 
 @final
@@ -206,6 +213,7 @@ def sweep(
     }
     axes = (likelihood, prior, posterior, network, context, preprocess, objective, latent_dim, seed)
     points = _grid(dict(zip(LISTED, axes, strict=True)))
+    earlier = _earlier(folder, points)
     dataset = load_source(make("data", from_path(data)), data_root)
     dataset.split(split)
     possible, refusals = _checked(points, fixed, dataset, folder)
@@ -215,7 +223,7 @@ def sweep(
             out=folder, runs=tuple(finished), trained=trained, refusals=tuple(refusals), league=None, interrupted=True
         )
     entries = _entries(finished, refusals, settings, device, data_root, progress)
-    _write_refusals(folder, refusals)
+    _write_refusals(folder, [*earlier, *refusals])
     if not entries:
         reasons = "; ".join(dict.fromkeys(refusal.reason for refusal in refusals))
         raise UserError(f"sweep: none of {len(points)} combinations can be trained and ranked: {reasons}")
@@ -380,6 +388,27 @@ def _entries(
         except UserError as error:
             refusals.append(point.refused(error))
     return entries
+
+
+def _earlier(out: Path, points: Sequence[_Point]) -> list[Refusal]:
+    """What earlier sweeps in the folder refused and this one does not try.
+
+    Raises:
+        UserError: If the file of them is not what a sweep writes.
+    """
+    path = out / IMPOSSIBLE
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        if any(None in (*row, *row.values()) for row in rows):
+            raise csv.Error("a line has other cells than the first")
+        found = [Refusal(choice={axis: row[axis] for axis in LISTED}, name="", reason=row["reason"]) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise UserError(f"{path}: is not what a sweep writes; remove it, or give another --out") from error
+    tried = [point.texts for point in points]
+    return [refusal for refusal in found if refusal.choice not in tried]
 
 
 def _write_refusals(out: Path, refusals: Sequence[Refusal]) -> None:

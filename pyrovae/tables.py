@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pyrovae.contracts import DataSpec, Family, Kind
 from pyrovae.errors import option_name
+from pyrovae.families.support import in_words
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.parts import ROLES, defaults
 
@@ -47,17 +48,7 @@ def _meaning(part: type) -> str:
 def _support(part: type) -> str:
     if not issubclass(part, Family):
         return ""
-    text = repr(part().support(SHOWN))
-    names = {
-        "Real()": "reals",
-        "Boolean()": "0 or 1",
-        "IntegerInterval(lower_bound=0, upper_bound=255)": "integers 0..levels-1",
-        "IntegerGreaterThan(lower_bound=0)": "integers from 0 up",
-        "Interval(lower_bound=0.0, upper_bound=1.0)": "0 to 1",
-        "OpenUnitInterval()": "between 0 and 1, ends excluded",
-        "GreaterThan(lower_bound=0.0)": "reals above 0",
-    }
-    return names.get(text, text)
+    return in_words(part().support(SHOWN)).replace(f"0..{SHOWN.levels - 1}", "0..levels-1")
 
 
 def _options(role: str, name: str) -> list[str]:

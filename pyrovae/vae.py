@@ -12,6 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.contexts.words import listed
 from pyrovae.contracts import (
     Attribute,
     Context,
@@ -24,6 +25,7 @@ from pyrovae.contracts import (
     Transform,
 )
 from pyrovae.errors import UserError, check_integer, option_name
+from pyrovae.families.support import in_words
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting, native_kind
 from pyrovae.networks.feedforward import Feedforward
 from pyrovae.parts import defaults, describe, make, name_of
@@ -143,8 +145,8 @@ class VAE(nn.Module):
         names = {"prior": name_of("prior", prior), "posterior": name_of("posterior", posterior)}
         if repr(self.prior_module.support) != repr(self.posterior_density.support):
             raise UserError(
-                f"--posterior {names['posterior']} lives on {self.posterior_density.support}, "
-                f"--prior {names['prior']} on {self.prior_module.support}: they must agree; "
+                f"--posterior {names['posterior']} lives on {in_words(self.posterior_density.support)}, "
+                f"--prior {names['prior']} on {in_words(self.prior_module.support)}: they must agree; "
                 f"try --posterior {prior.natural_posterior}"
             )
         if not posterior.has_density and any(True for _ in self.prior_module.parameters()):
@@ -177,7 +179,10 @@ class VAE(nn.Module):
                 preprocessing cannot take the data.
         """
         if spec.event_shape != self.spec.event_shape:
-            raise UserError(f"the data have shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}")
+            raise UserError(
+                f"--data: has data of shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}; "
+                "give data of that shape, or train a model on these"
+            )
         if self.parts["context"].reads is not None and spec.labels != self.spec.labels:
             raise UserError(
                 f"the data have {_named(spec.labels)}, the VAE was built for {_named(self.spec.labels)}: build it with "
@@ -226,8 +231,8 @@ class VAE(nn.Module):
         likelihood = self.parts["likelihood"]
         if repr(likelihood.support(transform.made)) != repr(self.likelihood_density.support):
             raise UserError(
-                f"the VAE was built for data on {self.likelihood_density.support}, these lie on "
-                f"{likelihood.support(transform.made)}: build it with levels={transform.given.levels}"
+                f"the VAE was built for data that are {in_words(self.likelihood_density.support)}, these are "
+                f"{in_words(likelihood.support(transform.made))}: build it with levels={transform.given.levels}"
             )
 
     def check_support(self, x: Tensor, rows: int = 4096) -> None:
@@ -249,18 +254,16 @@ class VAE(nn.Module):
         """What is wrong with data outside the support, and what to try."""
         name = name_of("likelihood", self.parts["likelihood"])
         others = fitting(replace(self.spec, kind="reals", levels=None), x)
-        within = x.min() >= 0 and x.max() <= 1
-        if self.spec.kind == "reals" and within and "squeeze" in LIKELIHOODS[name].preprocess.values():
-            others = [f"{name} with --preprocess squeeze", *others]
+        outside = f"outside the support of --likelihood {name}: {in_words(self.likelihood_density.support)}"
+        if self.spec.kind == "reals":
+            within = x.min() >= 0 and x.max() <= 1 and "squeeze" in LIKELIHOODS[name].preprocess.values()
+            return f"{outside}; use {'--preprocess squeeze, or ' if within else ''}--likelihood {' or '.join(others)}"
         flags = [
             "--data.kind",
             "--data.levels",
             *(option_name(f"likelihood.{option}") for option in defaults("likelihood", name)),
         ]
-        return (
-            f"outside the support of --likelihood {name} ({self.likelihood_density.support}); check {', '.join(flags)}, "
-            f"or take --likelihood {' or '.join(others)} with --data.kind reals"
-        )
+        return f"{outside}; check {', '.join(flags)}, or take --likelihood {' or '.join(others)} with --data.kind reals"
 
     # --- the distributions --------------------------------------------------------------------------------------
 
@@ -364,7 +367,7 @@ class VAE(nn.Module):
 
 
 def _named(labels: Sequence[Attribute]) -> str:
-    return "the labels " + "; ".join(f"{a.name} ({', '.join(a.values)})" for a in labels) if labels else "no labels"
+    return "the labels " + "; ".join(f"{a.name} ({listed(a.values)})" for a in labels) if labels else "no labels"
 
 
 def _data_spec(

@@ -301,10 +301,21 @@ def test_contexts_that_had_no_training_data_are_neither_drawn_nor_listed_nor_tak
     module.check(torch.tensor([1, 3]))
     with pytest.raises(UserError, match=r"--context label: class c has no training data.*the training data have b, d"):
         module.check(torch.tensor([1, 2]))
-    with pytest.raises(UserError, match="class a has no training data"):
+    with pytest.raises(UserError, match=r"--given a: class a has no training data.* have b, d$"):
         module.given("a")
     with pytest.raises(UserError, match=r"class has code 4, the values are 0\.\.3"):
         module.check(torch.tensor([4]))
+
+
+def test_long_lists_of_values_are_cut_short():
+    module = vae_of((Attribute("class", tuple(f"v{i}" for i in range(300))),)).context_module
+    with pytest.raises(UserError, match=r"class is one of v0, v1, .*v9, \.\.\. \(300 in all\); give one of them$"):
+        module.given("v300")
+    module.initialise(torch.arange(299))
+    with pytest.raises(
+        UserError, match=r"the training data have v0, .*v9, \.\.\. \(299 in all\); leave out the data that have it, 2 here"
+    ):
+        module.check(torch.tensor([5, 299, 299]))
 
 
 def test_contexts_are_every_combination_of_what_was_seen():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import shlex
 import shutil
 import zipfile
 from pathlib import Path
@@ -411,6 +412,39 @@ def test_olivetti_answers_are_attributes(tmp_path: Path, random: np.random.Gener
     assert [label.values for label in answers] == [("no", "yes"), ("no", "yes", "unknown")]
 
 
+def test_olivetti_photographs_with_an_unknown_answer_are_dropped(tmp_path: Path, random: np.random.Generator) -> None:
+    glasses, smile = random.integers(0, 2, 60), random.integers(0, 2, 60)
+    glasses[4], smile[[4, 33]] = -1, -1
+    images = write_olivetti(tmp_path, random, glasses=glasses, smile=smile)
+    dataset = load("olivetti", tmp_path, held_out=2, unknown="drop")
+    kept = np.delete(np.arange(60), [4, 33])
+    np.testing.assert_array_equal(dataset.x, images[kept])
+    assert dataset.y.tolist() == np.stack([kept // 10, glasses[kept], smile[kept]], 1).tolist()
+    assert [label.values for label in dataset.spec.labels[1:]] == [("no", "yes"), ("no", "yes")]
+    with pytest.raises(UserError, match=r"--data\.unknown maybe: is none of keep, drop"):
+        load("olivetti", tmp_path, unknown="maybe")
+
+
+def test_a_condition_that_is_unknown_of_a_face_has_a_way_out(tmp_path: Path, random: np.random.Generator, cli) -> None:
+    smile = random.integers(0, 2, 60)
+    smile[int(load_olivetti_test_rows(tmp_path, random)[0])] = -1
+    np.savez(tmp_path / "olivetti/olivetti.npz", **{**np.load(tmp_path / "olivetti/olivetti.npz"), "smile": smile})
+    line = shlex.split(f"train --data olivetti --data-root {tmp_path} --data.held-out 2 --likelihood normal --network linear")
+    line += shlex.split(
+        f"--latent-dim 2 --epochs 1 --device cpu --context label --context.attributes smile --out {tmp_path / 'run'}"
+    )
+    refused = cli(*line)
+    assert refused.code == 2
+    assert "smile unknown has no training data" in refused.err
+    assert "1 here (of olivetti, --data.unknown drop does)" in refused.err
+    assert cli(*line, "--data.unknown", "drop").code == 0
+
+
+def load_olivetti_test_rows(root: Path, random: np.random.Generator) -> list[int]:
+    write_olivetti(root, random)
+    return load("olivetti", root, held_out=2).rows["test"].tolist()
+
+
 def test_olivetti_split_follows_its_seed(tmp_path: Path, random: np.random.Generator) -> None:
     write_olivetti(tmp_path, random)
     once, again, other = (load("olivetti", tmp_path, held_out=2, split_seed=seed).rows["test"].tolist() for seed in (0, 0, 1))
@@ -453,3 +487,6 @@ def test_the_real_olivetti_faces() -> None:
     assert sizes_of(dataset) == {"train": 267, "valid": 53, "test": 80}
     # The first pixels of scikit-learn's documentation, 0.30991736, 0.3677686, 0.41735536, times 242.
     assert dataset.x[0, 0, :3].tolist() == [75, 89, 101]
+    answered = load_dataset({"name": "olivetti", "unknown": "drop"})
+    assert sum(sizes_of(answered).values()) == 399
+    assert [label.values for label in answered.spec.labels[1:]] == [("no", "yes"), ("no", "yes")]

@@ -121,6 +121,8 @@ def test_columns_may_be_called_numbers_or_nothing(tmp_path: Path) -> None:
         ("a,b\n1,2\n,4\n", {}, "line 3, column a is empty"),
         ("a,b\n1,2\n3, \n", {}, "line 3, column b is empty"),
         ("a,b\n1,2\n3, \n", {"label": "b"}, "line 3, column b is empty"),
+        ("a,b\n1,x\n3,nan\n", {"label": "b"}, "line 3, column b: nan stands for a label that is missing; .* remove the line"),
+        ("a,b\n1,x\n3, NA \n", {"label": "b"}, "line 3, column b: NA stands for a label that is missing"),
         ("a,b\n1,2\n\n3,4\n", {}, "line 3 has 0 cells, the first 2: column a is missing"),
         ("a,b\n1,2\n3\n", {}, "line 3 has 1 cells, the first 2: column b is missing"),
         ("a,b\n1,2\n3,4,5\n", {}, "line 3 has 3 cells, the first 2: nothing after b has a name"),

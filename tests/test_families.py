@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.families.positive import bounded_exp
+from pyrovae.families.support import in_words, open_unit_interval
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.parts import make
 from pyrovae.posteriors import POSTERIORS
@@ -48,6 +50,30 @@ def element_log_prob(case: Case, raw: np.ndarray, value: np.ndarray, dtype: torc
     density = case.density(dtype, event_shape=(1,))
     with torch.no_grad():
         return density(as_element(raw, dtype)).log_prob(torch.tensor(value, dtype=dtype).unsqueeze(-1)).double().numpy()
+
+
+@pytest.mark.parametrize("value", [1e-30, 1e-12, 3e-8, 0.25, 1 - 2.0**-24])
+def test_a_beta_density_is_that_of_the_value_however_near_to_an_end(value: float) -> None:
+    raw = torch.tensor([[0.3], [-1.5]])
+    p = make("likelihood", "beta").build(DataSpec((1,)))(raw)
+    one, zero = (concentration.item() for concentration in (p.base_dist.concentration1, p.base_dist.concentration0))
+    x = torch.tensor([value])
+    expected = stats.beta.logpdf(x.double().item(), one, zero)
+    np.testing.assert_allclose(p.log_prob(x).item(), expected, rtol=1e-5)
+
+
+def test_the_open_unit_interval_ends_where_float32_does() -> None:
+    """The largest number below 1 and its mirror image are inside, what is nearer to 0 is not."""
+    edge = 1 - torch.nextafter(torch.tensor(1.0), torch.tensor(0.0))
+    inside = torch.stack([edge, 1 - edge, torch.tensor(0.5)])
+    outside = torch.stack([torch.nextafter(edge, torch.tensor(0.0)), torch.tensor(1e-30), torch.tensor(0.0), torch.tensor(1.0)])
+    assert open_unit_interval.check(inside).tolist() == [True] * 3
+    assert open_unit_interval.check(outside).tolist() == [False] * 4
+
+
+@EVERY
+def test_a_support_has_words(case: Case) -> None:
+    assert not re.search(r"[A-Z(]", in_words(case.density().support))
 
 
 @pytest.mark.parametrize(

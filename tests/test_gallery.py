@@ -16,11 +16,13 @@ import torch
 from PIL import Image
 
 from pyrovae import cli, commands
+from pyrovae.contracts import Attribute, DataSpec
+from pyrovae.data import Dataset
 from pyrovae.errors import UserError
 from pyrovae.gallery import door, measures, panels
 from pyrovae.gallery.catalogue import PICTURES
 from pyrovae.gallery.components import principal_angles
-from pyrovae.gallery.faces import difference, same_person
+from pyrovae.gallery.faces import answered, difference, same_person
 from pyrovae.gallery.models import CONTINUES, MODELS, RECORD, Studio, command
 
 ROOT = Path(__file__).parents[1]
@@ -198,6 +200,25 @@ def test_the_same_person_is_the_nearest_other_photograph():
     moved = place.clone()
     moved[0] = 9.0  # nearest to the second person's
     assert same_person(moved, place, subject) == pytest.approx(5 / 6)
+
+
+def test_an_unknown_answer_is_neither_yes_nor_no():
+    labels = (Attribute("subject", ("0", "1")), Attribute("glasses", ("no", "yes", "unknown")), Attribute("smile", ("no", "yes")))
+    y = torch.tensor([[0, 1, 0], [1, 2, 1], [0, 0, 0], [1, 2, 1]])
+    x = torch.arange(4.0).reshape(4, 1)
+    dataset = Dataset("toy", DataSpec((1,), attributes=labels), x, y, {"train": torch.arange(4)})
+    known = answered(dataset, dataset.train, "glasses")
+    assert (known.index.tolist(), known.x.flatten().tolist(), known.y.tolist()) == ([0, 2], [0, 2], y[[0, 2]].tolist())
+    assert len(answered(dataset, dataset.train, "smile")) == 4
+
+
+def test_the_accuracy_of_the_classifier_stands_beside_that_of_the_commoner_answer(studio):
+    text = PICTURES["faces"].draw(studio).text
+    worn, people = int(re.search(r"(\d+) with glasses", text)[1]), int(re.search(r"(\d+) photographs", text)[1])
+    share = re.search(r"who always gives the commoner answer is right on (\d+)%", text)
+    assert int(share[1]) == round(100 * max(worn, people - worn) / people)
+    of_the_page = re.search(r"(\d+) photographs of .* (\d+) with glasses.*commoner answer is right on (\d+)%", PAGE)
+    assert [int(number) for number in of_the_page.groups()] == [100, 34, 66]
 
 
 def test_the_difference_is_of_the_two_means():

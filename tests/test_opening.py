@@ -39,9 +39,35 @@ def test_the_same_data_named_again_are_split_as_the_run_split_them(table_run: Pa
     assert torch.equal(named.test.index, own.test.index)
 
 
-def test_other_data_are_split_as_they_say(table_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["test", "valid", "train", "all"])
+def test_every_row_of_a_new_file_counts_for_nothing_of_it_was_trained_on(table_run: Path, tmp_path: Path, split: str) -> None:
     np.save(tmp_path / "other.npy", np.random.default_rng(1).normal(size=(60, 4)))
-    assert len(open_run(table_run, str(tmp_path / "other.npy"), None, "cpu").dataset.test) == 10  # a sixth
+    found = open_run(table_run, str(tmp_path / "other.npy"), None, "cpu").dataset.split(split)
+    assert found.index.tolist() == list(range(60))
+    assert commands.evaluate(table_run, data=str(tmp_path / "other.npy"), split=split, samples=2, device="cpu").n == 60
+
+
+def test_other_data_with_splits_of_their_own_keep_them(table_run: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(1).normal(size=(60, 4))
+    np.savez(tmp_path / "parts.npz", train=x[:50], test=x[50:])
+    assert open_run(table_run, str(tmp_path / "parts.npz"), None, "cpu").dataset.test.index.tolist() == list(range(50, 60))
+    np.save(tmp_path / "other.npy", x)
+    options = {"name": "file", "path": str(tmp_path / "other.npy"), "test": 20}
+    assert len(open_run(table_run, options, None, "cpu").dataset.test) == 20
+
+
+def test_new_data_of_a_model_whose_own_are_not_known_are_split(tmp_path: Path) -> None:
+    """They may be those that it was trained on."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(60, 4)))
+    saved = pyrovae.save(pyrovae.VAE((4,), 2, "normal", network="linear"), tmp_path / "saved")
+    for run in (saved, runs.load(saved)):
+        assert len(open_run(run, str(tmp_path / "x.npy"), None, "cpu").dataset.test) == 10  # a sixth
+
+
+def test_draws_of_a_plain_autoencoder_are_made_with_a_warning(make_run) -> None:
+    run = make_run("points", posterior="delta")
+    with pytest.warns(UserWarning, match="does not fit its codes to the prior.*--posterior normal"):
+        assert len(commands.sample(run, count=3).x) == 3
 
 
 def test_a_run_is_used_from_any_folder(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

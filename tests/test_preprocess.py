@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +16,13 @@ from cases import Case, cases
 from scipy import integrate, stats
 from torch import Tensor
 
-from pyrovae import VAE, UserError
+from pyrovae import VAE, UserError, commands
 from pyrovae.contracts import DataSpec, Transform
 from pyrovae.families.support import open_unit_interval
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting
 from pyrovae.parts import make
 from pyrovae.preprocess import PREPROCESSES
+from pyrovae.preprocess.squeeze import MARGIN, MOST_AT_AN_END
 
 E = (2, 3)
 KINDS = ("levels", "counts", "reals", "binary")
@@ -290,10 +294,47 @@ def test_squeezed_levels_lie_strictly_inside_the_unit_interval(levels: int) -> N
 
 def test_squeezed_reals_lie_strictly_inside_the_unit_interval() -> None:
     x = torch.tensor([[0.0, 1e-30, 0.5, 1.0]])
-    transform = transform_of("squeeze", DataSpec((4,), "reals"), x)
+    with pytest.warns(UserWarning, match="--preprocess squeeze: 2 of 4 values are exactly 0 or 1"):
+        transform = transform_of("squeeze", DataSpec((4,), "reals"), x)
     assert open_unit_interval.check(transform(x)).all()
     assert transform.number_kind is None
     assert not transform.needs_noise
+
+
+def test_what_an_exact_end_may_add_is_stated() -> None:
+    """The supremum of a beta density there over all parameters that the family has; without bounds it would be 1e6 / e / 13.8."""
+    raw = torch.tensor(np.stack(np.meshgrid(np.linspace(-40, 40, 401), np.linspace(-40, 40, 401))), dtype=torch.float64)
+    p = make("likelihood", "beta").build(DataSpec((401,)))(raw.transpose(0, 1)).base_dist
+    for end in (MARGIN, 1 - MARGIN):
+        found = stats.beta.logpdf(end, p.concentration1.numpy(), p.concentration0.numpy()).max()
+        assert MOST_AT_AN_END - 0.1 < found <= MOST_AT_AN_END
+
+
+def test_training_and_evaluation_say_how_many_ends_there_are(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(0.01, 0.99, (60, 4))
+    x[:5], x[5:7, 0] = 0.0, 1.0
+    np.save(tmp_path / "x.npy", x)
+    tiny = {"network": "linear", "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
+    said = re.compile("--preprocess squeeze: 22 of 240 values are exactly 0 or 1.* 11[.]1 nats .*continuous_bernoulli")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        commands.train(data=str(tmp_path / "x.npy"), likelihood="beta", preprocess="squeeze", out=str(tmp_path / "run"), **tiny)
+    assert any(said.match(str(warning.message)) for warning in caught)  # of the training data alone as well
+    with pytest.warns(UserWarning, match=said):
+        commands.evaluate(tmp_path / "run", split="all", samples=2, device="cpu")
+
+
+def test_a_beta_refuses_reals_that_float32_cannot_tell_from_the_ends_and_squeeze_takes_them(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(0.01, 0.99, (60, 4))
+    x[7, 2] = 1e-9
+    np.save(tmp_path / "x.npy", x)
+    tiny = {"network": "linear", "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False, "likelihood": "beta"}
+    with pytest.raises(
+        UserError, match=r"value 1e-09 at \(7, 2\) is outside .*by at least 6e-08; use --preprocess squeeze"
+    ) as error:
+        commands.train(data=str(tmp_path / "x.npy"), out=str(tmp_path / "run"), **tiny)
+    assert "--data.kind" not in str(error.value)
+    commands.train(data=str(tmp_path / "x.npy"), preprocess="squeeze", out=str(tmp_path / "run"), **tiny)
 
 
 def test_reals_outside_the_unit_interval_are_not_squeezed() -> None:

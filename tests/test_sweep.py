@@ -207,10 +207,36 @@ def test_impossible_pairs_are_rows_with_their_reason(cli, out):
     assert found == [("poisson", "normal"), ("poisson", "bernoulli"), ("binomial", "bernoulli")]
     assert "--likelihood poisson does not model data of the kind levels" in rows[0]["reason"]
     assert "they must agree" in rows[2]["reason"]
+    assert f"likelihood=poisson posterior=normal, likelihood=poisson posterior=bernoulli: {rows[0]['reason']}\n" in answer.out
+    assert f"likelihood=binomial posterior=bernoulli: {rows[2]['reason']}\n" in answer.out
     for row in rows:
         assert "\n" not in row["reason"]
-        assert f"likelihood={row['likelihood']} posterior={row['posterior']}: {row['reason']}" in answer.out
+        assert answer.out.count(row["reason"]) == 1
     assert "1 of 1: likelihood=binomial posterior=normal" in answer.err
+
+
+def test_another_grid_in_the_same_folder_keeps_what_was_impossible(out):
+    commands.sweep(**TINY, likelihood=["binomial", "poisson", "log_normal"], out=str(out))
+    kept = {row["likelihood"]: row["reason"] for row in impossible(out)}
+    commands.sweep(**TINY, likelihood=["binomial", "poisson"], posterior=["normal", "bernoulli"], out=str(out))
+    rows = impossible(out)
+    found = [(row["likelihood"], row["posterior"]) for row in rows]
+    # Of both grids is poisson with a normal posterior; the natural one has a name of its own.
+    earlier = [("poisson", "natural"), ("log_normal", "natural")]
+    assert found == [*earlier, ("binomial", "bernoulli"), ("poisson", "normal"), ("poisson", "bernoulli")]
+    assert [row["reason"] for row in rows[:2]] == [kept["poisson"], kept["log_normal"]]
+    commands.sweep(**TINY, likelihood=["binomial", "poisson"], posterior=["normal", "bernoulli"], out=str(out))
+    assert impossible(out) == rows
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe", b"likelihood\nnormal,2\n"])
+def test_a_file_of_another_is_not_written_over(out, content):
+    out.mkdir()
+    (out / "impossible.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"impossible\.csv: is not what a sweep writes; remove it, or give another --out"):
+        commands.sweep(**TINY, likelihood="binomial", out=str(out))
+    assert [path.name for path in out.iterdir()] == ["impossible.csv"]
+    assert (out / "impossible.csv").read_bytes() == content
 
 
 def test_nothing_is_trained_where_everything_is_impossible(cli, out):

@@ -11,6 +11,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from pyrovae.contexts.words import listed
 from pyrovae.contracts import Context, ContextModule, DataSpec
 from pyrovae.errors import UserError, check_integer
 
@@ -59,20 +60,41 @@ class LabelEmbedding(ContextModule):
         """Refuse values that no training datum had.
 
         Raises:
-            UserError: Naming the value and those that there are.
+            UserError: Naming the value, how many data have it, and those that there are.
+        """
+        found = self._unseen(c)
+        if found is not None:
+            column, code, count = found
+            label = self.labels[column]
+            other = "use --context none" if len(self.chosen) == 1 else f"leave {label.name} out of --context.attributes"
+            raise UserError(
+                f"--context label: {self._not_learned(column, code)}; leave out the data that have it, {count} "
+                f"here (of olivetti, --data.unknown drop does), or {other}"
+            )
+
+    def _not_learned(self, column: int, code: int) -> str:
+        label, there = self.labels[column], self.seen[self.chosen.index(column)].tolist()
+        known = listed(value for value, seen in zip(label.values, there, strict=False) if seen)
+        return (
+            f"{label.name} {label.values[code]} has no training data, so its embedding was not learned; the training data have "
+            f"{known}"
+        )
+
+    def _unseen(self, c: Tensor | None) -> tuple[int, int, int] | None:
+        """Column and code of the first value that no training datum had, and how many of these data have it.
+
+        Raises:
+            UserError: If a code stands for no value.
         """
         codes = self._columns(c).long().reshape(-1, len(self.chosen)).to(self.seen.device)
         for i, column in enumerate(self.chosen):
             label = self.labels[column]
-            for code in codes[:, i].unique().tolist():
+            for code, count in zip(*(found.tolist() for found in codes[:, i].unique(return_counts=True)), strict=True):
                 if not 0 <= code < len(label.values):
                     raise UserError(f"--context label: {label.name} has code {code}, the values are 0..{len(label.values) - 1}")
                 if self.seen.any() and not self.seen[i, code]:
-                    known = ", ".join(v for v, there in zip(label.values, self.seen[i].tolist(), strict=False) if there)
-                    raise UserError(
-                        f"--context label: {label.name} {label.values[code]} has no training data, so its embedding was not "
-                        f"learned; the training data have {known}"
-                    )
+                    return column, code, count
+        return None
 
     def given(self, text: str) -> Tensor:
         """``7`` for a class; ``glasses=yes,smile=no``, every label that is conditioned on, for attributes."""
@@ -87,13 +109,15 @@ class LabelEmbedding(ContextModule):
             label = self.labels[column]
             if named.get(label.name) not in label.values:
                 wanted = ",".join(f"{self.labels[i].name}=..." for i in self.chosen) if len(self.chosen) > 1 else "one of them"
-                raise UserError(f"--given {text}: {label.name} is one of {', '.join(label.values)}; give {wanted}")
+                raise UserError(f"--given {text}: {label.name} is one of {listed(label.values)}; give {wanted}")
             codes[column] = label.values.index(named.pop(label.name))
         if named:
-            known = ", ".join(self.labels[i].name for i in self.chosen)
+            known = listed(self.labels[i].name for i in self.chosen)
             raise UserError(f"--given {text}: the model is not conditioned on {next(iter(named))}; it is on {known}")
         c = codes[0] if self.is_class else codes
-        self.check(c)
+        unseen = self._unseen(c)
+        if unseen is not None:
+            raise UserError(f"--given {text}: {self._not_learned(*unseen[:2])}")
         return c
 
     def _seen(self) -> list[list[int]]:
@@ -163,7 +187,7 @@ class Label(Context):
         names = [label.name for label in labels]
         for name in self.attributes or ():
             if name not in names:
-                raise UserError(f"--context.attributes {name}: the data have no such label; they have {', '.join(names)}")
+                raise UserError(f"--context.attributes {name}: the data have no such label; they have {listed(names)}")
         chosen = [i for i, name in enumerate(names) if self.attributes is None or name in self.attributes]
         for label in (labels[i] for i in chosen):
             if len(label.values) < 2:

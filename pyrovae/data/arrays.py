@@ -13,7 +13,7 @@ from typing import final
 import numpy as np
 
 from pyrovae.data.dataset import Dataset
-from pyrovae.data.labels import Labels, one_label, several_labels
+from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
 from pyrovae.data.own import PARTS, OwnNumbers, check_array
 from pyrovae.errors import UserError
 
@@ -101,16 +101,40 @@ def _labels(path: str, names: Sequence[str], arrays: Mapping[str, np.ndarray]) -
             raise UserError(
                 f"{path}: the labels of {name} have shape {shape}, those of {names[0]} {width} a datum; they must agree"
             )
+    for label in given.values():
+        _check_values(path, label, arrays[label])
     values = np.concatenate([arrays[label] for label in given.values()])
     if values.ndim == 1:
         if "attributes" in arrays:
             raise UserError(f"{path}: has attributes, the names of several labels, but one label a datum; leave them out")
         return one_label(values)
-    if values.dtype.kind not in "buiUS":
-        raise UserError(f"{path}: the labels have type {values.dtype}; several labels a datum must be integers, booleans or text")
     names = _attribute_names(path, arrays, values.shape[1])
     # An only label of that name is what data with one label a datum have.
     return one_label(values[:, 0]) if names == ["class"] else several_labels(dict(zip(names, values.T, strict=True)))
+
+
+def _check_values(path: str, name: str, labels: np.ndarray) -> None:
+    """Refuse labels that are no names of classes: reals, dates, values that are missing.
+
+    Raises:
+        UserError: With the row of the first of them.
+    """
+    kind, missing = labels.dtype.kind, np.zeros(len(labels), bool)
+    if kind in "US":
+        missing = np.isin(np.char.strip(labels), np.array(MISSING, kind)).reshape(len(labels), -1).any(1)
+    elif kind == "f":
+        missing = (~np.isfinite(labels)).reshape(len(labels), -1).any(1)
+    if missing.any():
+        row = int(missing.argmax())
+        raise UserError(
+            f"{path}: {name} has no label in {int(missing.sum())} rows, the first of them row {row} ({labels[row]}; rows count "
+            "from 0); give it one, such as unknown, or remove the row"
+        )
+    if kind not in "buiUS":
+        raise UserError(
+            f"{path}: {name} has type {labels.dtype}, such as {labels[0]} in row 0; labels must be integers, booleans or text: "
+            f"{name}.astype(int) makes whole numbers of them; leave {name} out if it is no label"
+        )
 
 
 def _attribute_names(path: str, arrays: Mapping[str, np.ndarray], count: int) -> list[str]:

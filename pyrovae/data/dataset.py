@@ -55,6 +55,7 @@ class Dataset:
         x: All data (N, *E).
         y: Codes of all labels, (N,) or (N, A), or None.
         rows: Name of a split -> its rows, (n,).
+        in_one_part: Whether a file or folder had no splits of its own, so that they were drawn.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dataset:
     x: Tensor
     y: Tensor | None
     rows: Mapping[str, Tensor]
+    in_one_part: bool = False
 
     def split(self, name: str) -> Split:
         """``train``, ``valid``, ``test``, or ``all`` (every row in the order given).

@@ -75,7 +75,8 @@ class ImageFolder(OwnData):
         size = looks[0].size if self.size is None else (self.size, self.size)
         x = stacked(paths, lambda path: self._picture(path, grey), size if grey else (3, *size))
         spec = DataSpec(tuple(x.shape[1:]), "levels", 256, labels.class_names)
-        return Dataset(self.path, spec, x, labels.y, self.splits({part: len(found) for part, found in parts.items()}))
+        rows = self.splits({part: len(found) for part, found in parts.items()})
+        return Dataset(self.path, spec, x, labels.y, rows, in_one_part="train" not in parts)
 
     def _parts(self, names: Sequence[tuple[str, ...]]) -> dict[str, list[tuple[str, ...]]]:
         tops = {name[0] if len(name) > 1 else "" for name in names}

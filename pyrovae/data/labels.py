@@ -12,6 +12,9 @@ from torch import Tensor
 
 from pyrovae.contracts import Attribute
 
+MISSING = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>", "null", "NULL")
+"""How programs write that a value is not known: no class of its own."""
+
 
 @final
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ SHAPE = (64, 64)
 BRIGHTEST = 242
 """Of the bytes; scikit-learn divides by it."""
 
+ANSWERED = ("glasses", "smile")
 ANSWERS = (0, 1, -1)
 
 
@@ -44,16 +45,21 @@ class Olivetti(SplitSource):
         valid: Validation data taken from the training data: a fraction below 1 or a number of data; 0 for none.
         split_seed: Seed of the random splits, the choice of people among them.
         held_out: Number of people whose images are the test set; 0 for none.
+        unknown: Whether to ``keep`` or to ``drop`` photographs of which it is not known whether there are glasses or a smile;
+            a model that is conditioned on either cannot learn what it makes of the few of them.
 
     Raises:
         UserError: If an option is wrong.
     """
 
     held_out: int = 8
+    unknown: Literal["keep", "drop"] = "keep"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("data.held_out", self.held_out, 0)
+        if self.unknown not in ("keep", "drop"):
+            raise UserError(f"--data.unknown {self.unknown}: is none of keep, drop")
 
     def load(self, root: Path) -> Dataset:
         path = root / "olivetti" / FILE
@@ -61,8 +67,12 @@ class Olivetti(SplitSource):
             _download(path)
         arrays = read_arrays(path)
         images, subject = _checked(path, arrays)
+        answers = {name: arrays[name] for name in ANSWERED if name in arrays}
+        if self.unknown == "drop":
+            known = np.stack([np.ones(len(images)), *answers.values()]).min(0) >= 0
+            images, subject, answers = images[known], subject[known], {name: found[known] for name, found in answers.items()}
         x = torch.from_numpy(np.ascontiguousarray(images))
-        labels = _labels(subject, {name: arrays[name] for name in ("glasses", "smile") if name in arrays})
+        labels = _labels(subject, answers)
         spec = DataSpec(SHAPE, "levels", 256, labels.class_names, labels.attributes)
         rest, test = self._people(torch.from_numpy(subject.astype(np.int64)))
         return Dataset("olivetti", spec, x, labels.y, self.split_off_valid(rest, test))
@@ -81,7 +91,7 @@ def _checked(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.
     count = len(images)
     fits = images.dtype == np.uint8 and images.shape == (count, *SHAPE) and count
     fits = fits and subject.shape == (count,) and subject.dtype.kind in "iu"
-    answers = [arrays[name] for name in ("glasses", "smile") if name in arrays]
+    answers = [arrays[name] for name in ANSWERED if name in arrays]
     if not fits or not all(found.shape == (count,) and set(found.tolist()) <= set(ANSWERS) for found in answers):
         raise UserError(
             f"--data olivetti: {path} needs images (N, 64, 64) of bytes and subject (N,) of integers, and may have glasses and "

@@ -101,7 +101,8 @@ class OwnNumbers(OwnData):
         x = np.concatenate(list(parts.values()))
         kind, levels = self._kind(x)
         spec = DataSpec(tuple(x.shape[1:]), kind, levels, labels.class_names, labels.attributes)
-        return Dataset(self.path, spec, _tensor(x), labels.y, self.splits({name: len(part) for name, part in parts.items()}))
+        rows = self.splits({name: len(part) for name, part in parts.items()})
+        return Dataset(self.path, spec, _tensor(x), labels.y, rows, in_one_part="train" not in parts)
 
     def _kind(self, x: np.ndarray) -> tuple[Kind, int | None]:
         kind = self.kind

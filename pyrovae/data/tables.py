@@ -13,7 +13,7 @@ from typing import Literal, final
 import numpy as np
 
 from pyrovae.data.dataset import Dataset
-from pyrovae.data.labels import Labels, one_label, several_labels
+from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
 from pyrovae.data.own import OwnNumbers, check_array
 from pyrovae.errors import UserError, suggest
 
@@ -76,7 +76,7 @@ class CsvFile(OwnNumbers):
             if not np.isfinite(x[i]).all():
                 raise self._no_number(line, [names[k] for k in columns], texts)
             whole = whole and POINTS.isdisjoint("".join(texts))
-            values.append([self._present(line, names[k], cells[k]) for k in labels])
+            values.append([self._label(line, names[k], cells[k]) for k in labels])
         x = x.astype(np.int64) if whole and np.abs(x).max() < 2**53 else x
         check_array(self.path, "the table", x, (len(columns),))
         return self.dataset({"x": x}, _labels([names[k] for k in labels], values))
@@ -120,6 +120,15 @@ class CsvFile(OwnNumbers):
         if not cell.strip():
             raise UserError(f"{self.path}: line {line}, column {name} is empty; fill it or remove the line")
         return cell.strip()
+
+    def _label(self, line: int, name: str, cell: str) -> str:
+        text = self._present(line, name, cell)
+        if text in MISSING:
+            raise UserError(
+                f"{self.path}: line {line}, column {name}: {text} stands for a label that is missing; give it one, such as "
+                "unknown, or remove the line"
+            )
+        return text
 
     def _no_number(self, line: int, names: Sequence[str], cells: Sequence[str]) -> UserError:
         name, cell = next((name, cell) for name, cell in zip(names, cells, strict=True) if not _is_number(cell))

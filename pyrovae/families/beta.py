@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from pyrovae.contracts import DataSpec, Family
 from pyrovae.errors import UserError, check_number
 from pyrovae.families.positive import bounded_exp
-from pyrovae.families.support import open_unit_interval
+from pyrovae.families.support import open_edge, open_unit_interval
 
 EDGE = 1e-4
 """A mean stays that far from 0 and 1, lest a concentration be 0 in float32."""
@@ -24,13 +24,9 @@ EDGE = 1e-4
 class OpenBeta(dist.Beta):
     """A beta distribution whose samples are never exactly 0 or 1, and right for concentrations far below 1.
 
-    Samples and values are kept within [e, 1 - e], e half the spacing of floating-point numbers at 1 (6e-8 in float32).
-    torch's sampler underflows there: two thirds of its float32 samples of Beta(3e-4, 3e-4) are exactly 1/2.
+    Samples are kept within [e, 1 - e], e half the spacing of floating-point numbers at 1 (6e-8 in float32); the density is that
+    of any value. torch's sampler underflows there: two thirds of its float32 samples of Beta(3e-4, 3e-4) are exactly 1/2.
     """
-
-    def _inside(self, value: Tensor) -> Tensor:
-        edge = torch.finfo(self.concentration1.dtype).eps / 2
-        return value.clamp(edge, 1 - edge)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """sigmoid(log G_a - log G_b), where the gamma variable G_c = G_(c+1) U^(1/c) is taken by its logarithm."""
@@ -39,14 +35,15 @@ class OpenBeta(dist.Beta):
         for concentration in (self.concentration1.expand(shape), self.concentration0.expand(shape)):
             minus_log_uniform = torch.empty_like(concentration).exponential_()
             logs.append(torch._standard_gamma(concentration + 1).log() - minus_log_uniform / concentration)
-        return self._inside(torch.sigmoid(logs[0] - logs[1]))
+        edge = open_edge(self.concentration1.dtype)
+        return torch.sigmoid(logs[0] - logs[1]).clamp(edge, 1 - edge)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """In float64 inside: the terms are as large as the concentration and cancel."""
         if self._validate_args:
             self._validate_sample(value)
         one, zero = self.concentration1.double(), self.concentration0.double()
-        x = self._inside(value).double()
+        x = value.double()
         constant = torch.lgamma(one + zero) - torch.lgamma(one) - torch.lgamma(zero)
         log_prob = (one - 1) * torch.log(x) + (zero - 1) * torch.log1p(-x) + constant
         return log_prob.to(self.concentration1.dtype)

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from pyrovae.data import Dataset
+from pyrovae.data import Dataset, Split
 from pyrovae.drawing import TEXT
 from pyrovae.gallery import panels
 from pyrovae.gallery.measures import SEED, Drawn, decoded, grey, means, unit
@@ -29,7 +29,7 @@ def faces(studio: Studio) -> Drawn:
     """Held-out people with glasses added and removed by the difference of mean latents, and what a classifier says of it."""
     opened = studio.open("faces")
     dataset = opened.dataset
-    train, test = dataset.train, dataset.test
+    train, test = (answered(dataset, split, ATTRIBUTE) for split in (dataset.train, dataset.test))
     column = _column(dataset, ATTRIBUTE)
     z_train, z_test = means(opened, train), means(opened, test)
     direction = difference(z_train, train.y[:, column] == 1)
@@ -38,7 +38,7 @@ def faces(studio: Studio) -> Drawn:
     made = {step: unit(opened, decoded(opened, z_test + step * towards * direction)) for step in STEPS}
     judge = classifier(grey(train.x, dataset.spec.levels), train.y[:, column])
     data = grey(test.x, dataset.spec.levels)
-    accuracy = judge.score(_flat(data), worn.numpy())
+    accuracy, share = judge.score(_flat(data), worn.numpy()), worn.double().mean().item()
     subject = test.y[:, _column(dataset, "subject")]
     rows = [["photographs", *_probabilities(judge, data, worn), None]]
     for step, pictures in made.items():
@@ -49,11 +49,20 @@ def faces(studio: Studio) -> Drawn:
     note = (
         f"{len(test)} photographs of {people} people who were not trained on, {int(worn.sum())} with glasses. p(glasses): the "
         f"mean of a logistic regression on {COMPONENTS} principal components of the training photographs, which is right on "
-        f"{accuracy:.0%} of these. Same person: how often the nearest reconstruction of another photograph (in the pixels) is "
-        f"of the same person; by chance {1 / people:.0%}."
+        f"{accuracy:.0%} of these (who always gives the commoner answer is right on {max(share, 1 - share):.0%}). Same person: "
+        "how often the nearest reconstruction of another photograph (in the pixels) is of the same person; by chance "
+        f"{1 / people:.0%}."
     )
     figure = _figure(data, made, subject, worn)
     return Drawn(figures={"faces": figure}, text=f"{panels.table(head, rows)}\n\n{note}")
+
+
+def answered(dataset: Dataset, split: Split, name: str) -> Split:
+    """The data of which a label is known: an unknown one is neither yes nor no."""
+    column = _column(dataset, name)
+    values = dataset.spec.labels[column].values
+    known = split.y[:, column] != (values.index("unknown") if "unknown" in values else -1)
+    return Split(split.x[known], split.y[known], split.index[known])
 
 
 def difference(z: Tensor, has: Tensor) -> Tensor:

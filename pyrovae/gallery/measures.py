@@ -50,9 +50,9 @@ class Picture:
     models: tuple[str, ...]
 
 
-def scored(studio: Studio, name: str, estimator: str, samples: int) -> Evaluation:
-    """A model's numbers on a seeded subset of 500 test data."""
-    few = {"samples": 10, "limit": 30} if studio.quick else {"samples": samples, "limit": 500}
+def scored(studio: Studio, name: str, estimator: str, samples: int | None = None) -> Evaluation:
+    """A model's numbers on a seeded subset of 500 test data; ``samples`` is for estimators that draw some."""
+    few = {"samples": samples and (10 if studio.quick else samples), "limit": 30 if studio.quick else 500}
     options = {"seed": SEED, "dequantisations": 1, "data_root": studio.data_root, "device": studio.device}
     return evaluate(studio.folder(name), estimator=estimator, **few, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def command(name: str) -> str:
 
 def _flags(key: str, value: Any) -> list[str]:
     if not isinstance(value, Mapping):
-        return [option_name(key), f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"').replace(" ", "")]
+        text = f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"').replace(" ", "")
+        return [option_name(key), shlex.quote(text)]
     flags = [option_name(key), value["name"]]
     for option in [name for name in value if name != "name"]:
         flags += _flags(f"{key}.{option}", value[option])

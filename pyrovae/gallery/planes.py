@@ -13,8 +13,8 @@ from pyrovae.drawing import TEXT
 from pyrovae.gallery import panels
 from pyrovae.gallery.measures import SEED, Drawn, cells, decoded, limits, means, one_of_each, reconstructed, scales, scored, seen
 from pyrovae.gallery.models import Studio
-from pyrovae.opening import Opened
-from pyrovae.sampling import draw_samples
+from pyrovae.opening import Opened, inference
+from pyrovae.sampling import prior_samples
 
 SHOWN = 5000
 SIDE = 17
@@ -90,7 +90,9 @@ def _ranges(encoded: Tensor) -> list[str]:
 
 def _lost(opened: Opened, encoded: Tensor, counts: np.ndarray) -> str:
     """The share of 10,000 draws of p(z) that fall where no training datum is."""
-    z = draw_samples(opened.vae, 10_000, SEED).z
+    with inference(opened.vae), torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        z = prior_samples(opened.vae, 10_000, None).cpu()
     low, high = encoded.amin(0), encoded.amax(0)
     place = ((z - low) / (high - low) * SIDE).floor().long()
     inside = ((place >= 0) & (place < SIDE)).all(1)

@@ -29,7 +29,7 @@ def sizes(studio: Studio) -> Drawn:
             rows.setdefault("data", seen(opened, few))
             rows[f"{title}, {size}"] = reconstructed(opened, few)
     for size in SIZES:
-        plain = scored(studio, f"autoencoder-{size}", "reconstruction", samples=1)
+        plain = scored(studio, f"autoencoder-{size}", "reconstruction")
         found = scored(studio, f"vae-{size}", "importance", samples=100)
         kl[size] = sorted(found.kl_per_dimension, reverse=True)
         numbers.append(

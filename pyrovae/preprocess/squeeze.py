@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError
+from pyrovae.preprocess.dequantise import DEQUANTISED
 
 MARGIN = 1e-6
 """y stays that far from 0 and 1: (255 + u) / 256 can be 1 in float32, whose spacing there is 6e-8, and u can be 0."""
 
 SPAN = 1 - 2 * MARGIN
+
+MOST_AT_AN_END = 11.1
+"""The highest log-density, in nats, that the likelihood ``beta`` can have at y = e, whatever its parameters."""
 
 
 @final
@@ -29,7 +34,7 @@ class SqueezeLevels(Transform):
     """
 
     needs_noise = True
-    number_kind = "dequantisation bound"
+    number_kind = DEQUANTISED
 
     def __init__(self, given: DataSpec, made: DataSpec, width: int) -> None:
         super().__init__(given, made)
@@ -67,6 +72,8 @@ class Squeeze(Preprocess):
     """Into the open unit interval: y = e + (1 - 2 e) (x + u) / L of levels, u uniform, or e + (1 - 2 e) x of reals in [0, 1].
 
     e = 1e-6. log P(x) >= E_u[log p(y)] + size log((1 - 2 e) / L) of levels; log p(x) = log p(y) + size log(1 - 2 e) of reals.
+    Reals that are exactly 0 or 1 have no density of their own: how high it gets at y = e is a matter of e. Each such value may
+    add up to 11.1 nats to a beta's log-likelihood, and a warning says how many there are.
 
     Raises:
         UserError: If the data are counts, which have no upper end, or reals outside [0, 1].
@@ -86,4 +93,18 @@ class Squeeze(Preprocess):
                     f"--preprocess squeeze: value {x[first].item():.6g} at {first} is outside [0, 1]; "
                     "scale the data, or use --likelihood normal with --preprocess none"
                 )
+            _count_ends(x)
         return SqueezeReals(spec, made)
+
+
+def _count_ends(x: Tensor) -> None:
+    """Warn of values that are exactly 0 or 1."""
+    ends = int(((x == 0) | (x == 1)).sum())
+    if ends:
+        warnings.warn(
+            f"--preprocess squeeze: {ends:,} of {x.numel():,} values are exactly 0 or 1, which it moves inside by {MARGIN:g}; "
+            f"each may add up to {MOST_AT_AN_END:g} nats to a beta's log-likelihood, which tells nothing of the data. "
+            "--likelihood continuous_bernoulli models 0 and 1 as they are; of grey levels, give the bytes",
+            UserWarning,
+            stacklevel=2,
+        )
