@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from pyrovae.data import Dataset
     from pyrovae.errors import UserError
+    from pyrovae.exporting import to_arviz
     from pyrovae.runs import load, save
     from pyrovae.training import fit
     from pyrovae.vae import VAE
@@ -37,6 +38,7 @@ _HOMES = {
     "fit": "training",
     "save": "runs",
     "load": "runs",
+    "to_arviz": "exporting",
     **dict.fromkeys(
         ("train", "resume", "evaluate", "classify", "compare", "sweep", "encode", "decode", "sample", "figures", "load_dataset"),
         "commands",
@@ -61,6 +63,7 @@ __all__ = [
     "sample",
     "save",
     "sweep",
+    "to_arviz",
     "train",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,18 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = arguments[0] if arguments else "--help"
     try:
-        sys.exit(_run(command, arguments[1:]))
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            sys.exit(_run(command, arguments[1:]))
     except UserError as error:
         where = f"pyrovae {command}" if command in COMMANDS else "pyrovae"
         print(f"{where}: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _note(message: Warning | str, *where: Any, **more: Any) -> None:
+    """A warning as a line for people, without the line of code that it comes from."""
+    print(f"pyrovae: note: {message}", file=sys.stderr)
 
 
 def _run(command: str, tokens: list[str]) -> int:
@@ -104,21 +112,27 @@ def _train(command: str, tokens: list[str]) -> int:
 
 def _other(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
+    from pyrovae.records import calibration_picture, place
 
     function = getattr(commands, command)
-    parser = Parser(command, function, {"run", "data"})
+    parser = Parser(command, function, {"run", "data", "evidence"})
     parser.add_argument("run", help=parser.doc("run"))
     if "data" in inspect.signature(function).parameters:
         parser.add_argument("--data", default=None, help=parser.doc("data"))
+    if "evidence" in inspect.signature(function).parameters:
+        parser.add_argument("--evidence", action="store_true", help=parser.doc("evidence"))
     parsed = parser.parse(tokens)
     found = function(**parsed)
     if command == "evaluate":
         print(found.table())
-        print(f"{'written':<18} {Path(parsed['run']) / 'evidence' / (found.estimator + '.json')}")
+        print(f"{'written':<18} {place(Path(parsed['run']), found.estimator, found)}")
+        if parsed["json"]:
+            print(f"{'':<18} {parsed['json']}")
     elif command == "classify":
         print(found.table())
-        print(f"{'written':<18} {Path(parsed['run']) / 'evidence' / 'classes.json'}")
-        print(f"{'':<18} {parsed['out'] or Path(parsed['run']) / 'figures' / 'calibration.png'}")
+        written = place(Path(parsed["run"]), "classes", found)
+        print(f"{'written':<18} {written}")
+        print(f"{'':<18} {parsed['out'] or calibration_picture(written)}")
     elif command == "figures":
         print("\n".join(str(path) for path in found))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, final
@@ -14,11 +15,16 @@ from pyrovae.comparison import compare
 from pyrovae.data import Dataset
 from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.estimating import estimate
+from pyrovae.evidence.agreement import Agreement
+from pyrovae.evidence.certificate import Certificate
 from pyrovae.evidence.classification import Classification, classify_split
-from pyrovae.evidence.evaluation import Evaluation, evaluate_split
+from pyrovae.evidence.evaluation import Evaluation
+from pyrovae.evidence_pictures import evidence_pictures
 from pyrovae.opening import Opened, Part, context_of, inference, load_dataset, open_run, posteriors
 from pyrovae.pictures import pictures
 from pyrovae.recipe import TrainResult, recorded_options, resume, train
+from pyrovae.records import calibration_picture, save_estimate
 from pyrovae.sampling import Samples, draw_samples, value_range
 from pyrovae.sweeping import SweepResult, sweep
 from pyrovae.vae import VAE
@@ -43,56 +49,91 @@ __all__ = [
 
 def evaluate(
     run: str | Path | VAE,
-    estimator: str = "importance",
-    samples: int = 500,
-    split: str = "test",
+    estimator: str = "auto",
+    samples: int | None = None,
+    proposal: str | None = None,
+    widen: float | None = None,
+    repeats: int | None = None,
+    temperatures: int | None = None,
+    chains: int | None = None,
+    leapfrog: int | None = None,
+    schedule: str | None = None,
+    start: str | None = None,
+    simulated: int | None = None,
+    tolerance: float | None = None,
+    split: str | None = None,
     data: Part | Dataset | None = None,
     limit: int | None = None,
     seed: int = 0,
-    dequantisations: int = 4,
+    dequantisations: int | None = None,
+    matmul: str | None = None,
     device: str = "auto",
     data_root: str | None = None,
     json: str | None = None,
-) -> Evaluation:
+) -> Evaluation | Certificate | Agreement:
     """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
 
-    Numbers of a conditional model are log p(x|c). Per-datum arrays go into evidence/ESTIMATOR.npz in the run.
+    Numbers of a conditional model are log p(x|c). The numbers go into evidence/ESTIMATOR.json in the run and the arrays of each
+    datum into evidence/ESTIMATOR.npz; an evaluation that was asked something else is not replaced. Ctrl-C keeps the data that
+    are done: the same command goes on with the others.
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
-        estimator: ``elbo``, or ``importance`` (evidence and ELBO). An evidence is trusted where q(z|x) covers the
-            posterior: a mode that it never visits is invisible to the error and to the effective sample size. For the
-            posterior ``delta`` there is ``reconstruction`` only.
-        samples: Samples of z a datum.
-        split: train, valid, test or all.
-        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
+        estimator: ``elbo``; ``importance`` (evidence and ELBO, the default; a mode that the proposal never visits is invisible to
+            its error, to the effective sample size and to k-hat: annealing is the check); ``annealed`` (evidence by annealed
+            importance sampling); ``bdmc`` (annealing from both sides on data simulated from the model); ``exact`` (linear
+            Gaussian models, at most 12 Bernoulli latents, at most 2 latents); ``all`` of these beside each other;
+            ``reconstruction`` (a plain autoencoder has nothing else).
+        samples: Samples of z a datum; 500 unless given. For elbo and importance.
+        proposal: What importance draws z from: guide (the default), prior, or widened.
+        widen: Factor by which the guide is stretched for --proposal widened; 1.5 unless given.
+        repeats: Independent runs of elbo or importance, whose spread is the Monte Carlo error; 1 unless given.
+        temperatures: Inverse temperatures of annealed and bdmc, from the start to the posterior; 1000 unless given.
+        chains: Annealed chains a datum; 16 unless given.
+        leapfrog: Leapfrog steps of a move (of Bernoulli latents: bits visited at a temperature); 3 unless given.
+        schedule: Of the inverse temperatures: sigmoid (the default) or linear.
+        start: Where annealing starts: prior (the default) or guide.
+        simulated: Data that bdmc simulates; 100 unless given.
+        tolerance: Of the quadrature for 1 or 2 latents, in nats; 1e-4 unless given.
+        split: train, valid, test or all; test unless given.
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z.
+        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z; 4 unless
+            given.
+        matmul: How float32 products may be rounded: highest, high or medium (see torch.set_float32_matmul_precision); a probe
+            against float64 decides whether the digits that are printed allow it.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
-        json: A file for the numbers, beside evidence/ESTIMATOR.json in the run.
+        json: A .json file for the numbers, beside that in the run.
 
     Raises:
-        UserError: If an option is wrong, or run or data are missing, damaged or do not fit each other.
+        UserError: If an option is wrong or not one of the estimator's, or run or data are missing, damaged or do not fit each
+            other.
     """
-    opened = open_run(run, data, data_root, device)
-    name = None if opened.folder is None else str(opened.folder)
     if json is not None:
-        runs.check_writable(Path(json), "--json")
-    found = evaluate_split(
-        opened.vae,
-        opened.dataset,
-        estimator=estimator,
-        samples=samples,
-        split=split,
-        limit=limit,
-        seed=seed,
-        dequantisations=dequantisations,
-        run=name,
-    )
-    if opened.folder is not None:
-        runs.save_estimate(opened.folder, estimator, found)
+        _check_file(json, (".json",), "--json")
+    options = {
+        "samples": samples,
+        "proposal": proposal,
+        "widen": widen,
+        "repeats": repeats,
+        "temperatures": temperatures,
+        "chains": chains,
+        "leapfrog": leapfrog,
+        "schedule": schedule,
+        "start": start,
+        "simulated": simulated,
+        "tolerance": tolerance,
+        "split": split,
+        "data": data,
+        "limit": limit,
+        "dequantisations": dequantisations,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    how = {"seed": seed, "matmul": matmul}
+    found = estimate(run, estimator, given, how, device, data_root)
     if json is not None:
         runs.write_whole(Path(json), found.to_json().encode())
     return found
@@ -119,7 +160,8 @@ def classify(
         run: A run folder (in Python, also a ``VAE``).
         samples: Samples of z a datum and class.
         split: train, valid, test or all.
-        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         out: A .png file for the reliability diagram; by default figures/calibration.png in the run.
@@ -143,9 +185,9 @@ def classify(
         run=None if opened.folder is None else str(opened.folder),
     )
     if opened.folder is not None:
-        runs.save_estimate(opened.folder, "classes", found)
+        written = save_estimate(opened.folder, "classes", found)
     if out is not None or opened.folder is not None:
-        picture = opened.folder / "figures" / "calibration.png" if out is None else Path(out)
+        picture = calibration_picture(written) if out is None else Path(out)
         _write_figure(picture, drawing.calibration(found.bins, found.calibration_error))
     return found
 
@@ -193,7 +235,8 @@ def encode(
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
-        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
         out: A .npz file: ``mean`` and ``scale`` (N, D), ``index`` (row in the data set), ``y`` where there are labels.
         split: all (in the order given), train, valid or test.
         seed: Of binarisation or dequantisation.
@@ -281,6 +324,7 @@ def figures(
     run: str | Path,
     data: Part | Dataset | None = None,
     only: str | None = None,
+    evidence: bool = False,
     out: str | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -290,12 +334,16 @@ def figures(
 
     Reconstructions before and after training, samples, the latent means by class, an interpolation, learning curves; for a
     2-D latent the decoded grid; for a conditional model a grid of draws with a row for each context, and data under other labels.
+    With --evidence what its evaluations found: the bound against the number of samples, k-hats, bounds against the number of
+    temperatures, and the data with the lowest evidence.
 
     Args:
         run: A run folder.
-        data: Other data than the run's: name, path of a file, or (in Python) a ``Dataset``.
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
         only: Names of the figures that are wanted, such as grid,samples; by default all that the run has.
-        out: A folder; by default figures/ in the run.
+        evidence: Draw the evaluations that the run has had (see pyrovae evaluate) instead.
+        out: A folder; by default figures/ in the run, for other data a folder of their name in it.
         seed: Of the data shown and of the noise.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
@@ -305,18 +353,27 @@ def figures(
     """
     check_seed("seed", seed)
     opened = open_run(run, data, data_root, device)
-    folder = opened.folder / "figures" if out is None else Path(out)
+    folder = _figures_of(opened, data) if out is None else Path(out)
     runs.check_writable(folder, "--out")
     wanted = None if only is None else [name.strip() for name in only.split(",")]
-    return [_write_figure(folder / f"{name}.png", figure) for name, figure in pictures(opened, seed, wanted).items()]
+    drawn = evidence_pictures(opened, wanted) if evidence else pictures(opened, seed, wanted)
+    return [_write_figure(folder / f"{name}.png", figure) for name, figure in drawn.items()]
 
 
-def _check_file(out: str | None, allowed: tuple[str, ...]) -> None:
+def _figures_of(opened: Opened, data: Part | Dataset | None) -> Path:
+    """figures/ in the run; pictures of other data do not replace those of its own."""
+    home = opened.folder / "figures"
+    if data is None or "data" not in opened.config:
+        return home
+    return home / re.sub(r"[^A-Za-z0-9._-]+", "_", Path(opened.dataset.name).stem)
+
+
+def _check_file(out: str | None, allowed: tuple[str, ...], option: str = "--out") -> None:
     if out is None:
         return
     if not out.endswith(allowed):
-        raise UserError(f"--out {out}: needs a name that ends in {' or '.join(allowed)}")
-    runs.check_writable(Path(out), "--out")
+        raise UserError(f"{option} {out}: needs a name that ends in {' or '.join(allowed)}")
+    runs.check_writable(Path(out), option)
 
 
 def _write_figure(path: Path, figure: Any) -> Path:

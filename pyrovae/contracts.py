@@ -269,6 +269,11 @@ class Network(ABC):
     What a network returns for a datum must not depend on the other data in the batch.
     """
 
+    @property
+    def affine(self) -> bool:
+        """Whether the decoder is affine in z, whatever the embedding; not unless overridden."""
+        return False
+
     @abstractmethod
     def encoder(self, event_shape: tuple[int, ...], out_shape: tuple[int, ...], embedding_dim: int = 0) -> nn.Module:
         """A module (x (*, *event_shape), embedding (*, C) or None) -> (*, *out_shape)."""

@@ -157,7 +157,7 @@ def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence
                 title="class",
             )
     axis.set_title(f"Posterior means of {len(values)} {of}", fontsize=TEXT + 1)
-    _label(axis, *names)
+    label(axis, *names)
     return figure
 
 
@@ -174,10 +174,10 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
     if validated:
         axes[0].plot(epochs, [row[score] for row in history], color=BLUE, marker=marker, markersize=3)
         axes[0].set_title(f"Validation {scores[score]} (higher is better)", fontsize=TEXT + 1)
-        _label(axes[0], "epoch", "nats per datum")
+        label(axes[0], "epoch", "nats per datum")
     axes[-1].plot(epochs, [row["loss"] for row in history], color=RED, marker=marker, markersize=3)
     axes[-1].set_title("Training loss, preprocessed data", fontsize=TEXT + 1)
-    _label(axes[-1], "epoch", "nats per datum (lower is better)")
+    label(axes[-1], "epoch", "nats per datum (lower is better)")
     return figure
 
 
@@ -201,9 +201,9 @@ def calibration(bins: Sequence[Mapping[str, float | int | None]], error: float) 
     upper.set(xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(fontsize=TEXT - 1, frameon=False, loc="upper left")
     upper.set_title(f"Calibration of p(c|x): expected error {error:.4f}", fontsize=TEXT + 1)
-    _label(upper, "", "share that is right")
+    label(upper, "", "share that is right")
     lower.bar(low, [row["count"] for row in full], width, align="edge", color=GREY, edgecolor="white")
-    _label(lower, "confidence: the largest p(c|x) of a datum", "data")
+    label(lower, "confidence: the largest p(c|x) of a datum", "data")
     return figure
 
 
@@ -237,9 +237,30 @@ def league(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         axis.grid(axis="x", color="0.92")
         axis.set_axisbelow(True)
         axis.set_title(title, fontsize=TEXT + 1, loc="left")
-        _label(axis, "", "")
+        label(axis, "", "")
     axes[-1].set_xlabel("log evidence - that of the best (nats per datum), +- 2 paired standard errors; open: a lower bound")
     axes[-1].xaxis.label.set(fontsize=TEXT, color=GREY)
+    return figure
+
+
+def tiles(values: Tensor, names: Sequence[str], limits: Limits, title: str, side: int = 10) -> Figure:
+    """Data (N, *E) in rows of ten, each with a text under it.
+
+    Args:
+        values: Data.
+        names: Their texts.
+        limits: Values of black and white; None for those of the data.
+        title: Of the figure.
+        side: Data in a row.
+    """
+    height = -(-len(values) // side)
+    figure = Figure(figsize=(side * _tile_width(values.shape[1:]) * 1.15, height * TILE * 1.75))
+    figure.suptitle(title, fontsize=TEXT + 1, y=1.0 + 0.08 / figure.get_figheight(), va="bottom")
+    axes = figure.add_gridspec(height, side, left=0, right=1, bottom=0, top=1, wspace=0.15, hspace=0.75).subplots(squeeze=False)
+    for i, axis in enumerate(axes.flat):
+        _datum(axis, values[i] if i < len(values) else None, limits or _bounds(values))
+        if i < len(values):
+            axis.set_xlabel(names[i], fontsize=TEXT - 2, color=GREY, labelpad=2)
     return figure
 
 
@@ -297,7 +318,8 @@ def _colours(count: int) -> list[np.ndarray]:
     return ten[:count] if count <= 10 else [hsv_to_rgb((i / count, 0.75, 0.8)) for i in range(count)]
 
 
-def _label(axis: Axes, x: str, y: str) -> None:
+def label(axis: Axes, x: str, y: str) -> None:
+    """Name the axes."""
     axis.set_xlabel(x, fontsize=TEXT, color=GREY)
     axis.set_ylabel(y, fontsize=TEXT, color=GREY)
     axis.tick_params(labelsize=TEXT - 1, colors=GREY)

@@ -17,7 +17,7 @@ from pyrovae.data import Dataset, from_path
 from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_seed, option_name
 from pyrovae.events import check_tensorboard, event_log
-from pyrovae.evidence.evaluation import bits_kind
+from pyrovae.evidence.evaluating import bits_kind
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import Part, check_data, load_source

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,21 +54,6 @@ def write_whole(path: Path, content: bytes) -> None:
             f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
             "free some space or choose another place"
         ) from error
-
-
-class Estimate(Protocol):
-    """What an estimator found: a summary, and arrays with a row for each datum."""
-
-    per_datum: Mapping[str, Tensor]
-
-    def to_json(self) -> str:
-        """The summary."""
-
-
-def save_estimate(folder: Path, name: str, found: Estimate) -> None:
-    """Write evidence/NAME.npz and evidence/NAME.json in a run."""
-    write_arrays(folder / "evidence" / f"{name}.npz", found.per_datum)
-    write_whole(folder / "evidence" / f"{name}.json", found.to_json().encode())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Tensor | None]) -> None:

@@ -96,6 +96,7 @@ def assert_same_evidence(found: Evidence, expected: Evidence) -> None:
             expected.diagnostics[name],
             rtol=1e-9,
             atol=1e-9,
-            equal_nan=name == "kl_per_dimension",  # where the posterior or the prior does not factorise
+            # where the posterior or the prior does not factorise; with too few, or tied, weights
+            equal_nan=name in ("kl_per_dimension", "khat"),
             msg=lambda text, name=name: f"{name}: {text}",
         )

@@ -165,7 +165,10 @@ NUMBERS = [
     row("epochs-fraction", "train --epochs 1.5", "--epochs 1.5", "integer"),
     row("epochs-bool", "train --epochs true", "--epochs true", "integer"),
     row("rate-word", "train --learning-rate fast", "--learning-rate fast", "number"),
-    row("hidden-number", "train --network.hidden 40", "--network.hidden 40", "list such as [400,400]"),
+    row("hidden-cut", "train --network.hidden [40", "--network.hidden [40", "list such as 400,400"),
+    row("hidden-empty", "train --network.hidden ''", "--network.hidden", "list such as 400,400"),
+    row("hidden-words", "train --network.hidden 40,wide", "--network.hidden 40,wide", "integer"),
+    row("hidden-fraction", "train --network.hidden 40.5", "--network.hidden 40.5", "integer"),
     row("hidden-word", "train --network.hidden [wide]", "--network.hidden", "wide", "integer"),
     row("levels-word", "train --data bytes.npy --data.levels many", "--data.levels many", "integer"),
     row("limit-word", "evaluate runs/good --limit many", "--limit many", "integer"),
@@ -286,7 +289,7 @@ RUNS = [
     row("no-data", "evaluate runs/no_data", "runs/no_data", "--data"),
     row("data-missing", "evaluate runs/good --data missing.npy", "--data missing.npy", "no such file"),
     row("data-unknown", "evaluate runs/good --data digit", "--data digit", "did you mean digits?"),
-    row("data-of-another-shape", "evaluate runs/good --data large_pictures.npy", "(9, 9)", "(8, 8)"),
+    row("data-of-another-shape", "evaluate runs/good --data large_pictures.npy", "--data", "(9, 9)", "(8, 8)", "give data of"),
     row("data-of-another-kind", "evaluate runs/good --data real_pictures.npy", "16.5", "(0, 0, 0)", "0..16"),
     row("data-too-bright", "evaluate runs/pictures --data bright.npy", "value 99", "(4, 3, 2)", "0..16"),
     row("encode-another-shape", "encode runs/good --data large_pictures.npy", "(9, 9)", "(8, 8)"),
@@ -306,7 +309,9 @@ PLACES = [
     row("sample-below-a-file", "sample runs/good --out notes.txt/x.npz", "notes.txt/x.npz", "could not be written", "--out"),
     row("encode-below-a-file", "encode runs/good --out notes.txt/x.npz", "notes.txt/x.npz", "could not be written", "--out"),
     row("figures-below-a-file", "figures runs/good --out notes.txt/x", "notes.txt/x", "could not be written", "--out"),
-    row("json-below-a-file", "evaluate runs/good --samples 2 --json notes.txt/x", "notes.txt/x", "could not be written"),
+    row(
+        "json-below-a-file", "evaluate runs/good --samples 2 --json notes.txt/x.json", "notes.txt/x.json", "could not be written"
+    ),
     row("config-missing", "train --config missing.yaml", "--config missing.yaml", "cannot be read"),
     row("config-not-options", "train --config list.yaml", "--config list.yaml", "--print"),
     row("config-binary", "train --config reals.npy", "--config reals.npy", "cannot be read"),
@@ -347,7 +352,7 @@ PARTS = [
     row("no-gradient", "train --prior bernoulli --objective iwae --particles 5", "--objective iwae", "tracegraph"),
     row("iwae-weight", "train --objective iwae --particles 5 --kl-weight 2", "--kl-weight 2", "iwae", "--objective elbo"),
     row("iwae-alone", "train --objective iwae", "--particles 1", "--particles 2"),
-    row("points-evidence", "evaluate runs/points", "--estimator importance", "--estimator reconstruction"),
+    row("points-evidence", "evaluate runs/points --estimator importance", "--estimator importance", "--estimator reconstruction"),
     row("compare-data", "compare runs/good runs/three", "runs/good", "runs/three", "data"),
     row("compare-splits", "compare runs/three runs/resplit", "runs/three", "runs/resplit", "split"),
     row("compare-one", "compare runs/good", "at least two runs"),
@@ -357,7 +362,7 @@ PARTS = [
     row("no-such-figure", "figures runs/three --only gird", "--only gird", "did you mean grid?"),
     row("conv-of-curves", "train --data reals.npy --likelihood normal --network conv", "--network conv", "(4,)", "--network mlp"),
     row("flow-of-one", "train --posterior flow --latent-dim 1", "--posterior flow", "--latent-dim 2"),
-    row("beta-support", "train --data reals.npy --likelihood beta", "--likelihood beta", "-0.1", "--likelihood normal"),
+    row("beta-support", "train --data reals.npy --likelihood beta", "--likelihood beta", "-0.1", "use --likelihood normal"),
 ]
 
 

@@ -19,7 +19,8 @@ import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import elbo, importance, keyed
-from pyrovae.evidence.evaluation import Evaluation, evaluate_split
+from pyrovae.evidence.evaluating import evaluate_split
+from pyrovae.evidence.evaluation import Evaluation
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def test_number_of_samples_is_checked(samples):
     [
         (
             {"estimator": "importanec"},
-            r"--estimator importanec: unknown; did you mean importance\? All: elbo, importance, reconstruction",
+            r"--estimator importanec: unknown; did you mean importance\? All: annealed, elbo, exact, importance, reconstruction",
         ),
         ({"samples": 0}, "--samples 0"),
         ({"limit": 0}, "--limit 0"),

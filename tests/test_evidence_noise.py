@@ -17,7 +17,7 @@ import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec, Evidence
 from pyrovae.evidence import importance, keyed
-from pyrovae.evidence.evaluation import evaluate_split
+from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.families import Normal
 from pyrovae.objectives import weight_latents
 

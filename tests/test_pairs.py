@@ -20,7 +20,8 @@ from torch import Tensor
 from pyrovae import VAE, Dataset, UserError, fit
 from pyrovae.contracts import DataSpec
 from pyrovae.engines import Eager
-from pyrovae.evidence import elbo, reconstruction
+from pyrovae.evidence import annealed, elbo, importance, reconstruction
+from pyrovae.evidence.bdmc import bdmc
 from pyrovae.parts import ROLES, make
 
 SHAPE = (8, 8)
@@ -311,6 +312,16 @@ def trained(row: Row) -> tuple[VAE, Dataset]:
     return vae, data
 
 
+def check_evidence(vae: VAE, data: Dataset, c: Tensor | None) -> None:
+    """Every estimator of log p(x) has a number."""
+    x, c, index = data.test.x[:2], None if c is None else c[:2], data.test.index[:2]
+    few = {"temperatures": 3, "chains": 2, "leapfrog": 1}
+    found = [importance(vae, x, c, samples=2, index=index, proposal=proposal) for proposal in ("guide", "prior", "widened")]
+    found += [annealed(vae, x, c, index=index, start=start, **few) for start in ("prior", "guide")]
+    assert all(torch.isfinite(each.estimate).all() for each in found)
+    assert torch.isfinite(bdmc(vae, data=2, **few).gap).all()
+
+
 def check_row(row: Row) -> None:
     """What fits has numbers; what does not is refused by one line with a remedy."""
     if not fits(row):
@@ -322,8 +333,11 @@ def check_row(row: Row) -> None:
         return
     vae, data = trained(row)
     c = data.test.y if row.context == "label" else None
-    measure = elbo if vae.parts["posterior"].has_density else reconstruction
-    found = measure(vae, data.test.x, c, samples=2, index=data.test.index)
+    if vae.parts["posterior"].has_density:
+        found = elbo(vae, data.test.x, c, samples=2, index=data.test.index)
+        check_evidence(vae, data, c)
+    else:
+        found = reconstruction(vae, data.test.x, c, index=data.test.index)
     assert torch.isfinite(found.estimate).all()
     drawn = vae.decode(vae.prior(c).expand((len(data.test.x),)).sample(), c)
     assert drawn.shape == data.test.x.shape

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 
 from pyrovae import runs
 from pyrovae.errors import UserError
 from pyrovae.evidence.digests import model_digest, rows_digest
-from pyrovae.evidence.evaluation import Evaluation, bits_kind, evaluate_split
+from pyrovae.evidence.evaluating import bits_kind, evaluate_split
+from pyrovae.evidence.evaluation import Evaluation
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.opening import open_run
 from pyrovae.parts import defaults, describe, make
 from pyrovae.preprocess.binarise import BINARISED
 from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.records import read_records, save_estimate
 from pyrovae.vae import VAE
 
 ESTIMATOR = "importance"
@@ -111,7 +111,7 @@ def read_entry(folder: Path, settings: Settings, device: str = "auto", data_root
     evaluation = _recorded(folder, opened.vae, opened.dataset, settings)
     if evaluation is None:
         evaluation = evaluate_split(opened.vae, opened.dataset, estimator=ESTIMATOR, run=str(folder), **asdict(settings))
-        runs.save_estimate(folder, ESTIMATOR, evaluation)
+        save_estimate(folder, ESTIMATOR, evaluation)
     history = runs.read_metrics(folder)
     config = opened.config
     return Entry(
@@ -144,23 +144,23 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
         "model_sha256": model_digest(vae),
         "data_sha256": rows_digest(rows, None if reads is None else getattr(rows, reads)),
     }
-    try:
-        found = json.loads((folder / "evidence" / f"{ESTIMATOR}.json").read_text(encoding="utf-8"))
-        if any(found[key] != value for key, value in wanted.items()):
-            return None
-        with np.load(folder / "evidence" / f"{ESTIMATOR}.npz", allow_pickle=False) as arrays:
-            per_datum = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        evaluation = Evaluation(
-            **{f.name: found[f.name] for f in fields(Evaluation) if f.name != "per_datum"}, per_datum=per_datum
-        )
-        same_rows = torch.equal(per_datum["index"], rows.index)
-        # The two files are written one after the other: a crash between them leaves arrays of another evaluation.
-        mean, recorded = per_datum["estimate"].mean().item(), found["log_evidence"]["mean"]
-        belong = not math.isfinite(mean) if recorded is None else math.isclose(mean, recorded, rel_tol=1e-12)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # A file that is missing, damaged or of an older version is made anew.
-        return None
-    return evaluation if same_rows and belong and "elbo" in per_datum else None
+    for found, per_datum in read_records(folder, ESTIMATOR):
+        if any(found.get(key) != value for key, value in wanted.items()) or found.get("options") != {}:
+            continue
+        try:
+            evaluation = Evaluation(
+                **{f.name: found[f.name] for f in fields(Evaluation) if f.name != "per_datum"}, per_datum=per_datum
+            )
+            same_rows = torch.equal(per_datum["index"], rows.index)
+            # The two files are written one after the other: a crash between them leaves arrays of another evaluation.
+            mean, recorded = per_datum["estimate"].mean().item(), found["log_evidence"]["mean"]
+            belong = not math.isfinite(mean) if recorded is None else math.isclose(mean, recorded, rel_tol=1e-12)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # A file that is damaged or of an older version is made anew.
+            continue
+        if same_rows and belong and "elbo" in per_datum:
+            return evaluation
+    return None
 
 
 def _measure(vae: VAE, evaluation: Evaluation) -> Measure:

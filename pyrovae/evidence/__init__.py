@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from pyrovae.evidence.estimators import ESTIMATORS, elbo, importance, reconstruction
+from pyrovae.evidence.annealing import annealed
+from pyrovae.evidence.exact import exact
+from pyrovae.evidence.importance import elbo, importance, reconstruction
 
-__all__ = ["ESTIMATORS", "elbo", "importance", "reconstruction"]
+__all__ = ["annealed", "elbo", "exact", "importance", "reconstruction"]

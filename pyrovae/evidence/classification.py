@@ -67,6 +67,10 @@ class Classification:
     seconds: float
     per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
+    def identity(self) -> dict[str, Any]:
+        """What was asked: equal for two classifications one of which may take the other's place."""
+        return {name: getattr(self, name) for name in ("data", "split", "n", "samples", "seed", "classes")}
+
     def to_json(self) -> str:
         """The fields but ``per_datum`` as JSON; a score that is not finite becomes null."""
         summary = asdict(replace(self, per_datum={}))

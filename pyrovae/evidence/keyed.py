@@ -51,6 +51,12 @@ def check_room(samples: int, draws: int) -> None:
         raise UserError(f"--samples {samples}{of_draws}: there is noise for {most:,} samples a datum; take fewer")
 
 
+def repeated(seed: int, repeat: int) -> int:
+    """The seed of an independent run: that given for the first."""
+    check_seed("seed", seed)
+    return seed if repeat == 0 else _mix(seed ^ _mix(0x2545F491 + repeat))
+
+
 def _fill(
     draw: Callable[[Tensor, torch.Generator], Tensor],
     seed: int,
@@ -98,8 +104,49 @@ def posterior_samples(
     noise = _fill(
         lambda row, generator: row.normal_(generator=generator), seed, data, block + 1, (BLOCK, *latent_shape)
     ).transpose(0, 1)
-    z = density.family.from_noise(q, noise[:count].to(params.device))
+    z = density.family.from_noise(q, noise[:count].to(params))
     return _sample_each(density, params, seed, data, block)[:count] if z is None else z
+
+
+class Generators:
+    """A generator of noise for each datum: what a datum gets does not depend on the others, nor on the device.
+
+    Args:
+        seed: Of the evaluation.
+        data: Row of each datum in its data set.
+        purpose: Keeps the noise of several uses of one seed apart, a small integer from 0.
+    """
+
+    def __init__(self, seed: int, data: Sequence[int], purpose: int = 0) -> None:
+        self._generators = []
+        for datum in data:
+            # Another permutation of the seed than that of the blocks: a purpose is not one of their streams.
+            key = _mix(_key(seed, datum, 0) ^ _mix(0x51ED270B + purpose))
+            self._generators.append(torch.Generator().manual_seed(key))
+
+    def normal(self, *shape: int) -> Tensor:
+        """The next standard normal noise of each datum, (len(data), *shape), on the CPU."""
+        noise = torch.empty(len(self._generators), *shape)
+        for row, generator in zip(noise, self._generators, strict=True):
+            row.normal_(generator=generator)
+        return noise
+
+    def uniform(self, *shape: int) -> Tensor:
+        """The next uniform noise on [0, 1) of each datum, (len(data), *shape), on the CPU."""
+        noise = torch.empty(len(self._generators), *shape)
+        for row, generator in zip(noise, self._generators, strict=True):
+            row.uniform_(generator=generator)
+        return noise
+
+    def each(self, draw: Callable[[int], Tensor]) -> Tensor:
+        """Stacked results of ``draw(row)``, called with torch's CPU generator in the state of that datum's."""
+        found = []
+        with torch.random.fork_rng(devices=[]):
+            for row, generator in enumerate(self._generators):
+                torch.default_generator.set_state(generator.get_state())
+                found.append(draw(row))
+                generator.set_state(torch.default_generator.get_state())
+        return torch.stack(found)
 
 
 def _sample_each(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:

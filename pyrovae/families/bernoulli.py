@@ -9,8 +9,39 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
+from torch.nn.functional import softplus
 
 from pyrovae.contracts import DataSpec, Family
+
+LONGEST_PRODUCT = 120
+"""Factors between 1 and 2 whose product float32 holds."""
+
+
+@final
+class _Bits(dist.Independent):
+    """Independent bits: sum of x l - log(1 + e^l), in few passes over the logits.
+
+    With s = 1 - 2 x that is -max(s l, 0) - log(1 + e^-|l|), whose sums stay small beside those of x l and log(1 + e^l), and the
+    last is summed as the logarithm of products of many.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        dims = self.reinterpreted_batch_ndims
+        if not dims:
+            return super().log_prob(value)
+        logits, value = (tensor.flatten(-dims) for tensor in (self.base_dist.logits, value))
+        if torch.is_grad_enabled():
+            return (value * logits - softplus(logits)).sum(-1)
+        wrong = (1 - 2 * value) * logits
+        terms = torch.copysign(wrong, wrong.new_tensor(-1.0)).exp_().add_(1).unflatten(-1, (-1, _factors(logits.shape[-1])))
+        return -wrong.clamp_(min=0).sum(-1) - terms.prod(-1).log().sum(-1)
+
+
+def _factors(size: int) -> int:
+    """The largest divisor of a size that is no longer than a product may be."""
+    return max(n for n in range(1, LONGEST_PRODUCT + 1) if size % n == 0)
 
 
 @final
@@ -26,7 +57,7 @@ class Bernoulli(Family):
 
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
         logits = params.squeeze(-1 - len(spec.event_shape))
-        return dist.Bernoulli(logits=logits).to_event(len(spec.event_shape))
+        return _Bits(dist.Bernoulli(logits=logits), len(spec.event_shape))
 
     def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
         """1 where Phi(noise) < p, compared as logits, which do not saturate; there is no gradient through it."""

@@ -17,6 +17,10 @@ class Linear(Network):
     Source: Tipping and Bishop (1999), Probabilistic Principal Component Analysis.
     """
 
+    @property
+    def affine(self) -> bool:
+        return True
+
     def encoder(self, event_shape: tuple[int, ...], out_shape: tuple[int, ...], embedding_dim: int = 0) -> Feedforward:
         return Feedforward(event_shape, out_shape, embedding_dim=embedding_dim)
 

@@ -35,6 +35,10 @@ class Mlp(Network):
         if self.activation != "gated":
             check_activation(self.activation, "gated")
 
+    @property
+    def affine(self) -> bool:
+        return not self.hidden
+
     def _activation(self) -> Callable[[], nn.Module]:
         return nn.GLU if self.activation == "gated" else activation_of(self.activation)
 

@@ -106,6 +106,10 @@ class Tied(Network):
         object.__setattr__(self, "hidden", check_widths("network.hidden", self.hidden))
         check_activation(self.activation)
 
+    @property
+    def affine(self) -> bool:
+        return not self.hidden
+
     def encoder(self, event_shape: tuple[int, ...], out_shape: tuple[int, ...], embedding_dim: int = 0) -> Feedforward:
         return Feedforward(event_shape, out_shape, self.hidden, activation_of(self.activation), embedding_dim)
 

@@ -1,0 +1,89 @@
+"""Every estimator on the same data, beside each other and, where there is one, beside the exact evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import Evidence
+from pyrovae.evidence.certificate import Certificate
+from pyrovae.evidence.evaluation import Evaluation
+from pyrovae.evidence.reporting import finite, with_errors
+
+
+@final
+@dataclass(frozen=True)
+class Agreement:
+    """What ``evaluate --estimator all`` reports: how far the estimators of log p(x) are apart on the same data, in nats.
+
+    Args:
+        evaluations: By estimator; ``exact`` where it exists.
+        certificate: Of the annealing sampler, on simulated data.
+        no_exact: Why there is no exact evidence; None where there is.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    certificate: Certificate
+    no_exact: str | None = None
+    estimator: str = field(default="all", init=False)
+
+    @property
+    def reference(self) -> str:
+        """What the others are compared with: ``exact``, or else ``annealed``."""
+        return "exact" if "exact" in self.evaluations else "annealed"
+
+    def differences(self) -> dict[str, dict[str, float | None]]:
+        """Estimator -> mean of (its log p - the reference's) with both errors, and the ``largest`` difference of a datum."""
+        reference = self.evaluations[self.reference]
+        found = {}
+        for name, evaluation in self.evaluations.items():
+            if evaluation is reference:
+                continue
+            difference = evaluation.per_datum["estimate"] - reference.per_datum["estimate"]
+            error = torch.hypot(evaluation.per_datum["monte_carlo_error"], reference.per_datum["monte_carlo_error"])
+            found[name] = {
+                **Evidence(estimate=difference, monte_carlo_error=error).summary(),
+                "largest": difference.abs().max().item(),
+            }
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """What was asked: equal for two of which the later may replace the earlier."""
+        asked = {name: evaluation.identity() for name, evaluation in self.evaluations.items()}
+        return {"estimator": self.estimator, "asked": asked | {"bdmc": self.certificate.identity()}}
+
+    @property
+    def per_datum(self) -> dict[str, Tensor]:
+        """``index``, and ESTIMATOR and ESTIMATOR_error of each datum."""
+        arrays = {"index": self.evaluations[self.reference].per_datum["index"]}
+        for name, evaluation in self.evaluations.items():
+            arrays |= {name: evaluation.per_datum["estimate"], f"{name}_error": evaluation.per_datum["monte_carlo_error"]}
+        return arrays
+
+    def to_json(self) -> str:
+        """Every evaluation, and the differences, as JSON; a number that is not finite becomes null."""
+        summary = {
+            **self.identity(),
+            "reference": self.reference,
+            "no_exact": self.no_exact,
+            "differences": self.differences(),
+            "evaluations": {name: json.loads(evaluation.to_json()) for name, evaluation in self.evaluations.items()},
+            "certificate": json.loads(self.certificate.to_json()),
+        }
+        return json.dumps(finite(summary), indent=2) + "\n"
+
+    def table(self) -> str:
+        """The numbers for a terminal: each estimator's table, then how far they are apart."""
+        tables = [evaluation.table() for evaluation in self.evaluations.values()]
+        lines = [f"minus {self.reference}, of the same data, nats per datum; +- standard error over data, [Monte Carlo error]"]
+        for name, difference in self.differences().items():
+            largest = f"{difference['largest']:.3f} at the most for a datum"
+            lines.append(f"{name:<18} {with_errors(difference)}, {largest}")
+        if self.no_exact is not None:
+            lines.append(f"{'exact':<18} {self.no_exact}")
+        return "\n\n".join([*tables, self.certificate.table(), "\n".join(lines)])

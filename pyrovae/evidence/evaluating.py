@@ -1,0 +1,235 @@
+"""A model on a split of data -> what is reported of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import Evidence
+from pyrovae.data import Dataset, Split
+from pyrovae.errors import UserError, check_integer, check_seed, suggest
+from pyrovae.evidence.decomposition import decompose
+from pyrovae.evidence.digests import model_digest, rows_digest
+from pyrovae.evidence.estimators import ESTIMATORS
+from pyrovae.evidence.evaluation import FEW_EFFECTIVE, Evaluation
+from pyrovae.evidence.exact import QUADRATURE, exact_method
+from pyrovae.evidence.measuring import Kept, in_pieces
+from pyrovae.evidence.options import checked, options_of
+from pyrovae.evidence.pareto import threshold
+from pyrovae.evidence.precision import PROBED, guard
+from pyrovae.evidence.scoring import preprocessed
+from pyrovae.evidence.weights import ladder
+from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.vae import VAE
+
+ACTIVE_VARIANCE = 0.01
+
+SPLIT_SAMPLES, MOST_SAMPLES = 10_000, 100
+"""Samples of z of all data, about, and of one datum at the most, that the split of the KL is estimated from."""
+
+ALWAYS = ("temperatures", "chains", "leapfrog", "schedule", "start")
+"""Options that are reported even where they are the usual ones."""
+
+
+def evaluate_split(
+    vae: VAE,
+    dataset: Dataset,
+    *,
+    estimator: str = "importance",
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    matmul: str | None = None,
+    run: str | None = None,
+    kept: Callable[[Mapping[str, Any]], Kept] | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Estimate ELBO and evidence of a split of data.
+
+    Args:
+        vae: The model, on the device to use.
+        dataset: Data of the kind that it was trained on.
+        estimator: A name in ``ESTIMATORS``.
+        split: ``train``, ``valid``, ``test`` or ``all``.
+        limit: At most that many data, a seeded random subset.
+        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        matmul: How float32 products may be rounded, see ``precision.guard``.
+        run: Name to report.
+        kept: Settings and digests -> where results of an evaluation that is interrupted are kept.
+        options: Those of the estimator, as in its signature; ``dequantisations`` is 4 unless given.
+
+    Raises:
+        UserError: If an option is out of range or not one of the estimator's, or the data do not fit the model.
+    """
+    if estimator not in ESTIMATORS:
+        raise UserError(f"--estimator {estimator}: unknown; {suggest(estimator, ESTIMATORS)}")
+    chosen = checked(estimator, ESTIMATORS[estimator], options)
+    check_seed("seed", seed)
+    rows = dataset.split(split)
+    if limit is not None:
+        rows = rows.subset(check_integer("limit", limit, 1), seed)
+    vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x)
+    reads = vae.parts["context"].reads
+    c = None if reads is None else getattr(rows, reads)
+    method = exact_method(vae) if estimator == "exact" else None
+    if method not in (None, QUADRATURE) and "tolerance" in options:
+        raise UserError(
+            f"--tolerance {options['tolerance']:g}: is for quadrature, this model is solved by {method}; leave it out"
+        )
+    digests = {"model_sha256": model_digest(vae), "data_sha256": rows_digest(rows, c)}
+    asked = {"estimator": estimator, "seed": seed, **chosen, **digests}
+    began = time.perf_counter()
+    vae.context_module.check(c)
+    vae.check_support(rows.x)
+    y, of = preprocessed(vae, rows.x[:PROBED], rows.index[:PROBED].tolist(), seed), None if c is None else c[:PROBED]
+    with guard(vae, y, of, matmul, seed) as (model, precision):
+        found = _found(model, rows, c, estimator, seed, chosen, None if kept is None else kept(asked | precision.summary()))
+        seconds = time.perf_counter() - began
+        parts = _decomposed(model, rows, c, seed) if "elbo" in found.diagnostics else None
+    usual = options_of(ESTIMATORS[estimator]) | {name: chosen[name] for name in ("samples", "dequantisations") if name in chosen}
+    shown = ("tolerance",) if method == QUADRATURE else ALWAYS
+    return Evaluation(
+        run=run,
+        data=dataset.name,
+        split=split,
+        n=len(rows),
+        samples=chosen.get("samples"),
+        seed=seed,
+        dequantisations=chosen["dequantisations"] if bits_kind(vae) == DEQUANTISED else None,
+        options={name: value for name, value in chosen.items() if name in shown or value != usual[name]},
+        estimator=estimator,
+        method=method,
+        **_summarise(vae, estimator, found, chosen),
+        decomposition=parts,
+        precision=precision.summary(),
+        seconds=seconds,
+        **digests,
+        per_datum={"index": rows.index, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
+        | {name: values for name, values in found.diagnostics.items() if name != "acceptance"},
+    )
+
+
+def _found(
+    vae: VAE, rows: Split, c: Tensor | None, estimator: str, seed: int, options: Mapping[str, Any], kept: Kept | None
+) -> Evidence:
+    def measure(part: slice) -> dict[str, Tensor]:
+        of = None if c is None else c[part]
+        found = ESTIMATORS[estimator](vae, rows.x[part], of, seed=seed, index=rows.index[part], **options)
+        return {**found.diagnostics, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
+
+    found = in_pieces(measure, len(rows), kept, estimator)
+    return Evidence(estimate=found.pop("estimate"), monte_carlo_error=found.pop("monte_carlo_error"), diagnostics=found)
+
+
+def _decomposed(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str, Any]:
+    samples = max(1, min(MOST_SAMPLES, SPLIT_SAMPLES // len(rows)))
+    return decompose(vae, rows.x, c, index=rows.index, seed=seed, samples=samples).summary()
+
+
+def _summarise(vae: VAE, estimator: str, found: Evidence, options: Mapping[str, Any]) -> dict[str, Any]:
+    arrays = found.diagnostics
+    evidence = found.summary() if "log_evidence" in arrays and estimator != "elbo" else None
+    has_evidence = evidence is not None
+    return {
+        "quantity": "log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
+        "units": units_of(vae),
+        "elbo": _number(arrays, "elbo"),
+        "log_evidence": evidence,
+        "gap": _gap(arrays) if has_evidence and "gap" in arrays else None,
+        "bounds": _bounds(arrays["bound"], options["samples"]) if has_evidence and "bound" in arrays else None,
+        "bits_per_dim": None if estimator == "reconstruction" else -found.mean / vae.spec.size / math.log(2),
+        "bits_per_dim_kind": bits_kind(vae),
+        "reconstruction": _mean(arrays, "reconstruction"),
+        "kl": _mean(arrays, "kl"),
+        "kl_per_dimension": _per_dimension(arrays),
+        "active_units": _active(arrays),
+        "latent_dim": vae.latent_dim,
+        "effective_sample_size": _spread(arrays["effective_sample_size"]) if "effective_sample_size" in arrays else None,
+        "khat": _khat(arrays["khat"], options["samples"]) if has_evidence and "khat" in arrays else None,
+        "acceptance": arrays["acceptance"].double().mean(0).tolist() if "acceptance" in arrays else None,
+        "untrusted": int(untrusted(estimator, arrays, options).sum()) if has_evidence else None,
+    }
+
+
+def untrusted(estimator: str, arrays: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
+    """Which data have a number that is not to be relied on, (N,); see ``Evaluation``.
+
+    Args:
+        estimator: ``importance``, ``annealed`` or ``exact``.
+        arrays: Its diagnostics.
+        options: Its options.
+    """
+    if estimator == "exact":
+        return arrays["converged"] == 0
+    if estimator == "annealed":
+        return arrays["effective_sample_size"] < options["chains"] / 4
+    few = arrays["effective_sample_size"] < FEW_EFFECTIVE
+    return few | (arrays["khat"] > threshold(options["samples"]))
+
+
+def _number(arrays: Mapping[str, Tensor], name: str) -> dict[str, float | None] | None:
+    return Evidence(estimate=arrays[name], monte_carlo_error=arrays[f"{name}_error"]).summary() if name in arrays else None
+
+
+def _gap(arrays: Mapping[str, Tensor]) -> dict[str, float | None]:
+    # ELBO and evidence are of the same samples: the error of the difference is about that of the ELBO, the noisier one.
+    return Evidence(estimate=arrays["gap"], monte_carlo_error=arrays["elbo_error"]).summary()
+
+
+def _bounds(bound: Tensor, samples: int) -> list[dict[str, float | None]]:
+    found = []
+    for rung, values in zip(ladder(samples), bound.T, strict=True):
+        error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None
+        found.append({"samples": rung, "mean": values.mean().item(), "standard_error": error})
+    return found
+
+
+def _mean(arrays: Mapping[str, Tensor], name: str) -> float | None:
+    return arrays[name].mean().item() if name in arrays else None
+
+
+def _per_dimension(arrays: Mapping[str, Tensor]) -> list[float] | None:
+    if "kl_per_dimension" not in arrays:
+        return None
+    kl = arrays["kl_per_dimension"].mean(0)
+    return None if kl.isnan().any() else kl.tolist()
+
+
+def _active(arrays: Mapping[str, Tensor]) -> int | None:
+    if "posterior_mean" not in arrays:
+        return None
+    return int((arrays["posterior_mean"].var(0, correction=0) > ACTIVE_VARIANCE).sum())
+
+
+def _spread(values: Tensor) -> dict[str, float]:
+    return {"mean": values.mean().item(), "median": _median(values), "minimum": values.min().item()}
+
+
+def _khat(values: Tensor, samples: int) -> dict[str, float | int] | None:
+    known = values[~values.isnan()]
+    if not len(known):
+        return None
+    above = int((known > threshold(samples)).sum())
+    spread = {"median": _median(known), "maximum": known.max().item(), "threshold": threshold(samples)}
+    return {**spread, "above": above, "share": above / len(values)}
+
+
+def bits_kind(vae: VAE) -> str:
+    """What a number of bits/dim is: ``exact``, a ``density``, or how it differs from the probability of the data."""
+    return vae.transform.number_kind or ("density" if vae.spec.kind == "reals" else "exact")
+
+
+def units_of(vae: VAE) -> str:
+    """What the numbers are measured in."""
+    kind = bits_kind(vae)
+    of = {"density": "log density in the units of the data", "exact": "log probability of the data"}.get(kind, kind)
+    return f"nats per datum ({of}), higher is better"
+
+
+def _median(values: Tensor) -> float:
+    return torch.quantile(values, 0.5).item() if len(values) < 10**6 else values.median().item()

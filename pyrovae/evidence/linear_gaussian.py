@@ -1,0 +1,79 @@
+"""The evidence of a linear Gaussian model in closed form."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrovae.evidence.factorised import factorised
+from pyrovae.evidence.grouping import distinct
+from pyrovae.vae import VAE
+
+FAR = 1e6
+"""Latents that far out show whether the noise depends on them: an affine map of any slope shows, saturated or not."""
+
+
+def is_linear_gaussian(vae: VAE) -> bool:
+    """Whether the latents are normal, the decoder is affine, and the likelihood is normal with noise that ignores the latents."""
+    if not vae.parts["network"].affine:
+        return False
+    _, prior = vae.example()
+    c = vae.context_module.draw(1, 0)
+    c = None if c is None else c[0].to(next(vae.parameters()).device)
+    with torch.no_grad():
+        noise = _marginal_normals(vae.likelihood(FAR * _corners(vae, both_sides=True), c))
+    return _normal(prior) is not None and noise is not None and bool((noise.scale == noise.scale[:1]).all())
+
+
+def log_evidence(vae: VAE, y: Tensor, c: Tensor | None) -> Tensor:
+    """log p(y|c) = log N(y; W m + b, W S W' + N) for z ~ N(m, S), y ~ N(W z + b, N) with N diagonal, per datum in nats.
+
+    By the determinant lemma and Woodbury's identity: the cost is that of a matrix as wide as there are latents.
+
+    Args:
+        vae: The model, in float64.
+        y: Data as the likelihood sees them, (B, *E).
+        c: Contexts, or None.
+
+    Source: Tipping and Bishop (1999), Probabilistic Principal Component Analysis.
+    """
+    found = y.new_zeros(len(y))
+    contexts, which = distinct(c, len(y), y.device)
+    for number, one in enumerate(contexts):
+        rows = which == number
+        found[rows] = _marginal(vae, one).log_prob(y[rows].flatten(1))
+    return found
+
+
+def _marginal(vae: VAE, c: Tensor | None) -> dist.Distribution:
+    """p(y|c) of flattened data."""
+    mean, factor = _normal(vae.prior(c))
+    likelihood = _marginal_normals(vae.likelihood(_corners(vae), c))
+    bias, columns = likelihood.loc[0].flatten(), likelihood.loc[1:].flatten(1)
+    weight = (columns - bias).T
+    noise = likelihood.scale[0].flatten().square()
+    return dist.LowRankMultivariateNormal(bias + weight @ mean, weight @ factor, noise)
+
+
+def _corners(vae: VAE, both_sides: bool = False) -> Tensor:
+    """The origin and a unit step along each latent, and one against each where both sides are wanted."""
+    one = next(vae.parameters())
+    steps = torch.eye(vae.latent_dim, dtype=one.dtype, device=one.device)
+    return torch.cat([torch.zeros_like(steps[:1]), steps, *([-steps] if both_sides else [])])
+
+
+def _marginal_normals(distribution: dist.Distribution) -> dist.Normal | None:
+    """The normals of the single elements; None for another density."""
+    base = getattr(distribution, "base_dist", None)
+    return base if isinstance(base, dist.Normal) else None
+
+
+def _normal(distribution: dist.Distribution) -> tuple[Tensor, Tensor] | None:
+    """Mean (D,) and a factor L (D, D) of the covariance L L'; None where the density is not normal."""
+    if isinstance(distribution, dist.MultivariateNormal):
+        return distribution.loc, distribution.scale_tril
+    marginals = factorised(distribution)
+    if not isinstance(marginals, dist.Normal):
+        return None
+    return marginals.loc, torch.diag_embed(marginals.scale)

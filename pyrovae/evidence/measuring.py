@@ -1,0 +1,72 @@
+"""Long evaluations in pieces: what is done is kept when they are interrupted, and not done again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+FIRST = 16
+"""Data of the first piece."""
+
+SECONDS = 4.0
+"""About as long as a piece shall take."""
+
+SAVE_SECONDS = 20.0
+"""What is done is saved about so often."""
+
+
+class Kept(Protocol):
+    """Where the results of the data that are done are kept."""
+
+    def load(self) -> dict[str, Tensor]:
+        """What an interrupted evaluation with the same settings left; empty without one."""
+
+    def save(self, found: Mapping[str, Tensor]) -> None:
+        """Keep the results of the first data."""
+
+    def remove(self) -> None:
+        """Nothing is to be kept any more."""
+
+
+def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Kept | None, label: str) -> dict[str, Tensor]:
+    """Per-datum tensors (n, ...) by name, measured some data at a time; Ctrl-C keeps those that are done.
+
+    Args:
+        measure: Rows -> per-datum tensors of theirs; what a datum gets must not depend on the others.
+        n: Number of data.
+        kept: Where results are kept meanwhile; None for nowhere.
+        label: What the progress bar says.
+    """
+    before = kept.load() if kept is not None else {}
+    parts: list[Mapping[str, Tensor]] = [before] if before else []
+    done = len(next(iter(before.values()))) if before else 0
+    size, saved = FIRST, time.perf_counter()
+    with tqdm(total=n, initial=done, unit="data", desc=label, disable=None, leave=False) as bar:
+        try:
+            while done < n:
+                began = time.perf_counter()
+                parts.append(measure(slice(done, min(done + size, n))))
+                bar.update(min(size, n - done))
+                done = min(done + size, n)
+                took = max(time.perf_counter() - began, 1e-3)
+                size = max(1, min(2 * size, int(size * SECONDS / took)))
+                if kept is not None and done < n and time.perf_counter() - saved > SAVE_SECONDS:
+                    parts, saved = [_joined(parts)], time.perf_counter()
+                    kept.save(parts[0])
+        except KeyboardInterrupt as interrupt:
+            if kept is None or not parts:
+                raise
+            kept.save(_joined(parts))
+            raise KeyboardInterrupt(f"{done} of {n} data are kept: the same command goes on with the others") from interrupt
+    if kept is not None:
+        kept.remove()
+    return _joined(parts)
+
+
+def _joined(parts: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

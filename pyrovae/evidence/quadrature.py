@@ -1,0 +1,235 @@
+"""The evidence of a model with one or two continuous latents by adaptive quadrature, to a stated tolerance."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovae.evidence.cubature import Cells, grid, halved, integrate, measured, relative_errors, totals
+from pyrovae.evidence.grouping import distinct
+from pyrovae.evidence.scoring import check_log_weights
+from pyrovae.families.support import open_unit_interval
+from pyrovae.vae import VAE
+
+MOST_LATENTS = 2
+
+DRAWS = 1000
+"""Draws of the prior that say where it lies and how wide it is."""
+
+FAR = 1000.0
+"""The latents' range ends where the prior is lower than in its middle by as many nats."""
+
+FINER = {1: 6, 2: 2}
+"""How often all cells are halved, at most, until the prior integrates to 1, by the number of latents."""
+
+
+@final
+@dataclass(frozen=True)
+class Quadrature:
+    """What quadrature says of some data.
+
+    Args:
+        log_evidence: log p(y|c) per datum in nats, (B,).
+        error: Estimate of its absolute error in nats, (B,); infinite where nothing is known.
+        converged: 1 where the error is within the tolerance, else 0, (B,).
+    """
+
+    log_evidence: Tensor
+    error: Tensor
+    converged: Tensor
+
+
+class Line(ABC):
+    """A smooth increasing map of an interval onto the support of a latent.
+
+    Attributes:
+        ends: How far the interval may reach, in rising order.
+    """
+
+    ends: ClassVar[tuple[float, ...]]
+
+    @abstractmethod
+    def edges(self, dims: int, end: float) -> list[float]:
+        """Where the first cells of the interval meet, from one end to the other."""
+
+    @abstractmethod
+    def __call__(self, t: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """z and log dz/dt, both of the shape of t."""
+
+
+@final
+class Reals(Line):
+    """z = m + s sinh t: in the tails, cells of one width in t span the same factor of z, and a power of z is an exponential."""
+
+    ends = tuple(float(end) for end in range(4, 21))
+
+    def edges(self, dims: int, end: float) -> list[float]:
+        middle, step, further = {1: (4.0, 0.125, 0.5), 2: (2.5, 0.5, 0.75)}[dims]
+        inner, outer = round(middle / step), math.ceil((end - middle) / further)
+        upper = [step * k for k in range(inner + 1)] + [middle + (end - middle) * (k + 1) / outer for k in range(outer)]
+        return [-t for t in upper[:0:-1]] + upper
+
+    def __call__(self, t: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        return centre + scale * t.sinh(), scale.log() + t.cosh().log()
+
+
+@final
+class UnitInterval(Line):
+    """z = sin^2(pi t / 2), which makes Beta(1/2, 1/2) uniform in t."""
+
+    ends = (1.0,)
+
+    def edges(self, dims: int, end: float) -> list[float]:
+        cells = {1: 32, 2: 10}[dims]
+        return [end * k / cells for k in range(cells + 1)]
+
+    def __call__(self, t: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        edge = torch.finfo(t.dtype).eps / 2
+        z = (math.pi / 2 * t).sin().square().clamp(edge, 1 - edge)
+        return z, math.log(math.pi / 2) + (math.pi * t).sin().log()
+
+
+LINES: dict[str, Line] = {repr(constraints.real): Reals(), repr(open_unit_interval): UnitInterval()}
+
+
+def has_quadrature(vae: VAE) -> bool:
+    """Whether there are one or two latents, continuous ones."""
+    return vae.latent_dim <= MOST_LATENTS and repr(vae.prior_module.support) in LINES
+
+
+def quadrature(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance: float, rows: int) -> Quadrature:
+    """log p(y|c) = log int p(z|c) p(y|z,c) dz per datum in nats, by cells that are split where the integrand needs it.
+
+    The cells at the start are those on which p(z|c) integrates to 1 within the tolerance; the guide has no part in it. A mode
+    that lies between their nodes and changes nothing at them would be missed.
+
+    Args:
+        vae: The model, in float64.
+        y: Data as the likelihood sees them, (B, *E).
+        c: Contexts, or None.
+        data: Row of each datum in its data set.
+        tolerance: Of p(y|c), relative; of log p(y|c), absolute.
+        rows: Points x data at a time.
+    """
+    contexts, which = distinct(c, len(y), y.device)
+    space = _Space(vae, contexts, rows)
+    roots, missing = space.roots(tolerance)
+
+    def log_joint(datum: Tensor, name: Tensor, t: Tensor) -> Tensor:
+        found = space.log_joint(y, datum, which[datum], name, t)
+        _check(found, datum, data)
+        return found
+
+    datum, root = (which.unsqueeze(1) == roots.integral).nonzero().T
+    start = roots[root]
+    cells = measured(log_joint, datum, start.name, start.depth, start.centre, start.half)
+    cells = integrate(log_joint, cells, len(y), tolerance)
+    relative = relative_errors(cells, len(y)) + missing[which]
+    return Quadrature(
+        log_evidence=totals(cells.log_value, cells.integral, len(y)),
+        error=torch.where(relative < 1, -torch.log1p(-relative.clamp(max=1)), math.inf),
+        converged=(relative <= tolerance).to(y.dtype),
+    )
+
+
+@final
+class _Space:
+    """The latents as an interval or a square, for each of some contexts.
+
+    Args:
+        vae: The model.
+        contexts: Different ones, or one None.
+        rows: Points x data at a time.
+    """
+
+    def __init__(self, vae: VAE, contexts: list[Tensor | None], rows: int) -> None:
+        self.vae, self.rows, self.count = vae, rows, len(contexts)
+        self.contexts = None if contexts[0] is None else torch.stack(contexts)
+        self.line = LINES[repr(vae.prior_module.support)]
+        spreads = [_spread(vae, c) for c in contexts]
+        self.centre, self.scale = (torch.stack(each) for each in zip(*spreads, strict=True))
+
+    def roots(self, tolerance: float) -> tuple[Cells, Tensor]:
+        """Cells, for each context, on which p(z|c) integrates to 1; and by how much it does not where that failed, (G,)."""
+        dims = self.vae.latent_dim
+        centre, half = grid(self.centre.new_tensor(self.line.edges(dims, self._end())), dims)
+        group = torch.arange(self.count, device=centre.device).repeat_interleave(len(centre))
+        # From the number of cells up: halves are then named as no cell of another depth is.
+        name = torch.arange(len(centre), 2 * len(centre), device=centre.device).repeat(self.count)
+        of = (group, name, torch.zeros_like(name), centre.repeat(self.count, 1), half.repeat(self.count, 1))
+        cells = measured(self.log_prior, *of)
+        for _ in range(FINER[dims]):
+            coarse = (self._missing(cells) > tolerance)[cells.integral]
+            if not coarse.any():
+                break
+            finer = integrate(self.log_prior, halved(self.log_prior, cells[coarse]), self.count, tolerance)
+            cells = cells[~coarse] + finer
+        missing = self._missing(cells)
+        return cells, torch.where(missing <= tolerance, 0.0, missing)
+
+    def _end(self) -> float:
+        """How far the interval has to reach: along every axis, for every context."""
+        signs = torch.cat([torch.eye(self.vae.latent_dim), -torch.eye(self.vae.latent_dim)]).to(self.centre)
+        group = torch.arange(self.count, device=signs.device)
+        ends = torch.cat([signs.new_zeros(1), signs.new_tensor(self.line.ends)])
+        t = (ends[:, None, None] * signs).flatten(0, 1)
+        log_prior = self._log_prior(group, t.unsqueeze(1).expand(-1, self.count, -1))[0].view(len(ends), -1)
+        within = (log_prior[1:] > log_prior[:1] - FAR).any(-1)
+        return self.line.ends[min(int(within.sum()), len(self.line.ends) - 1)]
+
+    def _missing(self, cells: Cells) -> Tensor:
+        return torch.expm1(totals(cells.log_value, cells.integral, self.count)).abs()
+
+    def log_prior(self, group: Tensor, name: Tensor, t: Tensor) -> Tensor:
+        """log p(z|c) + log|dz/dt| of points t (n, C, D), for the context of each cell (C,)."""
+        parts = torch.arange(len(group), device=t.device).split(max(1, self.rows // len(t)))
+        return torch.cat([self._log_prior(group[part], t[:, part])[0] for part in parts], 1)
+
+    def _log_prior(self, group: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_slope = self.line(t, self.centre[group], self.scale[group])
+        return self.vae.prior(self._context(group)).log_prob(z) + log_slope.sum(-1), z
+
+    def _context(self, group: Tensor) -> Tensor | None:
+        return None if self.contexts is None else self.contexts[group]
+
+    def log_joint(self, y: Tensor, datum: Tensor, group: Tensor, name: Tensor, t: Tensor) -> Tensor:
+        """log p(y, z|c) + log|dz/dt| of points t (n, C, D), for the datum and the context of each cell (C,).
+
+        Cells of one name and context hold the same points, which are decoded once.
+        """
+        key = name * self.count + group
+        found = torch.empty(t.shape[:2], dtype=t.dtype, device=t.device)
+        for part in key.argsort().split(max(1, self.rows // len(t))):
+            same, number = key[part].unique(return_inverse=True)
+            one_of = part.new_empty(len(same)).scatter_(0, number, part)
+            log_prior, z = self._log_prior(group[one_of], t[:, one_of])
+            embedding = self.vae.context_module(self._context(group[one_of]))
+            params = self.vae.decoder(z, embedding)
+            likelihood = self.vae.likelihood_density(params if len(same) == len(part) else params[:, number])
+            found[:, part] = log_prior[:, number] + likelihood.log_prob(y[datum[part]])
+        return found
+
+
+def _spread(vae: VAE, c: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Median and half of the central 68 % of each latent under the prior, (D,) each, from fixed draws."""
+    device = next(vae.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        z = vae.prior(c).sample((DRAWS,))
+    low, middle, high = torch.quantile(z, z.new_tensor([0.16, 0.5, 0.84]), dim=0)
+    return middle, ((high - low) / 2).clamp(min=torch.finfo(z.dtype).tiny ** 0.5)
+
+
+def _check(log_joint: Tensor, datum: Tensor, data: list[int]) -> None:
+    """Refuse NaN and +inf, naming the data."""
+    bad = (log_joint.isnan() | (log_joint == math.inf)).any(0)
+    if bad.any():
+        by_datum = log_joint.new_zeros(1, len(data))
+        by_datum[0, datum[bad]] = math.nan
+        check_log_weights(by_datum, data, "log-densities")

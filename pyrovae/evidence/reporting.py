@@ -1,0 +1,62 @@
+"""How numbers with errors are written for people and for JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def with_errors(number: Mapping[str, float | None]) -> str:
+    """``mean +- standard error  [Monte Carlo error]``, in nats.
+
+    Example:
+        >>> with_errors({"mean": -95.0334, "standard_error": 0.2471, "monte_carlo_error": None})
+        '-95.033 +- 0.247'
+    """
+    over_data = "" if number["standard_error"] is None else f" +- {number['standard_error']:.3f}"
+    noise = "" if number["monte_carlo_error"] is None else f"  [{number['monte_carlo_error']:.4f}]"
+    return f"{number['mean']:.3f}{over_data}{noise}"
+
+
+def finite(value: Any) -> Any:
+    """Plain data for JSON, in which a number that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def precision_note(precision: Mapping[str, Any]) -> str:
+    """Why numbers were computed in another precision than was asked for.
+
+    Args:
+        precision: What ``Precision.summary`` returned, with something refused.
+    """
+    tried = ", ".join(f"{tried['path']} ({tried['difference']:.2g} nats off)" for tried in precision["refused"])
+    return f"computed in {precision['path']}: {tried} would have moved the digits that are printed"
+
+
+def decomposition_rows(decomposition: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The split of the KL for a terminal, what is null left out.
+
+    Args:
+        decomposition: What ``Decomposition.summary`` returned.
+    """
+    parts = {name: number for name, number in decomposition.items() if isinstance(number, Mapping)}
+    mutual = f"{_nats(parts['mutual_information'])} mutual information of datum and latent"
+    of = "" if decomposition["n"] == decomposition["of"] else f" of {decomposition['of']:,}"
+    rows = [("KL, split", f"{mutual} (at most log N = {decomposition['log_n']:.3f}, N = {decomposition['n']:,}{of})")]
+    if "marginal_kl" in parts:
+        rows.append(("", f"and {_nats(parts['marginal_kl'])} KL(q(z) || p(z))"))
+    if "total_correlation" in parts:
+        rows.append(("", f"of that {_nats(parts['total_correlation'])} total correlation"))
+    if "dimension_wise_kl" in parts:
+        rows.append(("", f"and {_nats(parts['dimension_wise_kl'])} sum of the KLs of single latents"))
+    return rows
+
+
+def _nats(number: Mapping[str, float | None]) -> str:
+    error = "" if number["monte_carlo_error"] is None else f"  [{number['monte_carlo_error']:.3f}]"
+    return f"{number['mean']:.3f}{error}"

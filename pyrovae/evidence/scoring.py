@@ -1,0 +1,171 @@
+"""What every estimator does around its own arithmetic: checks, noise of the preprocessing, evaluation mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import Evidence
+from pyrovae.errors import UserError, check_integer
+from pyrovae.evidence import keyed
+from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.vae import VAE
+
+Measure = Callable[[Tensor, "Tensor | None", list[int], int], dict[str, Tensor]]
+"""(y (B, *E) preprocessed, c or None, rows in the data set, number of the draw of y) -> per-datum tensors by name (B, ...)."""
+
+LOWEST = ("effective_sample_size",)
+HIGHEST = ("khat",)
+
+
+def score(
+    vae: VAE,
+    x: Tensor,
+    c: Tensor | None,
+    measure: Measure,
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
+    dequantisations: int = 1,
+    data_rows: int = 1000,
+) -> dict[str, Tensor]:
+    """Measure data a few at a time, averaged over draws of the dequantisation noise where there is such noise.
+
+    A number ``NAME`` that has a ``NAME_error`` gets the standard error over the draws instead, where there are several; of
+    effective sample sizes the least is kept, of k-hat the largest.
+
+    Args:
+        vae: The model; in evaluation mode while it is measured.
+        x: Data (N, *E) as they were given.
+        c: Contexts, or None.
+        measure: What is measured of preprocessed data, without gradients unless it asks for them.
+        index: Row of each datum in its data set, (N,); 0..N-1 where it is not given.
+        seed: Of the preprocessing noise.
+        dequantisations: Draws of the uniform noise for each datum where levels are dequantised.
+        data_rows: Data measured at a time; halved where the memory does not suffice.
+
+    Returns:
+        Per-datum tensors by name, (N, ...), on the CPU.
+
+    Raises:
+        UserError: If the data have no density under the likelihood, or contexts are unknown.
+    """
+    draws = preprocessing_draws(vae, dequantisations)
+    vae.check_support(x)
+    vae.context_module.check(c)
+    index = torch.arange(len(x)) if index is None else index
+    one = next(vae.parameters())
+    parts = []
+
+    def of(part: slice) -> dict[str, Tensor]:
+        data = index[part].tolist()
+        chunk_c = None if c is None else c[part].to(one.device)
+        found = []
+        for draw in range(draws):
+            found.append(measure(preprocessed(vae, x[part], data, seed, draw), chunk_c, data, draw))
+        return {k: v.cpu() for k, v in (found[0] if draws == 1 else average(found)).items()}
+
+    with estimating(vae):
+        start = 0
+        while start < len(x):
+            try:
+                parts.append(of(slice(start, start + data_rows)))
+                start += data_rows
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                data_rows //= 2
+                if not data_rows:
+                    raise UserError("one datum does not fit the memory; use --device cpu, fewer --samples or --chains") from error
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def preprocessed(vae: VAE, x: Tensor, data: list[int], seed: int, draw: int = 0) -> Tensor:
+    """What the likelihood sees of data (B, *E), with noise keyed by datum, on the device and in the precision of the model.
+
+    Args:
+        vae: The model.
+        x: Data as they were given.
+        data: Row of each datum in its data set.
+        seed: Of the noise.
+        draw: Number of the draw of the noise, from 0.
+    """
+    one = next(vae.parameters())
+    u = keyed.uniform(seed, data, tuple(x.shape[1:]), draw).to(one.device) if vae.transform.needs_noise else None
+    return vae.transform(x.to(one.device), u).to(one.dtype)
+
+
+def preprocessing_draws(vae: VAE, dequantisations: int) -> int:
+    """Draws of the preprocessing noise a datum: more than one only where levels are dequantised."""
+    check_integer("dequantisations", dequantisations, 1)
+    return dequantisations if vae.transform.number_kind == DEQUANTISED else 1
+
+
+@contextmanager
+def estimating(vae: VAE) -> Iterator[None]:
+    """Evaluation mode, no gradients, and nothing that rounds products behind torch's back."""
+    was_training = vae.training
+    vae.eval()
+    try:
+        # torch lets convolutions round to 10 bits on some GPUs; a reported number is not to depend on it.
+        with torch.no_grad(), pyro.validation_enabled(False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        vae.train(was_training)
+
+
+def check_density(vae: VAE, estimator: str) -> None:
+    """Refuse a plain autoencoder, of which there is no evidence.
+
+    Raises:
+        UserError: Naming what there is instead.
+    """
+    if not vae.parts["posterior"].has_density:
+        raise UserError(
+            f"--estimator {estimator}: the posterior delta is a point without a density, so there is neither ELBO nor "
+            "evidence; use --estimator reconstruction"
+        )
+
+
+def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weights") -> None:
+    """Refuse NaN and +inf; -inf is a weight of zero.
+
+    Args:
+        log_weight: (K, B).
+        data: Row of each datum in its data set.
+        what: Name of the numbers.
+
+    Raises:
+        UserError: With the number of such data and the first of them.
+    """
+    bad = (log_weight.isnan() | (log_weight == math.inf)).any(0)
+    if bad.any():
+        raise UserError(
+            f"{int(bad.sum())} data have {what} that are NaN or +inf, the first is row {data[int(bad.nonzero()[0])]}: the "
+            "model has diverged, train it with a lower --learning-rate"
+        )
+
+
+def as_evidence(found: Mapping[str, Tensor], name: str = "log_evidence") -> Evidence:
+    """``NAME`` and ``NAME_error`` as the estimate, everything as diagnostics."""
+    return Evidence(estimate=found[name], monte_carlo_error=found[f"{name}_error"], diagnostics=found)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # On a CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def average(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Over draws of the noise: means, their standard errors, the fewest effective samples, the largest k-hat."""
+    stacked = {key: torch.stack([found[key] for found in draws]) for key in draws[0]}
+    means = {key: values.mean(0) for key, values in stacked.items()}
+    errors = {f"{key}_error": stacked[key].std(0) / math.sqrt(len(draws)) for key in means if f"{key}_error" in means}
+    fewest = {key: stacked[key].amin(0) for key in means if key in LOWEST}
+    most = {key: stacked[key].amax(0) for key in means if key in HIGHEST}
+    return means | errors | fewest | most

@@ -1,0 +1,161 @@
+"""What is drawn of the evaluations that a run has had."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyrovae import evidence_drawing
+from pyrovae.data import Split
+from pyrovae.errors import UserError, suggest
+from pyrovae.evidence.digests import model_digest, rows_digest
+from pyrovae.opening import Opened
+from pyrovae.records import read_records
+from pyrovae.sampling import value_range
+
+LOWEST = 20
+
+OTHERS = ("annealed", "exact")
+"""Estimators that importance sampling is drawn beside."""
+
+Record = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+@final
+@dataclass(frozen=True)
+class _Scene:
+    """A run, and the evaluations of the model as it is now.
+
+    Args:
+        opened: The run with its data.
+        records: By estimator.
+    """
+
+    opened: Opened
+    records: dict[str, list[Record]] = field(default_factory=dict)
+
+    def widest(self) -> Record | None:
+        """Importance sampling from the guide of most data, and of those with the most samples; None without any."""
+        found = [record for record in self.records["importance"] if "elbo" in record[1]]
+        return max(found, key=lambda record: (record[0]["n"], record[0]["samples"]), default=None)
+
+    def beside(self, estimator: str, record: Record) -> list[Record]:
+        """Evaluations by another estimator of the same data."""
+        return [other for other in self.records[estimator] if other[0]["data_sha256"] == record[0]["data_sha256"]]
+
+
+def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict[str, Figure]:
+    """Every figure of the evaluations of a run by name; those of other weights than it has now are left out.
+
+    Args:
+        opened: The run with its data.
+        only: Names of those that are wanted; None for all that there is an evaluation for.
+
+    Raises:
+        UserError: If there is no evaluation to draw, or a name is unknown, with the command that makes one.
+    """
+    digest = model_digest(opened.vae)
+    records = {
+        name: [record for record in read_records(opened.folder, name) if record[0]["model_sha256"] == digest]
+        for name in ("importance", "bdmc", *OTHERS)
+    }
+    scene = _Scene(opened, records)
+    for wanted in only or ():
+        if wanted not in EVIDENCE_FIGURES:
+            raise UserError(f"--only {wanted}: unknown; {suggest(wanted, EVIDENCE_FIGURES)}")
+    drawn = {name: draw(scene) for name, draw in EVIDENCE_FIGURES.items() if only is None or name in only}
+    missing = [name for name, figure in drawn.items() if figure is None]
+    if len(missing) == len(drawn) or (only is not None and missing):
+        commands = dict.fromkeys(f"pyrovae evaluate {opened.folder} {NEEDS[name]}" for name in missing)
+        raise UserError(
+            f"--evidence: {opened.folder} has no evaluation of its present weights to draw; make one with {' or '.join(commands)}"
+        )
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _bound(scene: _Scene) -> Figure | None:
+    record = scene.widest()
+    if record is None:
+        return None
+    summary, arrays = record
+    others = {}
+    for estimator in OTHERS:
+        for other, _ in scene.beside(estimator, record):
+            at = f", {other['options']['temperatures']:,} temperatures" if estimator == "annealed" else ""
+            others[f"{estimator}{at}"] = other["log_evidence"]["mean"]
+    rungs = [bound["samples"] for bound in summary["bounds"]]
+    finite = {name: value for name, value in others.items() if value is not None}
+    return evidence_drawing.bound_by_samples(rungs, arrays["bound"], finite, summary["quantity"])
+
+
+def _khat(scene: _Scene) -> Figure | None:
+    record = scene.widest()
+    if record is None or record[0]["khat"] is None:
+        return None
+    summary, arrays = record
+    return evidence_drawing.khat_histogram(arrays["khat"], summary["khat"]["threshold"], summary["samples"])
+
+
+def _annealing(scene: _Scene) -> Figure | None:
+    of_data = max(scene.records["annealed"], key=lambda record: record[0]["n"], default=None)
+    same = [] if of_data is None else scene.beside("annealed", of_data)
+    real = {summary["options"]["temperatures"]: _line(summary["log_evidence"]) for summary, _ in same}
+    simulated = {
+        summary["options"]["temperatures"]: (_line(summary["lower"]), _line(summary["upper"]))
+        for summary, _ in scene.records["bdmc"]
+        if summary["n"] == max(other["n"] for other, _ in scene.records["bdmc"])
+    }
+    if not real and not simulated:
+        return None
+    importance = [] if of_data is None else scene.beside("importance", of_data)
+    best = max(importance, key=lambda record: record[0]["samples"], default=None)
+    return evidence_drawing.annealing(real, simulated, None if best is None else best[0]["log_evidence"]["mean"])
+
+
+def _line(number: dict[str, float | None]) -> tuple[float, float]:
+    return tuple(math.nan if number[name] is None else number[name] for name in ("mean", "monte_carlo_error"))
+
+
+def _lowest(scene: _Scene) -> Figure | None:
+    record = scene.widest()
+    if record is None:
+        return None
+    summary, arrays = record
+    dataset, index = scene.opened.dataset, arrays["index"]
+    if index.max() >= len(dataset.x):
+        return None
+    y = None if dataset.y is None else dataset.y[index]
+    rows = Split(dataset.x[index], y, index)
+    reads = scene.opened.vae.parts["context"].reads
+    if rows_digest(rows, None if reads is None else getattr(rows, reads)) != summary["data_sha256"]:
+        return None  # an evaluation of other data, which are not at hand
+    order = torch.argsort(arrays["estimate"])[:LOWEST]
+    return evidence_drawing.lowest(
+        rows.x[order],
+        arrays["estimate"][order].tolist(),
+        index[order].tolist(),
+        value_range(scene.opened.vae),
+        summary["quantity"],
+    )
+
+
+EVIDENCE_FIGURES: dict[str, Callable[[_Scene], Figure | None]] = {
+    "evidence_bound": _bound,
+    "evidence_khat": _khat,
+    "evidence_annealing": _annealing,
+    "evidence_lowest": _lowest,
+}
+
+NEEDS = {
+    "evidence_bound": "--samples 5000",
+    "evidence_khat": "--samples 5000",
+    "evidence_annealing": "--estimator bdmc",
+    "evidence_lowest": "--samples 5000",
+}
+"""Which options of ``evaluate`` make what a figure shows."""
