@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import platform
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-import pyro
 import torch
+from machine import processor, versions
 
 import pyrovae
 from pyrovae.comparison import League
@@ -70,15 +68,13 @@ def league_of(data: str, epochs: int, folder: Path, options: argparse.Namespace)
 
 
 def header(options: argparse.Namespace, arguments: list[str]) -> str:
-    cpu = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout
-    model = next((line.split(":")[1].strip() for line in cpu.splitlines() if "Model name" in line), platform.processor())
+    model = processor()
     on_gpu = torch.cuda.is_available() and options.device != "cpu"
     machine = f"{torch.cuda.get_device_name()}, {model}" if on_gpu else model
     command = shlex.join(["python", "benchmarks/league.py", *arguments])
     return (
         f"Command: `{command}`, on {datetime.date.today()}.\n"
-        f"Machine: {machine}, {torch.get_num_threads()} threads. torch {torch.__version__}, pyro-ppl {pyro.__version__}, "
-        f"pyrovae {pyrovae.__version__}.\n\n"
+        f"Machine: {machine}, {torch.get_num_threads()} threads. {versions()}.\n\n"
         f"Batch 128, Adam at 1e-3, the weights of the best validation ELBO; log evidence by importance sampling. "
         "How to read the tables: [docs/comparing.md](../docs/comparing.md)."
     )

@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-import pyro
 import torch
+from machine import processor, versions
 from plain_pytorch import PlainTraining, PlainVAE, score
 
 import pyrovae
@@ -116,14 +114,12 @@ def main(data_root: str | None, out: Path, epochs: int, repeats: int) -> None:
     plain_score = score(plain.vae, bits)
     ours, theirs = timed(train, repeats)
     ratio = [a / b for a, b in zip(ours, theirs, strict=True)]
-    cpu = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout
-    model = next((line.split(":")[1].strip() for line in cpu.splitlines() if "Model name" in line), platform.processor())
+    model = processor()
     lines = [
         "# MNIST: pyrovae beside a hand-written PyTorch loop",
         "",
         f"Command: `python benchmarks/mnist.py --epochs {epochs} --repeats {repeats}`, on {datetime.date.today()}.",
-        f"Machine: {model}, {torch.get_num_threads()} threads. torch {torch.__version__}, pyro-ppl {pyro.__version__}, "
-        f"pyrovae {pyrovae.__version__}.",
+        f"Machine: {model}, {torch.get_num_threads()} threads. {versions()}.",
         "",
         f"784-400-20, Bernoulli, dynamic binarisation, {epochs} epochs, batch 128, Adam at 1e-3, seed 0; whole test set, "
         "500 importance samples a datum. Nats per datum, higher is better; ± standard error over data, [Monte Carlo error].",

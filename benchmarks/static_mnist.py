@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import platform
-import subprocess
 from pathlib import Path
 
-import pyro
 import torch
+from machine import processor, versions
 
 import pyrovae
 from pyrovae import runs
@@ -59,15 +57,13 @@ def row(name: str, home: Path, data_root: str | None, samples: int, limit: int) 
 
 def report(home: Path, data_root: str | None, samples: int, limits: list[int], out: Path) -> None:
     counts = dict(zip(PRIORS, limits * len(PRIORS) if len(limits) == 1 else limits, strict=True))
-    cpu = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout
-    model = next((line.split(":")[1].strip() for line in cpu.splitlines() if "Model name" in line), platform.processor())
+    model = processor()
     lines = [
         "# Statically binarised MNIST beside published numbers",
         "",
         "Commands: `python benchmarks/static_mnist.py train normal`, `... train vamp`, then "
         f"`... report --samples {samples} --limit {' '.join(map(str, limits))}`, on {datetime.date.today()}.",
-        f"Machine: {model}, {torch.get_num_threads()} threads. torch {torch.__version__}, pyro-ppl {pyro.__version__}, "
-        f"pyrovae {pyrovae.__version__}.",
+        f"Machine: {model}, {torch.get_num_threads()} threads. {versions()}.",
         "",
         "Larochelle's bits; a gated 300-300 net, 40 latents, batch 100, Adam, the weights of the best validation ELBO;",
         f"a seeded subset of the test images, {samples:,} importance samples each. Nats per datum, higher is better; ± standard",
