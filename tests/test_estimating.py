@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyro
 import pytest
 import torch
 from known_models import LinearGaussian, all_of, shift_for
@@ -163,12 +164,13 @@ def test_k_hat_and_effective_samples_say_which_data_are_not_to_be_trusted():
 
 
 def test_what_training_knows_does_not_move_the_evidence():
-    """A KL weight that is in force, the size of Pyro's plate, and gradients."""
+    """A KL weight or a scale that is in force, the size of a plate, and gradients."""
     _, vae, dataset = toy(0.5)
     options = {"importance": {"samples": 60}, "annealed": FEW, "exact": {}}
     for name, chosen in options.items():
         plain = evaluate_split(vae, dataset, estimator=name, **chosen).per_datum["estimate"]
-        with weight_latents(0.01), torch.enable_grad():
+        plate = pyro.plate("outer", 4000, subsample_size=40)
+        with weight_latents(0.01), pyro.poutine.scale(scale=0.1), plate, torch.enable_grad():
             assert torch.equal(evaluate_split(vae, dataset, estimator=name, **chosen).per_datum["estimate"], plain)
     assert all(parameter.grad is None for parameter in vae.parameters())
 
