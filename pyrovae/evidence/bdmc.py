@@ -16,7 +16,7 @@ from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing import CHAINS, Annealing, Route, anneal, anneal_back, from_prior, log_mean_weight
 from pyrovae.evidence.importance import ROWS
-from pyrovae.evidence.scoring import check_density, estimating
+from pyrovae.evidence.scoring import check_density, estimating, in_chunks
 from pyrovae.vae import VAE
 
 # Purposes of noise, see ``keyed.Generators``.
@@ -110,8 +110,8 @@ def bdmc(
         raise UserError(f"index {max(chosen)}: --data {data} are simulated, from row 0")
     together = annealing.data_rows(vae, rows)
     with estimating(vae):
-        parts = [_sandwich(vae, contexts, annealing, seed, chosen[i : i + together]) for i in range(0, len(chosen), together)]
-    found = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+        found = in_chunks(lambda rows: _sandwich(vae, contexts, annealing, seed, chosen[rows]), len(chosen), together)
+    found = {name: values.cpu() for name, values in found.items()}
     bounds = {name: found.pop(name) for name in ("lower", "upper", "lower_error", "upper_error")}
     return Sandwich(**bounds, diagnostics=found)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 FIRST = 16
-"""Data of the first piece."""
+"""Data of the first piece, and of the smallest: fewer would not fill the matrix products of the slow estimators."""
 
 SECONDS = 4.0
 """About as long as a piece shall take."""
@@ -54,7 +54,7 @@ def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Ke
                 bar.update(min(size, n - done))
                 done = min(done + size, n)
                 took = max(time.perf_counter() - began, 1e-3)
-                size = max(1, min(2 * size, int(size * SECONDS / took)))
+                size = max(FIRST, min(2 * size, int(size * SECONDS / took)))
                 if kept is not None and done < n and time.perf_counter() - saved > SAVE_SECONDS:
                     parts, saved = [_joined(parts)], time.perf_counter()
                     kept.save(parts[0])

@@ -60,7 +60,6 @@ def score(
     vae.context_module.check(c)
     index = torch.arange(len(x)) if index is None else index
     one = next(vae.parameters())
-    parts = []
 
     def of(part: slice) -> dict[str, Tensor]:
         data = index[part].tolist()
@@ -71,18 +70,7 @@ def score(
         return {k: v.cpu() for k, v in (found[0] if draws == 1 else average(found)).items()}
 
     with estimating(vae):
-        start = 0
-        while start < len(x):
-            try:
-                parts.append(of(slice(start, start + data_rows)))
-                start += data_rows
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                data_rows //= 2
-                if not data_rows:
-                    raise UserError("one datum does not fit the memory; use --device cpu, fewer --samples or --chains") from error
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        return in_chunks(of, len(x), data_rows)
 
 
 def preprocessed(vae: VAE, x: Tensor, data: list[int], seed: int, draw: int = 0) -> Tensor:
@@ -154,6 +142,31 @@ def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weig
 def as_evidence(found: Mapping[str, Tensor], name: str = "log_evidence") -> Evidence:
     """``NAME`` and ``NAME_error`` as the estimate, everything as diagnostics."""
     return Evidence(estimate=found[name], monte_carlo_error=found[f"{name}_error"], diagnostics=found)
+
+
+def in_chunks(of: Callable[[slice], dict[str, Tensor]], count: int, size: int) -> dict[str, Tensor]:
+    """Per-datum tensors by name, (count, ...), made so many data at a time; half as many where the memory does not suffice.
+
+    Args:
+        of: Rows -> tensors of theirs.
+        count: Number of data.
+        size: Data at a time.
+
+    Raises:
+        UserError: If not even one datum fits.
+    """
+    parts, start = [], 0
+    while start < count:
+        try:
+            parts.append(of(slice(start, min(start + size, count))))
+            start += size
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            size //= 2
+            if not size:
+                raise UserError("one datum does not fit the memory; use --device cpu, fewer --samples or --chains") from error
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
