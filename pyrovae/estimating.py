@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from pyrovae import runs
 from pyrovae.devices import choose_device
-from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.errors import UserError, check_integer, option_name, suggest
 from pyrovae.evidence.agreement import Agreement
+from pyrovae.evidence.annealing import Annealing
 from pyrovae.evidence.bdmc import bdmc
-from pyrovae.evidence.certificate import Certificate, certify
+from pyrovae.evidence.certificate import SIMULATED, Certificate, certify
 from pyrovae.evidence.estimators import ESTIMATORS
 from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.evidence.evaluation import Evaluation
-from pyrovae.evidence.exact import exact_method
+from pyrovae.evidence.exact import QUADRATURE, exact_method
 from pyrovae.evidence.options import options_of
+from pyrovae.evidence.proposals import check_proposal
+from pyrovae.evidence.scoring import check_density
 from pyrovae.opening import Opened, open_run
 from pyrovae.records import Partial, save_estimate
 from pyrovae.vae import VAE
@@ -62,20 +65,42 @@ def estimate(
     options = {name: value for name, value in given.items() if name != "data"}
     if estimator == "all":
         return _all(opened, options, how)
-    home = _home(opened.folder)
-    return _written(opened.folder, evaluate_split(opened.vae, opened.dataset, estimator=estimator, **options, **how, **home))
+    home = _Home(opened.folder)
+    return home.finish(evaluate_split(opened.vae, opened.dataset, estimator=estimator, **options, **how, **home.options()))
 
 
-def _home(folder: Path | None) -> dict[str, Any]:
-    """Where results are kept meanwhile, and the name that is reported."""
-    kept: Callable[[Mapping[str, Any]], Partial] | None = None if folder is None else lambda asked: Partial(folder, asked)
-    return {"run": None if folder is None else str(folder), "kept": kept}
+@final
+class _Home:
+    """Where what is found is written, and kept until it is.
 
+    Args:
+        folder: The run; None for a model in memory.
+    """
 
-def _written(folder: Path | None, found: Reported) -> Reported:
-    if folder is not None:
-        save_estimate(folder, found.estimator, found)
-    return found
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._partials: list[Partial] = []
+
+    def options(self) -> dict[str, Any]:
+        """The name that is reported, and where results are kept meanwhile."""
+        return {} if self.folder is None else {"run": str(self.folder), "kept": self._kept}
+
+    def _kept(self, asked: Mapping[str, Any]) -> Partial:
+        self._partials.append(Partial(self.folder, asked))
+        return self._partials[-1]
+
+    def write(self, found: Reported) -> Reported:
+        """Write it into the run."""
+        if self.folder is not None:
+            save_estimate(self.folder, found.estimator, found)
+        return found
+
+    def finish(self, found: Reported) -> Reported:
+        """Write it, and keep no parts of it any more."""
+        self.write(found)
+        for partial in self._partials:
+            partial.remove()
+        return found
 
 
 def _certificate(run: str | Path | VAE, given: Mapping[str, Any], how: Mapping[str, Any], device: str) -> Certificate:
@@ -87,26 +112,45 @@ def _certificate(run: str | Path | VAE, given: Mapping[str, Any], how: Mapping[s
     vae = run if folder is None else runs.load(folder, chosen)
     if folder is None and device != "auto":
         vae.to(chosen)
-    return _written(folder, certify(vae, **given, **how, **_home(folder)))
+    home = _Home(folder)
+    return home.finish(certify(vae, **given, **how, **home.options()))
 
 
 def _all(opened: Opened, given: Mapping[str, Any], how: Mapping[str, Any]) -> Agreement:
     """Each estimator with those of the options that it has."""
-    vae, home = opened.vae, _home(opened.folder)
+    vae, home = opened.vae, _Home(opened.folder)
+    check_density(vae, "all")
     try:
-        exact_method(vae)
+        method = exact_method(vae)
         names, no_exact = (*TOGETHER, "exact"), None
     except UserError as error:
-        names, no_exact = TOGETHER, str(error).removeprefix("--estimator exact: ")
-    has = {name: options_of(ESTIMATORS[name]) for name in names} | {"bdmc": options_of(bdmc, ("data",)) | {"simulated": None}}
+        method, names, no_exact = None, TOGETHER, str(error).removeprefix("--estimator exact: ")
+    has = {name: options_of(ESTIMATORS[name]) for name in names} | {
+        "bdmc": options_of(bdmc, ("data",)) | {"simulated": SIMULATED}
+    }
+    if method != QUADRATURE:
+        has.get("exact", {}).pop("tolerance", None)
     for option, value in given.items():
         if option not in OF_DATA and not any(option in own for own in has.values()):
             raise UserError(f"{option_name(option)} {value}: no estimator of this model has such an option; leave it out")
-    evaluations = {}
-    for name in names:
-        own = {option: value for option, value in given.items() if option in has[name] or option in OF_DATA}
-        found = evaluate_split(vae, opened.dataset, estimator=name, **own, **how, **home)
-        evaluations[name] = _written(opened.folder, found)
-    own = {option: value for option, value in given.items() if option in has["bdmc"]}
-    certificate = _written(opened.folder, certify(vae, **own, **how, **home))
-    return _written(opened.folder, Agreement(evaluations, certificate, no_exact))
+    check_options({**has["importance"], **has["bdmc"], **given})
+    own = {name: {option: value for option, value in given.items() if option in known} for name, known in has.items()}
+    of_data = {option: value for option, value in given.items() if option in OF_DATA}
+    evaluations = {
+        name: home.write(evaluate_split(vae, opened.dataset, estimator=name, **own[name], **of_data, **how, **home.options()))
+        for name in names
+    }
+    certificate = home.write(certify(vae, **own["bdmc"], **how, **home.options()))
+    return home.finish(Agreement(evaluations, certificate, no_exact))
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what a later one of several estimators would refuse, before the first has begun.
+
+    Raises:
+        UserError: Naming the option.
+    """
+    Annealing(*(options[name] for name in ("temperatures", "chains", "leapfrog", "schedule", "start")))
+    for name in ("samples", "repeats", "simulated", "dequantisations"):
+        check_integer(name, options.get(name, 1), 1)
+    check_proposal(options.get("proposal", "guide"), options.get("widen"))

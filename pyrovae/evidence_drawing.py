@@ -15,12 +15,15 @@ HIGHEST_KHAT = 1.5
 """Larger k-hats are drawn here."""
 
 
-def bound_by_samples(samples: Sequence[int], bounds: Tensor, others: Mapping[str, float], quantity: str) -> Figure:
+def bound_by_samples(
+    samples: Sequence[int], bounds: Tensor, last_error: float, others: Mapping[str, float], quantity: str
+) -> Figure:
     """The importance-weighted bound against the number of samples.
 
     Args:
         samples: Numbers of samples, rising.
         bounds: The bound of each datum at each, (N, rungs), in nats.
+        last_error: Monte Carlo error of the mean at the last rung.
         others: Name -> mean log evidence of the same data by another estimator, drawn as a line.
         quantity: ``log p(x)`` or ``log p(x|c)``.
     """
@@ -28,6 +31,7 @@ def bound_by_samples(samples: Sequence[int], bounds: Tensor, others: Mapping[str
     means = values.mean(0)
     # What the data share does not blur the rise: errors are those of the difference from the last rung.
     errors = (values - values[:, -1:]).std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(means)
+    errors = np.hypot(errors, last_error)
     figure, axis = _single()
     axis.errorbar(samples, means, yerr=2 * errors, fmt="o-", color=BLUE, markersize=4, linewidth=1, capsize=3, label="importance")
     for (name, value), style in zip(others.items(), ("--", ":", "-."), strict=False):
@@ -37,7 +41,11 @@ def bound_by_samples(samples: Sequence[int], bounds: Tensor, others: Mapping[str
     axis.minorticks_off()
     axis.legend(frameon=False, fontsize=TEXT, loc="lower right")
     axis.set_title(f"Bound on {quantity}, mean of {len(values):,} data", fontsize=TEXT + 1, loc="left")
-    label(axis, "importance samples a datum", "nats per datum, +- 2 paired\nstandard errors of the rise still to come")
+    label(
+        axis,
+        "importance samples a datum",
+        "nats per datum, +- 2 standard errors\n(paired with the last, and its Monte Carlo error)",
+    )
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,9 +41,9 @@ class _Scene:
     opened: Opened
     records: dict[str, list[Record]] = field(default_factory=dict)
 
-    def widest(self) -> Record | None:
-        """Importance sampling from the guide of most data, and of those with the most samples; None without any."""
-        found = [record for record in self.records["importance"] if "elbo" in record[1]]
+    def widest(self, has: str = "log_evidence") -> Record | None:
+        """Importance sampling from the guide that has that number, of most data, then with most samples; None without any."""
+        found = [record for record in self.records["importance"] if "elbo" in record[1] and record[0][has] is not None]
         return max(found, key=lambda record: (record[0]["n"], record[0]["samples"]), default=None)
 
     def beside(self, estimator: str, record: Record) -> list[Record]:
@@ -60,6 +61,10 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
     Raises:
         UserError: If there is no evaluation to draw, or a name is unknown, with the command that makes one.
     """
+    if not opened.vae.parts["posterior"].has_density:
+        raise UserError(
+            f"--evidence: {opened.folder} is a plain autoencoder, which has no evidence to draw; leave --evidence out"
+        )
     digest = model_digest(opened.vae)
     records = {
         name: [record for record in read_records(opened.folder, name) if record[0]["model_sha256"] == digest]
@@ -91,31 +96,44 @@ def _bound(scene: _Scene) -> Figure | None:
             others[f"{estimator}{at}"] = other["log_evidence"]["mean"]
     rungs = [bound["samples"] for bound in summary["bounds"]]
     finite = {name: value for name, value in others.items() if value is not None}
-    return evidence_drawing.bound_by_samples(rungs, arrays["bound"], finite, summary["quantity"])
+    last = summary["log_evidence"]["monte_carlo_error"]
+    return evidence_drawing.bound_by_samples(rungs, arrays["bound"], last or 0.0, finite, summary["quantity"])
 
 
 def _khat(scene: _Scene) -> Figure | None:
-    record = scene.widest()
-    if record is None or record[0]["khat"] is None:
+    record = scene.widest("khat")
+    if record is None:
         return None
     summary, arrays = record
     return evidence_drawing.khat_histogram(arrays["khat"], summary["khat"]["threshold"], summary["samples"])
 
 
 def _annealing(scene: _Scene) -> Figure | None:
-    of_data = max(scene.records["annealed"], key=lambda record: record[0]["n"], default=None)
-    same = [] if of_data is None else scene.beside("annealed", of_data)
-    real = {summary["options"]["temperatures"]: _line(summary["log_evidence"]) for summary, _ in same}
+    of_data, of_simulated = (_comparable(scene.records[name]) for name in ("annealed", "bdmc"))
+    real = {summary["options"]["temperatures"]: _line(summary["log_evidence"]) for summary, _ in of_data}
     simulated = {
-        summary["options"]["temperatures"]: (_line(summary["lower"]), _line(summary["upper"]))
-        for summary, _ in scene.records["bdmc"]
-        if summary["n"] == max(other["n"] for other, _ in scene.records["bdmc"])
+        summary["options"]["temperatures"]: (_line(summary["lower"]), _line(summary["upper"])) for summary, _ in of_simulated
     }
     if not real and not simulated:
         return None
-    importance = [] if of_data is None else scene.beside("importance", of_data)
+    importance = scene.beside("importance", of_data[0]) if of_data else []
     best = max(importance, key=lambda record: record[0]["samples"], default=None)
     return evidence_drawing.annealing(real, simulated, None if best is None else best[0]["log_evidence"]["mean"])
+
+
+def _comparable(records: Sequence[Record]) -> list[Record]:
+    """Those that differ in nothing but the number of temperatures: the largest such group, of most data."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        summary = record[0]
+        asked = {
+            **summary["options"],
+            "temperatures": None,
+            "seed": summary["seed"],
+            "of": summary.get("data_sha256", summary["n"]),
+        }
+        groups.setdefault(json.dumps(asked, sort_keys=True), []).append(record)
+    return max(groups.values(), key=lambda group: (len(group), group[0][0]["n"]), default=[])
 
 
 def _line(number: dict[str, float | None]) -> tuple[float, float]:

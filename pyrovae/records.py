@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import runs
+from pyrovae.version import __version__
 
 
 class Estimate(Protocol):
@@ -78,7 +79,8 @@ class Partial:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        made_by = {"torch": torch.__version__, "pyrovae": __version__}
+        digest = hashlib.sha256(json.dumps({**settings, **made_by}, sort_keys=True).encode()).hexdigest()
         self.path = folder / "evidence" / f".partial-{digest[:16]}.npz"
 
     def load(self) -> dict[str, Tensor]:

@@ -17,8 +17,9 @@ import pyrovae
 from pyrovae import UserError, commands
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence.certificate import certify
-from pyrovae.evidence.evaluating import evaluate_split
+from pyrovae.evidence.evaluating import _khat, evaluate_split, untrusted
 from pyrovae.evidence.exact import exact
+from pyrovae.evidence.scoring import average
 from pyrovae.objectives import weight_latents
 
 FEW = {"temperatures": 6, "chains": 3, "leapfrog": 2}
@@ -134,6 +135,31 @@ def test_all_sets_every_estimator_beside_the_exact_evidence(run, cli):
     assert answer.out.strip().splitlines()[-1].split()[-1] == str(run / "evidence" / "all.json")
 
 
+@pytest.mark.parametrize("option", ["--simulated", "--samples", "--chains", "--repeats"])
+def test_all_refuses_before_the_first_estimator_begins(run, cli, snapshot, option):
+    before = snapshot(run)
+    answer = cli("evaluate", run, "--estimator", "all", option, 0)
+    assert answer.code == 2
+    assert f"{option} 0: needs an integer of at least 1" in answer.err
+    assert snapshot(run) == before
+
+
+def test_differences_of_dequantised_data_are_paired_by_draw(make_run):
+    """Importance sampling and quadrature see the same noise u: their difference has the error of z alone."""
+    run = make_run("dequantised-for-evidence", likelihood="normal", latent_dim=1)
+    found = [
+        commands.evaluate(run, estimator="all", limit=10, samples=2000, seed=seed, simulated=1, temperatures=2, chains=2)
+        for seed in range(6)
+    ]
+    differences = np.array([each.differences()["importance"]["mean"] for each in found])
+    errors = np.array([each.differences()["importance"]["monte_carlo_error"] for each in found])
+    own = found[0].evaluations["importance"].log_evidence["monte_carlo_error"]
+    assert (errors < own / 2).all()  # far below that of u, which both share
+    # six differences with a mean of 0, up to the bias of 2000 samples, which is below an error
+    assert abs(differences.mean()) < 4 * np.sqrt((errors**2).mean() / 6) + errors.mean()
+    assert found[0].evaluations["exact"].untrusted == 0
+
+
 def test_all_says_why_there_is_no_exact_evidence(make_run, tmp_path):
     large = make_run("three-latents-for-evidence", latent_dim=3)
     with pytest.raises(UserError, match=r"--tolerance 0\.1: no estimator of this model has such an option"):
@@ -198,3 +224,24 @@ def test_a_model_in_memory_is_evaluated_and_nothing_is_written(here):
     found = pyrovae.evaluate(vae, data=dataset, estimator="all", samples=30, simulated=3, **FEW)
     assert found.reference == "exact"
     assert list(here.iterdir()) == []
+
+
+def test_one_draw_that_did_not_converge_is_enough_to_distrust_a_datum():
+    draws = [
+        {"converged": torch.tensor([float(ok), 1.0]), "quadrature_error": torch.tensor([0.3 * (not ok), 1e-5])}
+        for ok in (1, 0, 1)
+    ]
+    found = average(draws)
+    assert untrusted("exact", found, {}).tolist() == [True, False]
+    assert found["quadrature_error"].tolist() == pytest.approx([0.3, 1e-5])
+
+
+@pytest.mark.parametrize(("khat", "median"), [([0.1, math.inf, math.inf], math.inf), ([-math.inf, 0.1, 0.3, 0.5], 0.2)])
+def test_infinite_khats_have_a_median(khat, median):
+    assert _khat(torch.tensor(khat, dtype=torch.float64), 5000)["median"] == pytest.approx(median)
+
+
+def test_few_chains_cannot_be_trusted_whatever_their_weights():
+    arrays = {"effective_sample_size": torch.tensor([1.3, 2.5, 3.9, 5.0])}
+    assert untrusted("annealed", arrays, {"chains": 4}).tolist() == [True, False, False, False]
+    assert untrusted("annealed", arrays, {"chains": 16}).tolist() == [True, True, True, False]

@@ -120,6 +120,15 @@ def test_a_conditional_model_has_a_density_for_every_context(double_precision, c
     np.testing.assert_allclose(exact(vae, x, c).estimate.numpy(), expected, **EXACT)
 
 
+def test_layers_without_hidden_units_are_linear_too(double_precision):
+    network = {"name": "mlp", "hidden": ()}
+    vae = jumble(VAE((5,), 3, {"name": "normal", "scale": 0.5}, network=network, kind="reals"), 3)
+    x = torch.randn(10, 5, generator=torch.Generator().manual_seed(1))
+    weight, bias = (tensor.detach().numpy() for tensor in vae.decoder.layers[0].parameters())
+    expected = stats.multivariate_normal(bias, weight @ weight.T + 0.25 * np.eye(5)).logpdf(x.numpy())
+    np.testing.assert_allclose(exact(vae, x).estimate.numpy(), expected, **EXACT)
+
+
 def test_tied_affine_weights_are_linear_too(double_precision):
     vae = jumble(VAE((5,), 3, {"name": "normal", "scale": 0.5}, network={"name": "tied", "hidden": ()}, kind="reals"), 3)
     x = torch.randn(10, 5, generator=torch.Generator().manual_seed(1))

@@ -208,6 +208,29 @@ def test_the_prior_as_proposal_knows_nothing_of_the_guide(double_precision):
     assert not torch.equal(importance(vae, x, samples=60).estimate, importance(vae, x, samples=60, seed=1).estimate)
 
 
+@pytest.mark.parametrize("proposal", ["guide", "prior", "widened"])
+def test_every_dequantisation_has_samples_of_its_own(double_precision, proposal):
+    """Else the error over draws leaves out the noise of z: the spread over seeds tells."""
+    model = LinearGaussian(latents=1)
+    vae = model.vae(shift=1.5, kind="levels", levels=200, preprocess="dequantise")
+    x = (torch.arange(60).reshape(10, 2, 3) * 7 % 200).to(torch.uint8)
+    found = [importance(vae, x, samples=5, seed=seed, dequantisations=4, proposal=proposal) for seed in range(60)]
+    spread = torch.stack([each.estimate for each in found]).var(0).mean().sqrt()
+    error = torch.stack([each.monte_carlo_error**2 for each in found]).mean().sqrt()
+    # 590 and 1,800 degrees of freedom, of log-weights with heavier tails than normal ones: 5 % each at the most
+    assert abs(spread / error - 1) < 3 * math.hypot(0.05, 0.05)
+
+
+def test_the_error_of_the_gap_is_that_of_its_spread(double_precision):
+    model = LinearGaussian()
+    vae, x = model.vae(shift=shift_for(0.125)), model.draw(20)
+    found = [importance(vae, x, samples=100, seed=seed).diagnostics for seed in range(100)]
+    spread = torch.stack([each["gap"] for each in found]).std(0)
+    error = torch.stack([each["gap_error"] for each in found]).pow(2).mean(0).sqrt()
+    # 20 ratios of standard deviations of 100 values: 1 / sqrt(2 x 99 x 20) and the delta method's own 1 / 100
+    assert abs((spread / error).mean() - 1) < 4 * (1 / math.sqrt(2 * 99 * 20) + 0.01)
+
+
 # --- repeated runs --------------------------------------------------------------------------------------------------------
 
 

@@ -35,9 +35,6 @@ class Memory:
     def save(self, found: Mapping[str, Tensor]) -> None:
         self.found = dict(found)
 
-    def remove(self) -> None:
-        self.found = {}
-
 
 def test_pieces_are_all_the_data_once():
     seen = []
@@ -65,7 +62,38 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped():
     assert kept.found["row"].tolist() == list(range(48))
     assert in_pieces(measure, 200, kept, "")["row"].tolist() == list(range(200))
     assert calls[3].start == 48
-    assert kept.found == {}
+
+
+def test_what_is_complete_is_kept_until_it_has_been_written(monkeypatch):
+    monkeypatch.setattr(measuring, "WORTH_SECONDS", 0.0)
+    kept, calls = Memory(), []
+
+    def measure(part: slice) -> dict[str, Tensor]:
+        calls.append(part)
+        return {"row": torch.arange(30)[part]}
+
+    first = in_pieces(measure, 30, kept, "")
+    done = len(calls)
+    assert torch.equal(in_pieces(measure, 30, kept, "")["row"], first["row"])
+    assert len(calls) == done
+
+
+def test_all_goes_on_after_an_interruption(run, cli, monkeypatch):
+    """Importance sampling is complete when annealing is interrupted: it is not done again."""
+    monkeypatch.setattr(measuring, "WORTH_SECONDS", 0.0)
+    line = ["evaluate", run, "--estimator", "all", "--samples", 30, "--limit", 40, "--simulated", 2, "--temperatures", 3]
+    sizes = stop_after(0, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setitem(estimators.ESTIMATORS, "annealed", _interrupted)
+        assert cli(*line).code == 130
+    assert sum(sizes) == 40
+    assert cli(*line).code == 0
+    assert sum(sizes) == 40
+    assert not list((run / "evidence").glob(".partial*"))
+
+
+def _interrupted(vae, x, c=None, *, temperatures=2, chains=2, leapfrog=1, schedule="linear", start="prior", seed=0, index=None):
+    raise KeyboardInterrupt
 
 
 def test_a_kill_loses_only_what_was_not_saved_yet(monkeypatch):

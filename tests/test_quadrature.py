@@ -94,8 +94,17 @@ def test_a_linear_gaussian_model_however_narrow_its_posterior(double_precision, 
 
 
 @pytest.mark.parametrize("latents", [1, 2])
+def test_data_from_far_out_in_the_tails_of_the_prior(double_precision, latents):
+    model = LinearGaussian((3,), latents, 0.01)
+    z = np.array([[12.0, -15.0], [-30.0, 6.2], [1.0, 25.0]])[:, :latents]
+    x = z @ model.weight.T + model.bias
+    found = by_quadrature(model.vae(), torch.tensor(x))
+    assert found.converged.all()
+    np.testing.assert_allclose(found.log_evidence.numpy(), model.log_density(torch.tensor(x)), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("noise", [0.3, 0.01])
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize(("latents", "tolerance"), [(1, 1e-2), (1, 1e-4), (1, 1e-7), (2, 1e-2), (2, 1e-4)])
 def test_every_mode_is_found_and_the_error_is_not_understated(double_precision, latents, noise, tolerance):
     x = np.random.default_rng(0).uniform(0.2, 3.0, size=(8, latents))
     vae = folded(latents, noise)
@@ -134,18 +143,15 @@ OPTIONS = {"beta": {"concentration1": 0.5, "concentration0": 2.5}}
 @pytest.mark.parametrize("prior", PRIORS)
 def test_one_latent_against_scipy(double_precision, prior):
     vae = toy(1, {"name": prior, **OPTIONS.get(prior, {})})
-    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(1, 4, generator=torch.Generator().manual_seed(1))
     density, ends, points = PRIORS[prior]
     decode = decoder_of(vae)
-    expected = []
-    for datum in x.numpy():
 
-        def integrand(z: float, datum: np.ndarray = datum) -> float:
-            return density.pdf(z) * np.exp(stats.norm(decode(np.array([z])), 0.5).logpdf(datum).sum())
+    def integrand(z: float) -> float:
+        return density.pdf(z) * np.exp(stats.norm(decode(np.array([z])), 0.5).logpdf(x[0].numpy()).sum())
 
-        expected.append(integrate.quad(integrand, *ends, points=points or None, epsabs=0, epsrel=1e-9, limit=400)[0])
-    found = exact(vae, x, tolerance=1e-6)
-    np.testing.assert_allclose(found.estimate.numpy(), np.log(expected), rtol=0, atol=1e-6)
+    expected, _ = integrate.quad(integrand, *ends, points=points or None, epsabs=0, epsrel=1e-9, limit=400)
+    assert exact(vae, x, tolerance=1e-6).estimate.item() == pytest.approx(np.log(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize("prior", ["normal", "student_t", "uniform"])
@@ -197,40 +203,54 @@ EVERY_PRIOR = [
 ]
 
 
-def bits_from(latents: int, prior: object, size: float = 1.0, **options: object) -> VAE:
-    vae = VAE((6,), latents, "bernoulli", prior, network={"name": "mlp", "hidden": [8]}, kind="binary", **options)
+def bits_from(latents: int, prior: object, size: float = 0.5, **options: object) -> VAE:
+    vae = VAE((4,), latents, "bernoulli", prior, network={"name": "mlp", "hidden": [8]}, kind="binary", **options)
     return jumble(vae, 4, size)
 
 
-def all_six_bits() -> Tensor:
-    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=6)))
+def all_four_bits() -> Tensor:
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=4)))
 
 
-@pytest.mark.parametrize("latents", [1, 2])
-@pytest.mark.parametrize("prior", EVERY_PRIOR, ids=lambda prior: "-".join(map(str, prior.values())))
+@pytest.mark.parametrize(
+    ("prior", "latents"),
+    [
+        # flows and heavy tails on a plane take thousands of cells
+        pytest.param(prior, latents, marks=[pytest.mark.slow] * (latents == 2 and prior["name"] in ("flow", "student_t")))
+        for prior in EVERY_PRIOR
+        for latents in (1, 2)
+    ],
+    ids=str,
+)
 def test_probabilities_of_all_data_add_up_to_one(prior, latents):
-    found = exact(bits_from(latents, prior), all_six_bits())
-    assert found.diagnostics["converged"].all()
-    assert found.estimate.exp().sum().item() == pytest.approx(1, abs=1e-4)  # each to 1e-4 of itself
+    found = exact(bits_from(latents, prior, 0.3 if prior["name"] == "flow" else 0.5), all_four_bits())
+    p = found.estimate.exp()
+    assert abs(p.sum() - 1) <= (p * found.monte_carlo_error.expm1()).sum() + 1e-12
+    if (latents, prior.get("transform")) == (2, "spline"):
+        # the kinks of two layers of splines on a plane are more than there are cells for: that is said, and true
+        assert (found.monte_carlo_error < 1e-2).all()
+    else:
+        assert found.diagnostics["converged"].all()
+        assert (found.monte_carlo_error <= 1.001e-4).all()
 
 
-@pytest.mark.parametrize("prior", ["normal", "mixture", "beta", "vamp"])
-def test_probabilities_given_each_context_add_up_to_one(prior):
+@pytest.mark.parametrize(("prior", "latents"), [("normal", 2), ("mixture", 1), ("beta", 1), ("vamp", 1), ("flow", 1)])
+def test_probabilities_given_each_context_add_up_to_one(prior, latents):
     options = {"context": {"name": "label", "size": 2}, "labels": LABELS}
-    vae = bits_from(2, {"name": prior, "context": "learned"}, 0.7, **options)
-    x, c = all_six_bits().repeat(3, 1), torch.arange(3).repeat_interleave(64)
-    mixed = torch.randperm(192, generator=torch.Generator().manual_seed(0))
-    log_p = torch.empty(192, dtype=torch.float64)
+    vae = bits_from(latents, {"name": prior, "context": "learned"}, **options)
+    x, c = all_four_bits().repeat(3, 1), torch.arange(3).repeat_interleave(16)
+    mixed = torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    log_p = torch.empty(48, dtype=torch.float64)
     log_p[mixed] = exact(vae, x[mixed], c[mixed]).estimate
-    each = log_p.view(3, 64).exp()
+    each = log_p.view(3, 16).exp()
     np.testing.assert_allclose(each.sum(1).numpy(), 1, rtol=0, atol=1e-4)
     assert (each[0] - each[1]).abs().max() > 1e-3  # the context does something
-    alone = exact(vae, x[70:73], c[70:73]).estimate
-    np.testing.assert_allclose(alone.numpy(), log_p[70:73].numpy(), rtol=0, atol=2e-4)  # both within the tolerance
+    alone = exact(vae, x[20:23], c[20:23]).estimate
+    np.testing.assert_allclose(alone.numpy(), log_p[20:23].numpy(), rtol=0, atol=2e-4)  # both within the tolerance
 
 
 def test_importance_sampling_agrees():
-    vae, x = bits_from(2, "normal"), all_six_bits()
+    vae, x = bits_from(2, "normal"), all_four_bits()
     ratio = (importance(vae, x, samples=2000, proposal="prior").estimate - exact(vae, x).estimate).exp()
     assert abs(ratio.mean() - 1) < 3 * ratio.std() / math.sqrt(len(x))
 
@@ -248,7 +268,7 @@ def test_rows_and_company_move_nothing_beyond_the_tolerance(double_precision, ro
 
 @pytest.mark.parametrize("latents", [1, 2])
 def test_a_tolerance_that_is_not_reached_is_reported(double_precision, monkeypatch, latents):
-    monkeypatch.setitem(cubature.DEEPEST, latents, 3)
+    monkeypatch.setattr(cubature, "DEEPEST", 3)
     noise, x = 1e-3, np.full((3, latents), [[0.5], [1.0], [0.7]])
     found = exact(folded(latents, noise), torch.tensor(x), tolerance=1e-8)
     difference = np.abs(found.estimate.numpy() - folded_log_density(x, noise))
@@ -257,11 +277,18 @@ def test_a_tolerance_that_is_not_reached_is_reported(double_precision, monkeypat
 
 
 def test_a_prior_of_which_quadrature_misses_a_part_is_reported(double_precision):
-    """Student's t with a tenth of a degree of freedom: P(|z| > 1e8) is 0.15 or so."""
+    """Student's t with a tenth of a degree of freedom: P(|z| > 1e9) is 0.1 or so."""
     vae = toy(1, {"name": "student_t", "df": 0.1})
-    found = exact(vae, torch.zeros(2, 4))
-    assert found.diagnostics["converged"].tolist() == [0.0, 0.0]
-    assert (found.monte_carlo_error > 2 * stats.t(0.1).sf(1e9)).all()
+    decode, density = decoder_of(vae), stats.t(0.1)
+    x = decode(np.array([1e30]))  # such a datum comes from far out
+    found = exact(vae, torch.tensor(x[None]))
+
+    def integrand(u: float) -> float:
+        return np.exp(stats.norm(decode(np.array([density.ppf(u)])), 0.5).logpdf(x).sum())
+
+    expected, _ = integrate.quad(integrand, 0, 1, points=[0.5], epsabs=0, epsrel=1e-5, limit=400)
+    assert found.diagnostics["converged"].item() == 0
+    assert 1e-4 < abs(found.estimate.item() - np.log(expected)) < found.monte_carlo_error.item()
 
 
 def test_a_spike_in_the_prior_is_found_by_its_missing_mass(double_precision):
@@ -304,24 +331,23 @@ def test_cubature_of_many_integrals_at_once(double_precision, dims):
     centre, half = cubature.grid(torch.tensor([0.0, 0.7, 2.0]), dims)
     parts = len(centre)
 
-    def log_density(integral: Tensor, name: Tensor, t: Tensor) -> Tensor:
+    def log_density(integral: Tensor, t: Tensor) -> Tensor:
         index = integral.clamp(max=3)
         values = -sharp[index] * (t - place[index].unsqueeze(-1)).square().sum(-1)
         return torch.where(integral == 4, -math.inf, values)
 
     integral = torch.arange(5).repeat_interleave(parts)
-    name = torch.arange(parts, 2 * parts).repeat(5)
-    start = cubature.measured(log_density, integral, name, torch.zeros_like(name), centre.repeat(5, 1), half.repeat(5, 1))
-    cells = cubature.integrate(log_density, start, 5, 1e-8)
+    boxes, zero = (centre.repeat(5, 1), half.repeat(5, 1)), torch.zeros_like(integral)
+    start = cubature.measured(log_density, integral, zero, *boxes, zero.double())
+    highest = torch.full((5,), math.inf)
+    cells = cubature.integrate(log_density, start, highest, 1e-6, 5000)
     root = np.sqrt(2 * sharp.numpy())
     one = (stats.norm.cdf((2 - place.numpy()) * root) - stats.norm.cdf(-place.numpy() * root)) * np.sqrt(np.pi / sharp.numpy())
     found = cubature.totals(cells.log_value, cells.integral, 5)
-    np.testing.assert_allclose(found[:4].numpy(), dims * np.log(one), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found[:4].numpy(), dims * np.log(one), rtol=0, atol=1e-6)
     assert found[4] == -math.inf
-    errors = cubature.relative_errors(cells, 5)
-    assert (errors[:4] <= 1e-8).all()
+    errors = cubature.relative_errors(cells, highest)
+    assert (errors[:4] <= 1e-6).all()
     assert errors[4] == math.inf  # nothing is known of the logarithm of 0
     volume = torch.zeros(5).index_add(0, cells.integral, (2 * cells.half).prod(-1))
     np.testing.assert_allclose(volume.numpy(), 2.0**dims, rtol=1e-12)
-    names = torch.stack([cells.integral, cells.name])
-    assert names.unique(dim=1).shape == names.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -14,6 +15,17 @@ from pyrovae.contracts import Evidence
 from pyrovae.evidence.certificate import Certificate
 from pyrovae.evidence.evaluation import Evaluation
 from pyrovae.evidence.reporting import finite, with_errors
+
+BY_DRAW = "log_evidence_by_draw"
+
+
+def _difference(of: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Evidence:
+    """Of each datum; where both were computed for the same draws of the dequantisation noise, draw by draw."""
+    if BY_DRAW in of and BY_DRAW in reference:
+        by_draw = of[BY_DRAW] - reference[BY_DRAW]
+        return Evidence(estimate=by_draw.mean(-1), monte_carlo_error=by_draw.std(-1) / math.sqrt(by_draw.shape[-1]))
+    error = torch.hypot(of["monte_carlo_error"], reference["monte_carlo_error"])
+    return Evidence(estimate=of["estimate"] - reference["estimate"], monte_carlo_error=error)
 
 
 @final
@@ -44,12 +56,8 @@ class Agreement:
         for name, evaluation in self.evaluations.items():
             if evaluation is reference:
                 continue
-            difference = evaluation.per_datum["estimate"] - reference.per_datum["estimate"]
-            error = torch.hypot(evaluation.per_datum["monte_carlo_error"], reference.per_datum["monte_carlo_error"])
-            found[name] = {
-                **Evidence(estimate=difference, monte_carlo_error=error).summary(),
-                "largest": difference.abs().max().item(),
-            }
+            difference = _difference(evaluation.per_datum, reference.per_datum)
+            found[name] = {**difference.summary(), "largest": difference.estimate.abs().max().item()}
         return found
 
     def identity(self) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def certify(
     digest = model_digest(vae)
     probed, contexts = _probed(vae, seed)
     with guard(vae, probed, contexts, matmul, seed) as (model, precision):
-        asked = {"estimator": "bdmc", "simulated": simulated, "seed": seed, **chosen, "model": digest, **precision.summary()}
+        asked = {"estimator": "bdmc", "simulated": simulated, "seed": seed, **chosen, "model": digest, "path": precision.path}
 
         def measure(part: slice) -> dict[str, Tensor]:
             found = bdmc(model, data=simulated, index=torch.arange(simulated)[part], seed=seed, **chosen)

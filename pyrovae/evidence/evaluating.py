@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
@@ -21,13 +21,16 @@ from pyrovae.evidence.exact import QUADRATURE, exact_method
 from pyrovae.evidence.measuring import Kept, in_pieces
 from pyrovae.evidence.options import checked, options_of
 from pyrovae.evidence.pareto import threshold
-from pyrovae.evidence.precision import PROBED, guard
+from pyrovae.evidence.precision import PROBED, Precision, guard
 from pyrovae.evidence.scoring import preprocessed
 from pyrovae.evidence.weights import ladder
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
 
 ACTIVE_VARIANCE = 0.01
+
+FEWEST_CHAINS = 2.0
+"""Effective chains that tell anything of each other, at the least."""
 
 SPLIT_SAMPLES, MOST_SAMPLES = 10_000, 100
 """Samples of z of all data, about, and of one datum at the most, that the split of the KL is estimated from."""
@@ -87,8 +90,11 @@ def evaluate_split(
     vae.context_module.check(c)
     vae.check_support(rows.x)
     y, of = preprocessed(vae, rows.x[:PROBED], rows.index[:PROBED].tolist(), seed), None if c is None else c[:PROBED]
-    with guard(vae, y, of, matmul, seed) as (model, precision):
-        found = _found(model, rows, c, estimator, seed, chosen, None if kept is None else kept(asked | precision.summary()))
+    # The exact evidence is computed in float64 whatever the model is.
+    guarded = nullcontext((vae, Precision("float64", 0.0))) if estimator == "exact" else guard(vae, y, of, matmul, seed)
+    with guarded as (model, precision):
+        keeper = None if kept is None else kept(asked | {"path": precision.path})
+        found = _found(model, rows, c, estimator, seed, chosen, keeper)
         seconds = time.perf_counter() - began
         parts = _decomposed(model, rows, c, seed) if "elbo" in found.diagnostics else None
     usual = options_of(ESTIMATORS[estimator]) | {name: chosen[name] for name in ("samples", "dequantisations") if name in chosen}
@@ -140,7 +146,7 @@ def _summarise(vae: VAE, estimator: str, found: Evidence, options: Mapping[str, 
         "units": units_of(vae),
         "elbo": _number(arrays, "elbo"),
         "log_evidence": evidence,
-        "gap": _gap(arrays) if has_evidence and "gap" in arrays else None,
+        "gap": _number(arrays, "gap") if has_evidence else None,
         "bounds": _bounds(arrays["bound"], options["samples"]) if has_evidence and "bound" in arrays else None,
         "bits_per_dim": None if estimator == "reconstruction" else -found.mean / vae.spec.size / math.log(2),
         "bits_per_dim_kind": bits_kind(vae),
@@ -167,18 +173,13 @@ def untrusted(estimator: str, arrays: Mapping[str, Tensor], options: Mapping[str
     if estimator == "exact":
         return arrays["converged"] == 0
     if estimator == "annealed":
-        return arrays["effective_sample_size"] < options["chains"] / 4
+        return arrays["effective_sample_size"] < max(options["chains"] / 4, FEWEST_CHAINS)
     few = arrays["effective_sample_size"] < FEW_EFFECTIVE
     return few | (arrays["khat"] > threshold(options["samples"]))
 
 
 def _number(arrays: Mapping[str, Tensor], name: str) -> dict[str, float | None] | None:
     return Evidence(estimate=arrays[name], monte_carlo_error=arrays[f"{name}_error"]).summary() if name in arrays else None
-
-
-def _gap(arrays: Mapping[str, Tensor]) -> dict[str, float | None]:
-    # ELBO and evidence are of the same samples: the error of the difference is about that of the ELBO, the noisier one.
-    return Evidence(estimate=arrays["gap"], monte_carlo_error=arrays["elbo_error"]).summary()
 
 
 def _bounds(bound: Tensor, samples: int) -> list[dict[str, float | None]]:
@@ -232,4 +233,6 @@ def units_of(vae: VAE) -> str:
 
 
 def _median(values: Tensor) -> float:
-    return torch.quantile(values, 0.5).item() if len(values) < 10**6 else values.median().item()
+    # Not torch.quantile, which makes NaN of infinities.
+    low, high = (values.sort().values[i].item() for i in ((len(values) - 1) // 2, len(values) // 2))
+    return low if low == high else (low + high) / 2

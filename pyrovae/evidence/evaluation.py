@@ -52,10 +52,10 @@ class Evaluation:
         effective_sample_size: ``mean``, ``median``, ``minimum`` over data of (sum w)^2 / sum w^2, of samples or of chains;
             None where there are no weights.
         khat: Pareto shape of the weights: ``median``, ``maximum``, the reliable ``threshold`` at K samples, and the number
-            ``above`` it and its ``share`` of the data; None where it was not estimated.
+            ``above`` it and its ``share`` of the data; None where it was not estimated (in JSON null stands for an infinity too).
         acceptance: Mean acceptance of the moves at each temperature after the first; None for estimators without moves.
         untrusted: Data whose number is not to be relied on: fewer than 10 effective samples or k-hat above the threshold
-            (``importance``), fewer effective chains than a quarter (``annealed``), tolerance not reached (``exact``).
+            (``importance``), fewer effective chains than a quarter or than 2 (``annealed``), tolerance not reached (``exact``).
         precision: How exactly the products were computed, see ``precision.Precision``.
         seconds: Wall clock of the estimation.
         model_sha256: Digest of the model: parts, options and weights.
@@ -179,9 +179,10 @@ class Evaluation:
     def _warning(self) -> str:
         which = f"{self.untrusted} of {self.n} data"
         if self.estimator == "exact":
-            return f"{which} did not reach the tolerance: see log_evidence_error in the arrays; try a larger --tolerance"
+            return f"{which} did not reach the tolerance: see quadrature_error in the arrays; try a larger --tolerance"
         if self.estimator == "annealed":
-            return f"{which} have fewer effective chains than a quarter of them; try more --temperatures or --leapfrog steps"
+            few = f"{which} have fewer effective chains than a quarter of them, or than 2"
+            return f"{few}; try more --temperatures, --leapfrog steps or --chains"
         if self.samples < FEW_EFFECTIVE:
             return f"{which}: {self.samples} samples cannot make {FEW_EFFECTIVE:g} effective ones; try --samples 500"
         above = "" if self.khat is None else f" or a k-hat above {self.khat['threshold']:.2f}"

@@ -263,6 +263,7 @@ def _parts(
         "elbo": elbo + log_det,
         "elbo_error": weights.mean_log_error,
         "gap": found["log_evidence"] - (elbo + log_det),
+        "gap_error": weights.gap_error,
         "reconstruction": reconstruction + log_det,
         "kl": reconstruction - elbo,
         "kl_per_dimension": kl_per_dimension / samples,

@@ -20,6 +20,10 @@ SAVE_SECONDS = 20.0
 """What is done is saved about so often."""
 
 
+WORTH_SECONDS = 1.0
+"""Results that took less are not kept once they are complete."""
+
+
 class Kept(Protocol):
     """Where the results of the data that are done are kept."""
 
@@ -29,9 +33,6 @@ class Kept(Protocol):
     def save(self, found: Mapping[str, Tensor]) -> None:
         """Keep the results of the first data."""
 
-    def remove(self) -> None:
-        """Nothing is to be kept any more."""
-
 
 def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Kept | None, label: str) -> dict[str, Tensor]:
     """Per-datum tensors (n, ...) by name, measured some data at a time; Ctrl-C keeps those that are done.
@@ -39,13 +40,14 @@ def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Ke
     Args:
         measure: Rows -> per-datum tensors of theirs; what a datum gets must not depend on the others.
         n: Number of data.
-        kept: Where results are kept meanwhile; None for nowhere.
+        kept: Where results are kept, until the caller has written what is made of them and removes them; None for nowhere.
         label: What the progress bar says.
     """
     before = kept.load() if kept is not None else {}
     parts: list[Mapping[str, Tensor]] = [before] if before else []
     done = len(next(iter(before.values()))) if before else 0
-    size, saved = FIRST, time.perf_counter()
+    size, start = FIRST, time.perf_counter()
+    saved = start
     with tqdm(total=n, initial=done, unit="data", desc=label, disable=None, leave=False) as bar:
         try:
             while done < n:
@@ -63,9 +65,10 @@ def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Ke
                 raise
             kept.save(_joined(parts))
             raise KeyboardInterrupt(f"{done} of {n} data are kept: the same command goes on with the others") from interrupt
-    if kept is not None:
-        kept.remove()
-    return _joined(parts)
+    found = _joined(parts)
+    if kept is not None and time.perf_counter() - start > WORTH_SECONDS:
+        kept.save(found)
+    return found
 
 
 def _joined(parts: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -21,8 +21,8 @@ from pyrovae.vae import VAE
 WIDEN = 1.5
 """By how much a widened guide is wider unless that is given."""
 
-_PRIOR_NOISE = 1
-"""Purpose of the noise of the prior's samples, see ``keyed.Generators``."""
+_PRIOR_NOISE = 1000
+"""Purpose of the noise of the first block of the prior's samples, see ``keyed.Generators``; further blocks count up."""
 
 
 class Proposal(ABC):
@@ -71,11 +71,11 @@ class FromPrior(Proposal):
         c = None if self.c is None else self.c.cpu()
         shared = home.prior(c)
         self._each = [home.prior(c[row]) if shared.batch_shape else shared for row in range(len(self.data))]
-        self._noise = keyed.Generators(self.seed, self.data, _PRIOR_NOISE)
         self._prior = self.vae.prior(self.c)
 
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
-        z = self._noise.each(lambda row: self._each[row].sample((keyed.BLOCK,))).transpose(0, 1)[:count].to(self.params)
+        noise = keyed.Generators(self.seed, self.data, _PRIOR_NOISE + block)
+        z = noise.each(lambda row: self._each[row].sample((keyed.BLOCK,))).transpose(0, 1)[:count].to(self.params)
         return z, self._prior.log_prob(z)
 
 

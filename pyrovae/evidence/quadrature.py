@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.evidence.cubature import Cells, grid, halved, integrate, measured, relative_errors, totals
+from pyrovae.evidence.cubature import Cells, grid, halved, integrate, measured, refinable, relative_errors, totals
 from pyrovae.evidence.grouping import distinct
 from pyrovae.evidence.scoring import check_log_weights
 from pyrovae.families.support import open_unit_interval
@@ -25,8 +25,11 @@ DRAWS = 1000
 FAR = 1000.0
 """The latents' range ends where the prior is lower than in its middle by as many nats."""
 
-FINER = {1: 6, 2: 2}
-"""How often all cells are halved, at most, until the prior integrates to 1, by the number of latents."""
+MOST_CELLS = {1: 4_000, 2: 12_000}
+"""The integral of a datum with so many cells is not refined further, by the number of latents."""
+
+MOST_ROOTS = {1: 2_000, 2: 4_000}
+"""Cells that all data begin with are split, until the prior integrates to 1 on them, while there are fewer."""
 
 
 @final
@@ -70,7 +73,7 @@ class Reals(Line):
     ends = tuple(float(end) for end in range(4, 21))
 
     def edges(self, dims: int, end: float) -> list[float]:
-        middle, step, further = {1: (4.0, 0.125, 0.5), 2: (2.5, 0.5, 0.75)}[dims]
+        middle, step, further = {1: (4.0, 0.125, 0.5), 2: (2.5, 0.5, 1.5)}[dims]
         inner, outer = round(middle / step), math.ceil((end - middle) / further)
         upper = [step * k for k in range(inner + 1)] + [middle + (end - middle) * (k + 1) / outer for k in range(outer)]
         return [-t for t in upper[:0:-1]] + upper
@@ -120,19 +123,24 @@ def quadrature(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance
     contexts, which = distinct(c, len(y), y.device)
     space = _Space(vae, contexts, rows)
     roots, missing = space.roots(tolerance)
+    highest = torch.full((len(y),), -math.inf, dtype=y.dtype, device=y.device)
 
-    def log_joint(datum: Tensor, name: Tensor, t: Tensor) -> Tensor:
-        found = space.log_joint(y, datum, which[datum], name, t)
+    def log_joint(datum: Tensor, t: Tensor) -> Tensor:
+        found, log_likelihood = space.log_joint(y, datum, which[datum], t)
         _check(found, datum, data)
+        highest.scatter_reduce_(0, datum, log_likelihood, "amax")
         return found
 
     datum, root = (which.unsqueeze(1) == roots.integral).nonzero().T
     start = roots[root]
-    cells = measured(log_joint, datum, start.name, start.depth, start.centre, start.half)
-    cells = integrate(log_joint, cells, len(y), tolerance)
-    relative = relative_errors(cells, len(y)) + missing[which]
+    # The prior integrates to 1 on the roots: p(z|c) p(y|z,c) over a part of one is at most its probability times the likelihood.
+    cells = measured(log_joint, datum, torch.zeros_like(datum), start.centre, start.half, start.log_value)
+    cells = integrate(log_joint, cells, highest, tolerance, MOST_CELLS[vae.latent_dim])
+    log_evidence = totals(cells.log_value, cells.integral, len(y))
+    # What of the prior was not found, times the largest likelihood that was.
+    relative = relative_errors(cells, highest) + missing[which] * (highest - log_evidence).exp()
     return Quadrature(
-        log_evidence=totals(cells.log_value, cells.integral, len(y)),
+        log_evidence=log_evidence,
         error=torch.where(relative < 1, -torch.log1p(-relative.clamp(max=1)), math.inf),
         converged=(relative <= tolerance).to(y.dtype),
     )
@@ -160,16 +168,20 @@ class _Space:
         dims = self.vae.latent_dim
         centre, half = grid(self.centre.new_tensor(self.line.edges(dims, self._end())), dims)
         group = torch.arange(self.count, device=centre.device).repeat_interleave(len(centre))
-        # From the number of cells up: halves are then named as no cell of another depth is.
-        name = torch.arange(len(centre), 2 * len(centre), device=centre.device).repeat(self.count)
-        of = (group, name, torch.zeros_like(name), centre.repeat(self.count, 1), half.repeat(self.count, 1))
-        cells = measured(self.log_prior, *of)
-        for _ in range(FINER[dims]):
-            coarse = (self._missing(cells) > tolerance)[cells.integral]
-            if not coarse.any():
+        zero = torch.zeros_like(group)
+        boxes = (centre.repeat(self.count, 1), half.repeat(self.count, 1))
+        cells = measured(self.log_prior, group, zero, *boxes, zero.to(centre.dtype))
+        without_measure = centre.new_full((self.count,), math.inf)
+        most = MOST_ROOTS[dims]
+        while (wrong := self._missing(cells) > tolerance).any():
+            chosen = refinable(cells, without_measure, tolerance, most)
+            # Where nothing is to be seen at the nodes there must be something between them.
+            blind = torch.bincount(cells.integral[chosen], minlength=self.count) == 0
+            small = 2**dims * torch.bincount(cells.integral, minlength=self.count) <= most
+            chosen = (chosen | (blind & small)[cells.integral]) & wrong[cells.integral]
+            if not chosen.any():
                 break
-            finer = integrate(self.log_prior, halved(self.log_prior, cells[coarse]), self.count, tolerance)
-            cells = cells[~coarse] + finer
+            cells = cells[~chosen] + halved(self.log_prior, cells[chosen])
         missing = self._missing(cells)
         return cells, torch.where(missing <= tolerance, 0.0, missing)
 
@@ -186,7 +198,7 @@ class _Space:
     def _missing(self, cells: Cells) -> Tensor:
         return torch.expm1(totals(cells.log_value, cells.integral, self.count)).abs()
 
-    def log_prior(self, group: Tensor, name: Tensor, t: Tensor) -> Tensor:
+    def log_prior(self, group: Tensor, t: Tensor) -> Tensor:
         """log p(z|c) + log|dz/dt| of points t (n, C, D), for the context of each cell (C,)."""
         parts = torch.arange(len(group), device=t.device).split(max(1, self.rows // len(t)))
         return torch.cat([self._log_prior(group[part], t[:, part])[0] for part in parts], 1)
@@ -198,13 +210,14 @@ class _Space:
     def _context(self, group: Tensor) -> Tensor | None:
         return None if self.contexts is None else self.contexts[group]
 
-    def log_joint(self, y: Tensor, datum: Tensor, group: Tensor, name: Tensor, t: Tensor) -> Tensor:
-        """log p(y, z|c) + log|dz/dt| of points t (n, C, D), for the datum and the context of each cell (C,).
+    def log_joint(self, y: Tensor, datum: Tensor, group: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """log p(y, z|c) + log|dz/dt| of points t (n, C, D), for the datum and context of each cell; and the most of log p(y|z,c).
 
-        Cells of one name and context hold the same points, which are decoded once.
+        Points that cells of one context share are decoded once.
         """
-        key = name * self.count + group
+        key = _numbered(group, t)
         found = torch.empty(t.shape[:2], dtype=t.dtype, device=t.device)
+        highest = found.new_empty(len(key))
         for part in key.argsort().split(max(1, self.rows // len(t))):
             same, number = key[part].unique(return_inverse=True)
             one_of = part.new_empty(len(same)).scatter_(0, number, part)
@@ -212,8 +225,20 @@ class _Space:
             embedding = self.vae.context_module(self._context(group[one_of]))
             params = self.vae.decoder(z, embedding)
             likelihood = self.vae.likelihood_density(params if len(same) == len(part) else params[:, number])
-            found[:, part] = log_prior[:, number] + likelihood.log_prob(y[datum[part]])
-        return found
+            log_likelihood = likelihood.log_prob(y[datum[part]])
+            found[:, part] = log_prior[:, number] + log_likelihood
+            highest[part] = log_likelihood.amax(0)
+        return found, highest
+
+
+def _numbered(group: Tensor, t: Tensor) -> Tensor:
+    """The same number for cells of the same group that hold the same points, (C,)."""
+    # A grid of points is known by two of its corners; a number stays below that of the cells, so that no product overflows.
+    number = group
+    for column in torch.cat([t[0], t[-1]], -1).T:
+        number = number * len(column) + column.unique(return_inverse=True)[1]
+        number = number.unique(return_inverse=True)[1]
+    return number
 
 
 def _spread(vae: VAE, c: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,8 @@ from pyrovae.vae import VAE
 Measure = Callable[[Tensor, "Tensor | None", list[int], int], dict[str, Tensor]]
 """(y (B, *E) preprocessed, c or None, rows in the data set, number of the draw of y) -> per-datum tensors by name (B, ...)."""
 
-LOWEST = ("effective_sample_size",)
-HIGHEST = ("khat",)
+LOWEST = ("effective_sample_size", "converged")
+HIGHEST = ("khat", "quadrature_error")
 
 
 def score(
@@ -67,7 +67,7 @@ def score(
         found = []
         for draw in range(draws):
             found.append(measure(preprocessed(vae, x[part], data, seed, draw), chunk_c, data, draw))
-        return {k: v.cpu() for k, v in (found[0] if draws == 1 else average(found)).items()}
+        return {k: v.cpu() for k, v in (found[0] if draws == 1 else average(found) | _by_draw(found)).items()}
 
     with estimating(vae):
         return in_chunks(of, len(x), data_rows)
@@ -134,8 +134,8 @@ def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weig
     bad = (log_weight.isnan() | (log_weight == math.inf)).any(0)
     if bad.any():
         raise UserError(
-            f"{int(bad.sum())} data have {what} that are NaN or +inf, the first is row {data[int(bad.nonzero()[0])]}: the "
-            "model has diverged, train it with a lower --learning-rate"
+            f"at least {int(bad.sum())} data have {what} that are NaN or +inf, the first is row {data[int(bad.nonzero()[0])]}: "
+            "the model has diverged, train it with a lower --learning-rate"
         )
 
 
@@ -172,6 +172,12 @@ def in_chunks(of: Callable[[slice], dict[str, Tensor]], count: int, size: int) -
 def _is_out_of_memory(error: BaseException) -> bool:
     # On a CPU torch raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _by_draw(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The log evidence for each draw, (B, draws): estimators that share the draws are compared draw by draw."""
+    name = "log_evidence"
+    return {f"{name}_by_draw": torch.stack([found[name] for found in draws], -1)} if name in draws[0] else {}
 
 
 def average(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ class Weights:
         self.seen = 0
         self.shift: Tensor | None = None
         self.top = zero - math.inf
-        self.weight = self.weight_squared = self.log_weight = self.log_weight_squared = zero
+        self.weight = self.weight_squared = self.log_weight = self.log_weight_squared = self.both = zero
         self.largest = zero.new_empty(0, *zero.shape)
         self.bounds: dict[int, Tensor] = {}
 
@@ -69,8 +69,9 @@ class Weights:
         beyond = log_weight - self.shift
         self.log_weight = self.log_weight + beyond.sum(0)
         self.log_weight_squared = self.log_weight_squared + (beyond**2).sum(0)
-        both = torch.cat([self.largest, log_weight])
-        self.largest = both.topk(min(len(both), tail_length(self.samples) + 1), 0, sorted=False).values
+        self.both = self.both * old + torch.where(new > 0, new * beyond, 0.0).sum(0)
+        known = torch.cat([self.largest, log_weight])
+        self.largest = known.topk(min(len(known), tail_length(self.samples) + 1), 0, sorted=False).values
         if self.seen in ladder(self.samples):
             self.bounds[self.seen] = self.log_mean
 
@@ -102,6 +103,15 @@ class Weights:
         """Standard error of the average of log w, (B,); NaN for one sample."""
         spread = (self.log_weight_squared - self.log_weight**2 / self.seen).clamp(min=0)
         return torch.sqrt(spread / self._unbiased / self.seen)
+
+    @property
+    def gap_error(self) -> Tensor:
+        """Standard error of log mean - mean log, (B,), by the delta method: that of the mean of w / E[w] - log w; NaN for one."""
+        n, mean = self.seen, self.weight / self.seen
+        relative = self.weight_squared / mean**2 - n
+        spread = self.log_weight_squared - self.log_weight**2 / n
+        shared = self.both / mean - self.log_weight
+        return torch.sqrt((relative + spread - 2 * shared).clamp(min=0) / self._unbiased / n)
 
     @property
     def _unbiased(self) -> float:
