@@ -221,7 +221,7 @@ def report(
         "",
         "## Where each row stands after each stage",
         "",
-        f"The same {len(few):,} test images, a seeded subset, throughout.",
+        f"The same {len(few):,} test images, a seeded subset, throughout. A dash: the row has not been trained that far.",
         "",
         "| row | stage | epochs so far | learning rate | log p(x), pyrovae | log p(x), by hand | difference |",
         "|---|---|---|---|---|---|---|",
