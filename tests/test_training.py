@@ -331,8 +331,13 @@ def test_a_second_ctrl_c_interrupts_at_once(monkeypatch):
         press_ctrl_c(engine)
 
     after_steps(monkeypatch, 3, twice)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tiny_vae(), pyrovae.load_dataset("digits"), epochs=1, **QUIET)
+    # A process that was started in the background may have been told to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(tiny_vae(), pyrovae.load_dataset("digits"), epochs=1, **QUIET)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_resuming_what_is_finished_changes_nothing(tmp_path):
