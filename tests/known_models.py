@@ -87,6 +87,15 @@ def digit_vae(likelihood: str = "bernoulli", seed: int = 2, **parts: object) -> 
     return VAE((8, 8), 3, likelihood, network={"name": "mlp", "hidden": [10]}, kind="levels", levels=17, **parts)
 
 
+def jumble(vae: VAE, seed: int, size: float = 1.0) -> VAE:
+    """Normal weights of the given size everywhere: nothing is 0 or equal any more."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+    return vae
+
+
 def assert_same_evidence(found: Evidence, expected: Evidence) -> None:
     """Equal up to the rounding of matrix products of other shapes: 64 elements, log-densities up to about 1000, float64."""
     assert found.diagnostics.keys() == expected.diagnostics.keys()

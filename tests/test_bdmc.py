@@ -21,13 +21,6 @@ from pyrovae.evidence.scoring import estimating
 LEAST_P = 1e-3  # seeds are fixed: a right sampler fails such a test once in a thousand choices of them
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def simulated(vae: VAE, count: int, c: Tensor | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
     with estimating(vae):
         return simulate(vae, c, seed, list(range(count)))

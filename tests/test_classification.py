@@ -28,13 +28,6 @@ CLASSES = ("ant", "bee", "cat")
 COUNTS = (60, 30, 10)
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 class ConditionalGaussian:
     """x = W z + a(c) + noise, the columns of W orthogonal: p(x|c) is normal, and its posterior has independent latents."""
 

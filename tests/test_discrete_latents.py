@@ -23,13 +23,6 @@ SHAPE = (2, 2)
 QUIET = {"device": "cpu", "progress": False}
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @pytest.fixture(autouse=True)
 def own_param_store():
     with pyro.get_param_store().scope():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,6 @@ def home(make_run) -> Path:
 
 @pytest.fixture
 def run(home, tmp_path) -> Path:
-    import shutil
-
     return shutil.copytree(home, tmp_path / "run")
 
 

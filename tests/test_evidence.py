@@ -22,14 +22,6 @@ from pyrovae.evidence import elbo, importance, keyed
 from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.evidence.evaluation import Evaluation
 
-
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 # --- a guide that is the posterior --------------------------------------------------------------------------------------
 
 

@@ -21,14 +21,6 @@ from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.families import Normal
 from pyrovae.objectives import weight_latents
 
-
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 # --- what may not move a number -----------------------------------------------------------------------------------------
 
 

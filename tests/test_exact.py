@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from known_models import EXACT, LinearGaussian, digit_vae, raw_scale
+from known_models import EXACT, LinearGaussian, digit_vae, jumble, raw_scale
 from scipy import stats
 
 from pyrovae import VAE, UserError
@@ -19,22 +19,6 @@ from pyrovae.evidence.scoring import preprocessed
 from pyrovae.families.location_scale import GAIN
 
 LABELS = [{"name": "class", "values": ["a", "b", "c"]}]
-
-
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def jumble(vae: VAE, seed: int, size: float = 1.0) -> VAE:
-    """Normal weights of the given size everywhere: nothing is 0 or equal any more."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in vae.parameters():
-            parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
-    return vae
 
 
 def six_bits() -> torch.Tensor:

@@ -20,13 +20,6 @@ from pyrovae.evidence.scoring import score
 from pyrovae.evidence.weights import Weights, ladder
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def streamed(log_weights: np.ndarray, piece: int) -> Weights:
     found = Weights(len(log_weights), torch.zeros(log_weights.shape[1]))
     for part in torch.tensor(log_weights).split(piece):

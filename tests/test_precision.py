@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
+from pyrovae.evidence.classification import classify_split
 from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.evidence.precision import guard, probe
 
@@ -110,3 +113,16 @@ def test_products_are_named_as_torch_names_them():
         guard(vae, model.draw(2), None, "highets"),
     ):
         pass
+
+
+def test_classes_are_guarded_as_well():
+    digits = pyrovae.load_dataset("digits")
+    vae = digit_vae("binomial", context="label", labels=digits.spec.labels)
+    vae.initialise(digits.train.x, digits.train.y)
+    exactly = classify_split(copy.deepcopy(vae).double(), digits, digits.train.y, samples=10, limit=20)
+    vae.decoder = Rounded(vae.decoder, always=True)
+    found = classify_split(vae, digits, digits.train.y, samples=10, limit=20)
+    assert found.precision["path"] == "float64"
+    assert "computed in float64" in found.table()
+    # both have the float32 noise and, in float64, the same posteriors
+    np.testing.assert_allclose(found.per_datum["log_evidence"], exactly.per_datum["log_evidence"], rtol=0, atol=1e-6)

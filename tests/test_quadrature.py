@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from known_models import LinearGaussian
+from known_models import LinearGaussian, jumble
 from scipy import integrate, stats
 from torch import Tensor
 
@@ -19,22 +19,6 @@ from pyrovae.evidence.exact import exact, exact_method
 from pyrovae.evidence.quadrature import Quadrature, quadrature
 
 LABELS = [{"name": "class", "values": ["a", "b", "c"]}]
-
-
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def jumble(vae: VAE, seed: int, size: float = 1.0) -> VAE:
-    """Normal weights of the given size everywhere: nothing is 0 or equal any more."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in vae.parameters():
-            parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
-    return vae
 
 
 def by_quadrature(vae: VAE, x: Tensor, tolerance: float = 1e-4, rows: int = 2000) -> Quadrature:

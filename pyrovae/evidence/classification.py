@@ -16,6 +16,9 @@ from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.estimators import importance
 from pyrovae.evidence.evaluation import FEW_EFFECTIVE
+from pyrovae.evidence.precision import PROBED, guard
+from pyrovae.evidence.reporting import precision_note
+from pyrovae.evidence.scoring import preprocessed
 from pyrovae.vae import VAE
 
 BINS = 15
@@ -44,6 +47,7 @@ class Classification:
         bins: 15 equal intervals (low, high] of the confidence, which is the largest p(c|x) of a datum: ``low``, ``high``,
             ``confidence`` and ``accuracy`` (means over the bin's data; None without data), ``count``.
         untrusted: Data for which log p(x|c) of the true or of the chosen class has fewer than 10 effective samples.
+        precision: How exactly the products were computed, see ``precision.Precision``.
         seconds: Wall clock.
         per_datum: Arrays by name: ``log_posterior`` (n, C), log p(c|x); ``log_evidence`` (n, C), log p(x|c), NaN where p(c) is 0;
             ``effective_sample_size`` (n, C), likewise; ``true`` (n,), the number of the true class; ``index`` (n,), the row in
@@ -64,6 +68,7 @@ class Classification:
     calibration_error: float
     bins: list[dict[str, float | int | None]]
     untrusted: int
+    precision: dict[str, Any]
     seconds: float
     per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
@@ -90,6 +95,8 @@ class Classification:
         text = "\n".join(f"{name:<18} {value}" for name, value in rows)
         if self.log_score["mean"] == -math.inf:
             text += f"\n{'':<18} some data have a combination of labels that no training datum has: p(c) is 0 there"
+        if self.precision["refused"]:
+            text += f"\n{'':<18} {precision_note(self.precision)}"
         if self.untrusted:
             text += (
                 f"\nNOT TO BE TRUSTED  {self.untrusted} of {self.n} data have fewer than {FEW_EFFECTIVE:g} effective samples for "
@@ -149,7 +156,9 @@ def classify_split(
     vae.context_module.check(given)
     frequencies = torch.bincount(_number(trained, contexts), minlength=len(contexts)).double() / len(trained)
     began = time.perf_counter()
-    log_evidence, ess = _evidence(vae, rows, contexts, frequencies > 0, samples, seed)
+    y = preprocessed(vae, rows.x[:PROBED], rows.index[:PROBED].tolist(), seed)
+    with guard(vae, y, given[:PROBED], seed=seed) as (model, precision):
+        log_evidence, ess = _evidence(model, rows, contexts, frequencies > 0, samples, seed)
     log_posterior = _posterior(log_evidence, frequencies)
     true = _number(given, contexts)
     seconds = time.perf_counter() - began
@@ -165,6 +174,7 @@ def classify_split(
         frequencies=frequencies.tolist(),
         **scores(log_posterior, true),
         untrusted=_untrusted(ess, log_posterior.argmax(-1), true),
+        precision=precision.summary(),
         seconds=seconds,
         per_datum={
             "log_posterior": log_posterior,
