@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence import keyed
-from pyrovae.evidence.evaluating import units_of
+from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.importance import ROWS, rows_at_a_time
 from pyrovae.evidence.pareto import khat, tail_length
 from pyrovae.evidence.precision import PROBED, guard
@@ -105,7 +105,7 @@ def to_arviz(
         "seed": seed,
         "posterior": "p(z|x)" if c is None else "p(z|x,c)",
         "quantity": "log p(x|z)" if c is None else "log p(x|z,c)",
-        "units": units_of(vae),
+        "units": units_of_draws(vae),
         "precision": precision.path,
         "sampler": "Pareto-smoothed importance resampling of the guide; a mode that it never visits is missing",
     }

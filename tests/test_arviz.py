@@ -127,6 +127,15 @@ def test_arviz_takes_it():
     assert found.elpd_i.shape == (4,)
 
 
+def test_one_draw_of_dequantised_levels_has_a_density():
+    """log p(x|z) of one noise, where only its average over noise bounds the probability of the levels."""
+    spec = DataSpec(SHAPE, kind="levels", levels=4)
+    vae = VAE(SHAPE, 2, "normal", kind="levels", levels=4, network="linear")
+    x = torch.randint(4, (5, *SHAPE), generator=torch.Generator().manual_seed(0))
+    units = to_arviz(vae, samples=30, data=all_of(x, spec)).attrs["units"]
+    assert units == "nats per datum (log density of dequantised data in the units of the levels), higher is better"
+
+
 def test_what_is_drawn_for_a_datum_is_its_own():
     _, _, tree = exported(samples=60, data=30, seed=2)
     _, _, few = exported(samples=60, data=30, seed=2, limit=7)

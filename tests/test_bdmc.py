@@ -16,6 +16,7 @@ import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.evidence.annealing import annealed
 from pyrovae.evidence.bdmc import Sandwich, bdmc, simulate
+from pyrovae.evidence.certificate import certify
 from pyrovae.evidence.scoring import estimating
 
 LEAST_P = 1e-3  # seeds are fixed: a right sampler fails such a test once in a thousand choices of them
@@ -146,6 +147,23 @@ def test_numbers_are_in_the_units_of_the_data():
     log_p = stats.multivariate_normal(bias, weight @ weight.T + 0.16 * np.eye(6)).logpdf(y) - 6 * math.log(4)
     assert within(np.exp(found.lower.numpy() - log_p), 1)
     assert within(np.exp(log_p - found.upper.numpy()), 1)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "kind", "of"),
+    [
+        ("normal", "levels", "log density of dequantised data in the units of the levels"),  # the case above
+        ("beta", "binary", "log density of dequantised data in the units of the levels"),
+        ("normal", "reals", "log density in the units of the data"),
+        ("binomial", "levels", "log probability of the data"),
+        ("bernoulli", "levels", "binarised: not comparable with grey"),
+    ],
+)
+def test_bounds_say_what_of(likelihood, kind, of):
+    """Simulated values of dequantised data are reals, of which log p is a density and no bound on a probability."""
+    vae = VAE((2, 3), 2, likelihood, kind=kind, levels={"levels": 4, "binary": 2}.get(kind), network="linear")
+    found = certify(vae, simulated=2, temperatures=3, chains=2)
+    assert found.units == f"nats per datum ({of}), higher is better"
 
 
 def test_one_chain_and_one_datum_have_no_error():

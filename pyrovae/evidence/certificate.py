@@ -15,7 +15,7 @@ from pyrovae.contracts import Evidence
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.bdmc import bdmc
 from pyrovae.evidence.digests import model_digest
-from pyrovae.evidence.evaluating import units_of
+from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.measuring import Kept, in_pieces
 from pyrovae.evidence.options import checked
 from pyrovae.evidence.precision import PROBED, guard
@@ -151,7 +151,7 @@ def certify(
         options=chosen,
         estimator="bdmc",
         quantity="log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
-        units=units_of(vae),
+        units=units_of_draws(vae),
         lower=Evidence(estimate=arrays["lower"], monte_carlo_error=arrays["lower_error"]).summary(),
         upper=Evidence(estimate=arrays["upper"], monte_carlo_error=arrays["upper_error"]).summary(),
         gap=Evidence(estimate=arrays["upper"] - arrays["lower"], monte_carlo_error=gap_error).summary(),

@@ -226,8 +226,20 @@ def bits_kind(vae: VAE) -> str:
 
 
 def units_of(vae: VAE) -> str:
-    """What the numbers are measured in."""
-    kind = bits_kind(vae)
+    """What the numbers of data are measured in."""
+    return _in_nats(bits_kind(vae))
+
+
+def units_of_draws(vae: VAE) -> str:
+    """What the numbers of single values that the likelihood sees are measured in: simulated ones, or one draw of the noise.
+
+    Only the average over dequantisation noise is a bound on a probability; log p(y) of one y is the log density of that y.
+    """
+    dequantised = bits_kind(vae) == DEQUANTISED
+    return _in_nats("log density of dequantised data in the units of the levels" if dequantised else bits_kind(vae))
+
+
+def _in_nats(kind: str) -> str:
     of = {"density": "log density in the units of the data", "exact": "log probability of the data"}.get(kind, kind)
     return f"nats per datum ({of}), higher is better"
 
