@@ -154,6 +154,43 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.split(name).x.numpy(), part)
 
 
+USUAL_NAMES = {
+    "keras": ("x_train", None, "x_test"),
+    "scikit-learn": ("X_train", "X_val", "X_test"),
+    "medmnist": ("train_images", "val_images", "test_images"),
+    "long": ("training", "Validation", "TESTING"),
+    "short": ("trainX", "dev", "Xtest"),
+}
+
+
+@pytest.mark.parametrize(("train", "valid", "test"), USUAL_NAMES.values(), ids=USUAL_NAMES.keys())
+def test_arrays_with_the_usual_names_are_splits(train: str, valid: str | None, test: str, tmp_path: Path) -> None:
+    parts = {train: REALS[:30], test: REALS[45:]} | ({} if valid is None else {valid: REALS[30:45]})
+    dataset = load(save(tmp_path, "x.npz", **parts), valid=0)
+    for split, name in {"train": train, "valid": valid, "test": test}.items():
+        assert len(dataset.rows[split]) == len(parts.get(name, ()))
+        if name is not None:
+            np.testing.assert_array_equal(dataset.split(split).x.numpy(), parts[name])
+
+
+@pytest.mark.parametrize("labels", ["y_{}", "{}_labels", "Y_{}", "{}Targets"])
+def test_labels_have_the_usual_names_too(labels: str, tmp_path: Path) -> None:
+    rows = {"train": slice(30), "val": slice(30, 45), "test": slice(45, 60)}
+    codes = np.arange(60) * 7 % 60
+    arrays = {f"X_{name}": REALS[part] for name, part in rows.items()}
+    dataset = load(save(tmp_path, "x.npz", **arrays, **{labels.format(name): codes[part] for name, part in rows.items()}))
+    assert dataset.y.tolist() == codes.tolist()
+    np.testing.assert_array_equal(dataset.valid.y.numpy(), codes[30:45])
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
+    arrays = {"X": REALS, "weights": REALS[:3], "y_test": np.zeros(60)}
+    with pytest.warns(UserWarning, match=r"x\.npz: not used: weights, y_test$"):
+        dataset = load(save(tmp_path, "x.npz", **arrays))
+    np.testing.assert_array_equal(dataset.x.numpy(), REALS)
+    assert dataset.y is None
+
+
 def test_validation_data_come_from_the_training_data(tmp_path: Path) -> None:
     dataset = load(save(tmp_path, "x.npz", train=REALS[:40], test=REALS[40:]), valid=10)
     np.testing.assert_array_equal(dataset.test.x.numpy(), REALS[40:])
@@ -271,7 +308,13 @@ def with_bad_values() -> np.ndarray:
         ({"x": np.zeros((3, 2), "datetime64[s]")}, "type datetime64"),
         ({"x": np.zeros((3, 2), [("a", "f4")])}, "needs integers, reals or booleans"),
         ({"data": REALS}, "has data; needs x, or train and test"),
-        ({"test": REALS}, "has test; needs x, or train and test"),
+        ({"test": REALS}, "has test and nothing called train; add it, or call test x, to use all of it"),
+        ({"X_val": REALS, "Test": REALS}, "has X_val, Test and nothing called train; add it, or call X_val x"),
+        ({"train": REALS, "val": REALS, "X_valid": REALS}, "has val and X_valid, two names for one split; keep one"),
+        ({"x_train": REALS, "X_Train": REALS}, "has x_train and X_Train, two names for one split"),
+        ({"x": REALS, "X_test": REALS}, "has x and X_test; call x train, or leave out what is not wanted"),
+        ({"X": REALS, "x": REALS}, "has X and x, two names for one split"),
+        ({"X_train": REALS, "X_test": REALS, "y_train": np.zeros(60, int)}, "has labels but no y_test; label every part or none"),
         ({}, "has no arrays; needs x, or train and test"),
         (
             {"x": REALS, "y": np.zeros((60, 1, 1))},

@@ -80,9 +80,73 @@ def test_folders_of_splits_are_splits(tmp_path: Path) -> None:
     assert [len(load(tmp_path).split(name)) for name in ("train", "valid", "test")] == [3, 2, 2]
 
 
-def test_a_label_may_be_called_train(tmp_path: Path) -> None:
-    dataset = load(write(tmp_path, train__1=grey(), plane__1=grey()))
+@pytest.mark.parametrize(
+    "names",
+    [("TRAIN", "VAL", "TEST"), ("training", "Validation", "testing"), ("Train", "dev", "test"), ("train", "valid", "Test")],
+)
+def test_splits_have_the_usual_names(names: tuple[str, str, str], tmp_path: Path) -> None:
+    """Three pictures each, none of which may end in another split, and the split is no label."""
+    pictures = {f"{name}__{kind}__{i}": grey() for name in names for kind, i in (("cat", 1), ("cat", 2), ("dog", 1))}
+    dataset = load(write(tmp_path, **pictures))
+    assert dataset.spec.class_names == ("cat", "dog")
+    for split, name in zip(("train", "valid", "test"), names, strict=True):
+        expected = [pixels for path, pixels in pictures.items() if path.startswith(f"{name}__")]
+        np.testing.assert_array_equal(dataset.split(split).x, np.stack(expected))
+        assert dataset.split(split).y.tolist() == [0, 0, 1]
+
+
+def test_labels_below_splits_may_have_any_name(tmp_path: Path) -> None:
+    """CIFAR-100 has a class of trains."""
+    names = ["train__train__1", "train__plane__1", "test__train__1", "test__plane__1"]
+    dataset = load(write(tmp_path, **{name: grey() for name in names}))
     assert dataset.spec.class_names == ("plane", "train")
+
+
+def test_labels_may_have_words_for_splits_in_their_names(tmp_path: Path) -> None:
+    dataset = load(write(tmp_path, bullet_train__1=grey(), plane__1=grey()))
+    assert dataset.spec.class_names == ("bullet_train", "plane")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["train__1", "plane__1"], "has plane beside train, which are called splits; .*if train is a label, give that folder"),
+        (["cat__1", "Test__1", "train__1"], "has cat beside train, Test, which are called splits; put it into one of them"),
+        (["train__1", "test__1", "loose"], r"has loose\.png beside train, test, which are called splits"),
+        (["val__1", "validation__1", "train__1"], "has val and validation, two names for one split; keep one of them"),
+        (["Train__1", "train__1"], "has Train and train, two names for one split"),
+        (["test__1", "test__2"], "has test and nothing called train; add it, or name the folder itself, such as --data .*/test,"),
+        (["val__1", "test__1"], "has val, test and nothing called train; .* --data .*/val,"),
+        (["cat__train__1", "cat__test__1", "dog__train__1"], "has cat/test, which is called a split, below a label"),
+        (["faces__train__1", "faces__test__1"], r"has faces/test, which .* name the folder that holds them: --data .*/faces$"),
+        (
+            ["train_images__1", "test_images__1"],
+            "has test_images, train_images, which may be splits or labels; call splits train",
+        ),
+        (["train2017__1", "val2017__1"], "has train2017, val2017, which may be splits or labels"),
+        (["train__cat__1", "train__dog__1", "test__1"], r"has test/1\.png beside subfolders, which are labels"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_folders_whose_splits_cannot_be_told_are_refused(names: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        load(write(tmp_path, **{name: grey() for name in names}))
+
+
+def test_what_a_refusal_of_a_lone_test_says_works(tmp_path: Path) -> None:
+    write(tmp_path, test__cat__1=grey(), test__dog__1=grey())
+    assert load(tmp_path / "test").spec.class_names == ("cat", "dog")
+    write(tmp_path, train__cat__1=grey())
+    assert len(load(tmp_path).test) == 2
+
+
+def test_a_split_without_pictures_is_named(tmp_path: Path) -> None:
+    write(tmp_path, train__1=grey(), train__2=grey())
+    (tmp_path / "Test").mkdir()
+    (tmp_path / "Test" / "1.heic").write_bytes(b"no format that is read")
+    with pytest.warns(UserWarning, match=r"Test has no pictures \(.*\.png.*\) and is not used"):
+        dataset = load(tmp_path)
+    assert {name: len(rows) for name, rows in dataset.rows.items()} == {"train": 2, "valid": 0, "test": 0}
 
 
 def test_other_and_hidden_files_are_passed_over(tmp_path: Path) -> None:

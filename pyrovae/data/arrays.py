@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -14,11 +15,15 @@ import numpy as np
 
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
-from pyrovae.data.own import PARTS, OwnNumbers, check_array
+from pyrovae.data.own import OwnNumbers, check_array
+from pyrovae.data.split_names import array_called, check_trainable, in_splits
 from pyrovae.errors import UserError
 
 UNREADABLE = (ValueError, EOFError, OSError, MemoryError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, TokenError)
 """What NumPy, and zipfile, zlib and tokenize below it, raise for damaged files."""
+
+ATTRIBUTES = "attributes"
+"""The array of the names of several labels."""
 
 
 @final
@@ -27,7 +32,9 @@ class ArrayFile(OwnNumbers):
     """A .npy file with data (N, ...), or a .npz with ``x``, or ``train`` and ``test`` (``valid``).
 
     Labels are optional: ``y`` beside ``x``, ``y_train``, ``y_valid`` and ``y_test`` beside the others. They are (N,), or
-    (N, A) where a datum has A labels, whose names may stand in ``attributes`` (A,); else they are called y0, y1, ....
+    (N, A) where a datum has A labels, whose names may stand in ``attributes`` (A,); else they are called y0, y1, .... Splits
+    may also be called training, val, validation, dev and testing, their data ``X_train`` or ``train_images``, their labels
+    ``train_labels`` or ``train_targets``, and so on, in any case. A warning names the arrays that are not used.
 
     Args:
         path: The file.
@@ -51,12 +58,36 @@ class ArrayFile(OwnNumbers):
         if path.suffix not in (".npy", ".npz"):
             raise UserError(f"--data {path}: needs a .npy, .npz or .csv file, or a folder of pictures")
         arrays = read_arrays(path)
-        names = ["x"] if "x" in arrays else [name for name in PARTS if name in arrays]
-        if names[:1] not in (["x"], ["train"]):
-            raise UserError(f"{self.path}: has {', '.join(arrays) or 'no arrays'}; needs x, or train and test")
-        for name in names:
-            check_array(self.path, name, arrays[name], arrays[names[0]].shape[1:])
-        return self.dataset({name: arrays[name] for name in names}, _labels(self.path, names, arrays))
+        data, labels = _roles(self.path, arrays)
+        first = arrays[next(iter(data.values()))]
+        for name in data.values():
+            check_array(self.path, name, arrays[name], first.shape[1:])
+        return self.dataset({split: arrays[name] for split, name in data.items()}, _labels(self.path, data, labels, arrays))
+
+
+def _roles(path: str, names: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Split -> the array of its data, and -> that of its labels; ``all`` is the split of data in one part.
+
+    Raises:
+        UserError: If it cannot be told what is to be trained on.
+    """
+    called = [(name, *meant) for name in names if (meant := array_called(name)) is not None]
+    data, labels = (
+        in_splits(path, [(name, split) for name, found, split in called if found == role]) for role in ("data", "labels")
+    )
+    if not data:
+        raise UserError(f"{path}: has {', '.join(names) or 'no arrays'}; needs x, or train and test")
+    if "all" in data and len(data) > 1:
+        whole, *parts = data.values()
+        raise UserError(f"{path}: has {whole} and {', '.join(parts)}; call {whole} train, or leave out what is not wanted")
+    if "all" not in data:
+        check_trainable(path, data, f"add it, or call {next(iter(data.values()))} x, to use all of it")
+    labels = {split: name for split, name in labels.items() if split in data}
+    used = {*data.values(), *labels.values(), ATTRIBUTES}
+    unused = [name for name in names if name not in used]
+    if unused:
+        warnings.warn(f"{path}: not used: {', '.join(unused)}", UserWarning, stacklevel=2)
+    return data, labels
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -83,15 +114,17 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _labels(path: str, names: Sequence[str], arrays: Mapping[str, np.ndarray]) -> Labels:
-    given = {name: "y" if name == "x" else f"y_{name}" for name in names}
-    missing = [label for label in given.values() if label not in arrays]
-    if len(missing) == len(given):
-        if "attributes" in arrays:
-            raise UserError(f"{path}: has attributes, the names of labels, but no {missing[0]}; add the labels")
-        return Labels()
+def _labels(path: str, data: Mapping[str, str], labels: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> Labels:
+    missing = [split for split in data if split not in labels]
     if missing:
-        raise UserError(f"{path}: has labels but no {missing[0]}; label every part or none")
+        wanted = "y" if missing[0] == "all" else f"y_{missing[0]}"
+        if labels:
+            raise UserError(f"{path}: has labels but no {wanted}; label every part or none")
+        if ATTRIBUTES in arrays:
+            raise UserError(f"{path}: has attributes, the names of labels, but no {wanted}; add the labels")
+        return Labels()
+    given = {name: labels[split] for split, name in data.items()}
+    names = list(given)
     width = arrays[given[names[0]]].shape[1:]
     for name, label in given.items():
         shape, count = arrays[label].shape, len(arrays[name])
@@ -105,7 +138,7 @@ def _labels(path: str, names: Sequence[str], arrays: Mapping[str, np.ndarray]) -
         _check_values(path, label, arrays[label])
     values = np.concatenate([arrays[label] for label in given.values()])
     if values.ndim == 1:
-        if "attributes" in arrays:
+        if ATTRIBUTES in arrays:
             raise UserError(f"{path}: has attributes, the names of several labels, but one label a datum; leave them out")
         return one_label(values)
     names = _attribute_names(path, arrays, values.shape[1])
@@ -138,9 +171,9 @@ def _check_values(path: str, name: str, labels: np.ndarray) -> None:
 
 
 def _attribute_names(path: str, arrays: Mapping[str, np.ndarray], count: int) -> list[str]:
-    if "attributes" not in arrays:
+    if ATTRIBUTES not in arrays:
         return [f"y{i}" for i in range(count)]
-    given = arrays["attributes"]
+    given = arrays[ATTRIBUTES]
     if given.shape != (count,) or given.dtype.kind != "U" or len(set(given.tolist())) < count:
         raise UserError(
             f"{path}: attributes has shape {given.shape} and type {given.dtype}; needs {count} different names, one a label"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -12,7 +13,8 @@ import numpy as np
 from pyrovae.contracts import DataSpec
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import Labels, one_label
-from pyrovae.data.own import PARTS, OwnData
+from pyrovae.data.own import OwnData
+from pyrovae.data.split_names import WORDS, check_trainable, in_splits, speaks_of_a_split, split_called
 from pyrovae.errors import UserError, check_integer
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 class ImageFolder(OwnData):
     """A folder of pictures (.png, .jpg, ...) as bytes (H, W), or (3, H, W) in colour; subfolders are labels.
 
-    Subfolders ``train`` and ``test`` (``valid``), and no others, are the splits, and labels are the subfolders of those.
+    Subfolders ``train``, ``val`` and ``test`` (or training, valid, validation, dev, testing, in any case) are the splits, and
+    labels are the subfolders of those; there must be no other subfolders beside them.
     Pictures are in the order of their names. Transparent pixels become white; of an animation the first picture counts.
     Other files, and those whose names begin with a dot, are passed over.
 
@@ -63,10 +66,10 @@ class ImageFolder(OwnData):
         names = sorted(file.relative_to(folder).parts for file in folder.rglob("*") if _is_picture(file, folder))
         if len(names) < 2:
             raise UserError(f"--data {folder}: has {len(names)} pictures ({', '.join(SUFFIXES)}); needs at least 2")
-        parts = self._parts(names)
+        parts = self._parts(folder, names)
         names = [name for part in parts.values() for name in part]
         # Labels are below the folder of the split where there is one.
-        labels = self._labels([name[1:] if "train" in parts else name for name in names])
+        labels = self._labels(names, 1 if "train" in parts else 0)
         paths = [folder.joinpath(*name) for name in names]
         looks = [look(path) for path in paths]
         grey = self.grey or all(found.grey for found in looks)
@@ -78,27 +81,78 @@ class ImageFolder(OwnData):
         rows = self.splits({part: len(found) for part, found in parts.items()})
         return Dataset(self.path, spec, x, labels.y, rows, in_one_part="train" not in parts)
 
-    def _parts(self, names: Sequence[tuple[str, ...]]) -> dict[str, list[tuple[str, ...]]]:
-        tops = {name[0] if len(name) > 1 else "" for name in names}
-        if not {"train"} <= tops <= set(PARTS):
-            return {"all": list(names)}
-        return {part: [name for name in names if name[0] == part] for part in PARTS if part in tops}
+    def _parts(self, folder: Path, names: Sequence[tuple[str, ...]]) -> dict[str, list[tuple[str, ...]]]:
+        """The pictures of each split; all of them as ``all`` where no folder is called a split.
 
-    def _labels(self, names: Sequence[tuple[str, ...]]) -> Labels:
-        beside = [name for name in names if len(name) == 1]
+        Raises:
+            UserError: If it cannot be told what is to be trained on.
+        """
+        where = f"--data {self.path}"
+        tops = sorted({name[0] for name in names if len(name) > 1})
+        splits = in_splits(where, [(top, split) for top in tops if (split := split_called(top))])
+        some = next(iter(splits.values()), "")
+        check_trainable(where, splits, f"add it, or name the folder itself, such as --data {folder / some}, to use all of it")
+        _note_empty_splits(where, folder, tops)
+        if not splits:
+            _check_no_split_below(folder, names, tops)
+            return {"all": list(names)}
+        others = [top for top in tops if top not in splits.values()] + [name[0] for name in names if len(name) == 1]
+        if others:
+            raise UserError(
+                f"{where}: has {others[0]} beside {', '.join(splits.values())}, which are called splits; "
+                f"put it into one of them, or, if {some} is a label, give that folder another name"
+            )
+        return {split: [name for name in names if name[0] == top] for split, top in splits.items()}
+
+    def _labels(self, names: Sequence[tuple[str, ...]], depth: int) -> Labels:
+        """The subfolders at that depth as labels.
+
+        Raises:
+            UserError: If some pictures have none.
+        """
+        beside = [name for name in names if len(name) == depth + 1]
         if len(beside) == len(names):
             return Labels()
         if beside:
             raise UserError(
-                f"--data {self.path}: has {beside[0][0]} beside subfolders, which are labels; put every picture into one, or none"
+                f"--data {self.path}: has {'/'.join(beside[0])} beside subfolders, which are labels; put every picture into one, "
+                "or none"
             )
-        return one_label(np.array([name[0] for name in names]))
+        return one_label(np.array([name[depth] for name in names]))
 
     def _picture(self, path: Path, grey: bool) -> Image.Image:
         from pyrovae.data.decoding import middle, upright
 
         image = upright(path, grey)
         return image if self.size is None else middle(image, min(image.size), self.size)
+
+
+def _note_empty_splits(where: str, folder: Path, tops: Sequence[str]) -> None:
+    """Warn of folders that are called a split and hold nothing that is read."""
+    for top in sorted(found.name for found in folder.iterdir() if found.is_dir()):
+        if split_called(top) and top not in tops:
+            warnings.warn(f"{where}: {top} has no pictures ({', '.join(SUFFIXES)}) and is not used", UserWarning, stacklevel=2)
+
+
+def _check_no_split_below(folder: Path, names: Iterable[tuple[str, ...]], tops: Sequence[str]) -> None:
+    """Refuse labels that hold splits, and labels that are splits by another name: their test would be trained on.
+
+    Raises:
+        UserError: Naming the folder.
+    """
+    if len(tops) > 1 and all(map(speaks_of_a_split, tops)):
+        raise UserError(
+            f"--data {folder}: has {', '.join(tops)}, which may be splits or labels; call splits {', '.join(WORDS)}, and labels "
+            "something else"
+        )
+    for name in names:
+        for depth, part in enumerate(name[:-1]):
+            if split_called(part):
+                above = folder.joinpath(*name[:depth])
+                raise UserError(
+                    f"--data {folder}: has {'/'.join(name[: depth + 1])}, which is called a split, below a label; put splits "
+                    f"above labels, or name the folder that holds them: --data {above}"
+                )
 
 
 def _check_sizes(paths: Sequence[Path], sizes: Sequence[tuple[int, int]]) -> None:
