@@ -23,8 +23,18 @@ DAMAGED = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error,
 """What Pillow raises for files that are no pictures, or damaged ones."""
 
 GREY = ("1", "L", "LA")
-COLOUR = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")
-"""Pillow's names of what has 8 bits a channel or fewer."""
+COLOUR = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Pillow's names of what has 8 bits a channel or fewer in memory, and can become red, green and blue."""
+
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is read, whatever a file's name says: of these it is known how many bits their files have."""
+
+UNSIGNED = 1
+"""TIFF's number of that sample format."""
+
+OTHERWISE = "or the numbers of all pictures in a .npy file (16 bits: --data.levels 65536)"
+
+OPAQUE = 255
 
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
@@ -38,10 +48,14 @@ class Look:
     Args:
         grey: Whether it has no colours.
         size: (H, W) as it is meant to be seen.
+        several: Whether there are more pictures in the file, of which the first counts: an animation, or pages.
+        inks: Whether its colours are cyan, magenta, yellow and black.
     """
 
     grey: bool
     size: tuple[int, int]
+    several: bool
+    inks: bool
 
 
 @contextmanager
@@ -56,35 +70,62 @@ def look(path: Path) -> Look:
     """The header of a picture with 8 bits a channel or fewer.
 
     Raises:
-        UserError: If it is no picture, or has more bits.
+        UserError: If it is no picture, or has what would be cut off: more bits, signs, channels.
     """
     try:
-        with without_warnings(), Image.open(path) as image:
+        with without_warnings(), Image.open(path, formats=FORMATS) as image:
+            # First of all: Pillow reads a whole PNG for its EXIF, and forgets then how it was written.
+            problem = _cut_off(image)
             mode, (width, height), turned = image.mode, image.size, image.getexif().get(ExifTags.Base.Orientation) in TURNED
+            # The second picture of a photograph (MPO) is a map of its brightness or depth.
+            several = image.format != "MPO" and getattr(image, "is_animated", False)
     except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as a picture ({error}); remove it or replace it") from error
     if mode not in GREY + COLOUR:
-        raise UserError(
-            f"{path}: has pixels of mode {mode}; save it with 8 bits a channel, or the numbers of all pictures in a .npy file"
-        )
-    return Look(mode in GREY, (width, height) if turned else (height, width))
+        problem = f"pixels of mode {mode}"
+    if problem:
+        raise UserError(f"{path}: has {problem}; save it with 8 bits a channel, {OTHERWISE}")
+    return Look(mode in GREY, (width, height) if turned else (height, width), several, mode == "CMYK")
 
 
-def upright(path: Path, grey: bool) -> Image.Image:
+def _cut_off(image: Image.Image) -> str:
+    """What the file has that Pillow would drop without a word; empty where there is nothing."""
+    bits, channels, coding = 8, len(image.getbands()), UNSIGNED
+    raw = image.tile[0].args if image.tile else ()
+    if image.format == "TIFF":
+        tags = ExifTags.Base
+        bits = max(image.tag_v2.get(tags.BitsPerSample, (1,)))
+        channels = image.tag_v2.get(tags.SamplesPerPixel, 1)
+        coding = max(image.tag_v2.get(tags.SampleFormat, (UNSIGNED,)))
+    elif image.format == "PNG" and ";16" in str(raw):
+        bits = 16
+    elif image.format == "PPM" and isinstance(raw, tuple):
+        bits = raw[1].bit_length()
+    if bits > 8:
+        return f"{bits} bits a channel"
+    if coding != UNSIGNED:
+        return "numbers with a sign"
+    return f"{channels} channels a pixel" if channels > len(image.getbands()) else ""
+
+
+def upright(path: Path, grey: bool, transparent: list[Path] | None = None) -> Image.Image:
     """A picture as it is meant to be seen, turned as its camera says and without transparency (which becomes white).
 
     Args:
         path: Its file.
         grey: Whether to make it grey (ITU-R 601 luma); else it becomes red, green and blue.
+        transparent: Where to note the path of a picture that has transparent pixels.
 
     Raises:
         UserError: If it is damaged.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = ImageOps.exif_transpose(file)
             if "A" in image.getbands() or "transparency" in image.info:
                 image = image.convert("RGBA")
+                if transparent is not None and image.getchannel("A").getextrema()[0] < OPAQUE:
+                    transparent.append(path)
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert("L" if grey else "RGB")
     except DAMAGED as error:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pyrovae.contracts import DataSpec
 from pyrovae.data.dataset import Dataset
-from pyrovae.data.labels import Labels, one_label
+from pyrovae.data.labels import MISSING, Labels, one_label
 from pyrovae.data.own import OwnData
 from pyrovae.data.split_names import WORDS, check_trainable, in_splits, speaks_of_a_split, split_called
 from pyrovae.errors import UserError, check_integer
@@ -30,7 +30,8 @@ class ImageFolder(OwnData):
 
     Subfolders ``train``, ``val`` and ``test`` (or training, valid, validation, dev, testing, in any case) are the splits, and
     labels are the subfolders of those; there must be no other subfolders beside them.
-    Pictures are in the order of their names. Transparent pixels become white; of an animation the first picture counts.
+    Pictures are in the order of their names. Transparent pixels become white, cyan, magenta, yellow and black become red, green
+    and blue, and of an animation the first picture counts, each with a warning; more than 8 bits a channel are refused.
     Other files, and those whose names begin with a dot, are passed over.
 
     Args:
@@ -76,7 +77,13 @@ class ImageFolder(OwnData):
         if self.size is None:
             _check_sizes(paths, [found.size for found in looks])
         size = looks[0].size if self.size is None else (self.size, self.size)
-        x = stacked(paths, lambda path: self._picture(path, grey), size if grey else (3, *size))
+        transparent: list[Path] = []
+        x = stacked(paths, lambda path: self._picture(path, grey, transparent), size if grey else (3, *size))
+        _note(folder, transparent, "have transparent pixels, which became white")
+        several = [path for path, found in zip(paths, looks, strict=True) if found.several]
+        inks = [path for path, found in zip(paths, looks, strict=True) if found.inks]
+        _note(folder, several, "hold several pictures (frames or pages), of which the first counts")
+        _note(folder, inks, f"are CMYK and became {'grey' if grey else 'RGB'}, without regard to a colour profile")
         spec = DataSpec(tuple(x.shape[1:]), "levels", 256, labels.class_names)
         rows = self.splits({part: len(found) for part, found in parts.items()})
         return Dataset(self.path, spec, x, labels.y, rows, in_one_part="train" not in parts)
@@ -108,7 +115,7 @@ class ImageFolder(OwnData):
         """The subfolders at that depth as labels.
 
         Raises:
-            UserError: If some pictures have none.
+            UserError: If some pictures have none, or one whose name says that there is none.
         """
         beside = [name for name in names if len(name) == depth + 1]
         if len(beside) == len(names):
@@ -118,13 +125,29 @@ class ImageFolder(OwnData):
                 f"--data {self.path}: has {'/'.join(beside[0])} beside subfolders, which are labels; put every picture into one, "
                 "or none"
             )
-        return one_label(np.array([name[depth] for name in names]))
+        labels = [name[depth] for name in names]
+        missing = next((label for label in labels if label in MISSING), None)
+        if missing is not None:
+            raise UserError(
+                f"--data {self.path}: a folder called {missing} stands for a label that is missing; give it another, such as "
+                "unknown, or take it out"
+            )
+        return one_label(np.array(labels))
 
-    def _picture(self, path: Path, grey: bool) -> Image.Image:
+    def _picture(self, path: Path, grey: bool, transparent: list[Path]) -> Image.Image:
         from pyrovae.data.decoding import middle, upright
 
-        image = upright(path, grey)
+        image = upright(path, grey, transparent)
         return image if self.size is None else middle(image, min(image.size), self.size)
+
+
+def _note(folder: Path, paths: Iterable[Path], what: str) -> None:
+    """Warn of what happened to some of the pictures."""
+    found = sorted(paths)
+    if found:
+        warnings.warn(
+            f"--data {folder}: {len(found)} pictures {what}, such as {found[0].relative_to(folder)}", UserWarning, stacklevel=2
+        )
 
 
 def _note_empty_splits(where: str, folder: Path, tops: Sequence[str]) -> None:
