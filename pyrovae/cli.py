@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pyrovae.errors import UserError, suggest
+from pyrovae.interruption import exiting, stopped
 from pyrovae.parsing import TRAIN_ROLES, Parser, add_part, flat, names_of, several, spelt_out, take, underscored
 
 COMMANDS = {
@@ -36,24 +37,19 @@ pyrovae COMMAND --help tells a command's options; those of a chosen part are sho
   pyrovae train --likelihood normal --help
 """
 
-INTERRUPTED = 130
-
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0, 2 after a user's error (one line on stderr), 130 after Ctrl-C."""
+    """Run the command line and exit: 0, 2 after a user's error (one line on stderr), 128 + its number after a signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = arguments[0] if arguments else "--help"
     try:
-        with warnings.catch_warnings():
+        with exiting(), warnings.catch_warnings():
             warnings.showwarning = _note
             sys.exit(_run(command, arguments[1:]))
     except UserError as error:
         where = f"pyrovae {command}" if command in COMMANDS else "pyrovae"
         print(f"{where}: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt as interrupt:
-        print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,8 +102,10 @@ def _train(command: str, tokens: list[str]) -> int:
         options = {k: v for k, v in parsed.pop(role, {}).items() if k != "name"}
         parsed[role] = part["name"] if part["name"] == "auto" else {**options, **part}
     result = commands.train(**parsed)
+    if result.fit.signal is not None:
+        return stopped(result.fit.signal, result.report())
     print(result.report())
-    return INTERRUPTED if result.fit.interrupted else 0
+    return 0
 
 
 def _other(command: str, tokens: list[str]) -> int:
@@ -169,8 +167,10 @@ def _sweep(command: str, tokens: list[str]) -> int:
         if value is not None:
             tokens.append(f"--{axis}=[{value}]" if "," in value and not value.startswith("[") else f"--{axis}={value}")
     found = commands.sweep(**{**{k: v for k, v in parser.parse(tokens).items() if k not in TRAIN_ROLES}, **chosen})
+    if found.signal is not None:
+        return stopped(found.signal, found.report())
     print(found.report())
-    return INTERRUPTED if found.interrupted else 0
+    return 0
 
 
 def _list(command: str, tokens: list[str]) -> int:

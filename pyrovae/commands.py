@@ -74,8 +74,8 @@ def evaluate(
     """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
 
     Numbers of a conditional model are log p(x|c). The numbers go into evidence/ESTIMATOR.json in the run and the arrays of each
-    datum into evidence/ESTIMATOR.npz; an evaluation that was asked something else is not replaced. Ctrl-C keeps the data that
-    are done: the same command goes on with the others.
+    datum into evidence/ESTIMATOR.npz; an evaluation that was asked something else is not replaced. Ctrl-C, SIGTERM and
+    SIGHUP keep the data that are done: the same command goes on with the others.
 
     Args:
         run: A run folder (in Python, also a ``VAE``).

@@ -69,7 +69,8 @@ class SweepResult:
         trained: How many of them were trained by this call, from the start or on.
         refusals: The points of the grid that are impossible or failed.
         league: The runs ranked; None where it was interrupted or nothing could be trained.
-        interrupted: Whether Ctrl-C ended it.
+        interrupted: Whether a signal (Ctrl-C, SIGTERM, SIGHUP) ended a training of it.
+        signal: Number of that signal; None without one.
     """
 
     out: Path
@@ -78,6 +79,7 @@ class SweepResult:
     refusals: tuple[Refusal, ...]
     league: League | None
     interrupted: bool
+    signal: int | None = None
 
     def report(self) -> str:
         """The league, what was impossible, and where both were written, for a terminal."""
@@ -217,11 +219,10 @@ def sweep(
     dataset = load_source(make("data", from_path(data)), data_root)
     dataset.split(split)
     possible, refusals = _checked(points, fixed, dataset, folder)
-    finished, trained, interrupted = _trained(possible, refusals, fixed, folder, progress)
-    if interrupted:
-        return SweepResult(
-            out=folder, runs=tuple(finished), trained=trained, refusals=tuple(refusals), league=None, interrupted=True
-        )
+    finished, trained, signal = _trained(possible, refusals, fixed, folder, progress)
+    made = {"out": folder, "runs": tuple(finished), "trained": trained}
+    if signal is not None:
+        return SweepResult(**made, refusals=tuple(refusals), league=None, interrupted=True, signal=signal)
     entries = _entries(finished, refusals, settings, device, data_root, progress)
     _write_refusals(folder, [*earlier, *refusals])
     if not entries:
@@ -229,9 +230,7 @@ def sweep(
         raise UserError(f"sweep: none of {len(points)} combinations can be trained and ranked: {reasons}")
     league = rank(entries, settings)
     write_league(league, folder)
-    return SweepResult(
-        out=folder, runs=tuple(finished), trained=trained, refusals=tuple(refusals), league=league, interrupted=False
-    )
+    return SweepResult(**made, refusals=tuple(refusals), league=league, interrupted=False)
 
 
 def _grid(axes: Mapping[str, Any]) -> list[_Point]:
@@ -340,8 +339,8 @@ def _trained(
     fixed: Mapping[str, Any],
     out: Path,
     progress: bool,
-) -> tuple[dict[Path, _Point], int, bool]:
-    """The finished runs, how many were trained now, and whether Ctrl-C ended it; a run that fails becomes a refusal."""
+) -> tuple[dict[Path, _Point], int, int | None]:
+    """The finished runs, how many were trained now, and the signal that ended it; a run that fails becomes a refusal."""
     finished, trained = {}, 0
     for number, point in enumerate(points, 1):
         folder = out / point.folder
@@ -360,10 +359,10 @@ def _trained(
             continue
         trained += 1
         if result.fit.interrupted:
-            return finished, trained, True
+            return finished, trained, result.fit.signal
         finished[folder] = point
         _say("\n".join(f"  {text}" for text in result.report().splitlines()[:1]), progress)
-    return finished, trained, False
+    return finished, trained, None
 
 
 def _say(text: str, progress: bool) -> None:

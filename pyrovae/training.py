@@ -5,12 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import random
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -24,12 +21,19 @@ from pyrovae.devices import choose_device, random_states, seed_all, set_random_s
 from pyrovae.engines import Eager
 from pyrovae.errors import UserError
 from pyrovae.evidence import elbo, reconstruction
+from pyrovae.interruption import Interrupted, Request, finishing
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.settings import check_contexts, check_objective, check_settings, context_on
 from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
 """At the end of an epoch the state is saved if this long has passed since the last time; always at the end of the run."""
+
+WITHIN_EPOCH_SECONDS = 30.0
+"""The same between two steps of a long epoch."""
+
+SHORT_SECONDS = 1.0
+"""Validation that takes no longer is done although a signal has asked to stop: the epoch is then complete."""
 
 
 @final
@@ -78,14 +82,16 @@ class FitResult:
             data and for the posterior ``delta``), ``valid_reconstruction`` (E_q[log p(x|z)], likewise),
             ``valid_bits_per_dim``, ``kl_weight``, ``seconds`` (since the start).
         best_epoch: Epoch whose weights the VAE has now.
-        interrupted: Whether Ctrl-C ended it before the last epoch.
+        interrupted: Whether a signal (Ctrl-C, SIGTERM, SIGHUP) ended it before the last epoch.
         out_of_patience: Whether ``patience`` ended it before the last epoch.
+        signal: Number of the signal that interrupted it; None without one.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
     interrupted: bool
     out_of_patience: bool
+    signal: int | None = None
 
 
 def fit(
@@ -114,7 +120,8 @@ def fit(
 
     The loss is the objective's mean per datum; batches are drawn without replacement, dequantised or binarised afresh at
     every access. The validation ELBO has weight 1 on the KL term, one sample a datum and the same noise every epoch.
-    The caller's random state is left as it was. Ctrl-C finishes the step, saves, and returns.
+    The caller's random state is left as it was. Ctrl-C, SIGTERM and SIGHUP finish the step (validation that is longer than a step
+    is done again by the next call), save, and return; a second Ctrl-C interrupts at once.
 
     Args:
         vae: Trained in place and moved to the device.
@@ -132,7 +139,8 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: Show a progress bar where stderr is a terminal.
         resume: Where an earlier call stood.
-        save: Called with the state after an epoch (not more often than every few seconds), at the end and on Ctrl-C.
+        save: Called with the state after an epoch (not more often than every few seconds), within a long one, at the end and on
+            a signal.
         log: Called after every epoch with its row of the history.
 
     Raises:
@@ -175,13 +183,14 @@ def fit(
             vae.load_state_dict(resume.weights)
             optimizer.load_state_dict(resume.optimizer)
             set_random_states(resume.random)
-        run = _Run(vae, dataset, engine, schedule, batch_size, epochs, patience, seed, chosen, state)
+        began = time.monotonic() - state.seconds
+        run = _Run(vae, dataset, engine, schedule, batch_size, epochs, patience, seed, chosen, state, began)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; _epoch raises on it
-            interrupted = _train(run, save, log, progress)
+            number = _train(run, save, log, progress)
     vae.load_state_dict(state.best_weights)
-    out_of_patience = not interrupted and state.epoch < epochs
-    return FitResult(state.history, state.best_epoch, interrupted, out_of_patience)
+    out_of_patience = number is None and state.epoch < epochs
+    return FitResult(state.history, state.best_epoch, number is not None, out_of_patience, number)
 
 
 @dataclass
@@ -198,13 +207,46 @@ class _Run:
     seed: int
     device: torch.device
     state: TrainingState
+    began: float
+    validation_seconds: float = math.inf
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those before a resumption counted."""
+        return time.monotonic() - self.began
 
     def capture(self) -> TrainingState:
         """The state with copies of everything that the next step changes."""
+        self.state.seconds = self.seconds
         self.state.weights = _copy(self.vae.state_dict())
         self.state.optimizer = copy.deepcopy(self.engine.optimizer.state_dict())
         self.state.random = random_states()
         return replace(self.state, history=list(self.state.history), best_weights=dict(self.state.best_weights))
+
+
+@final
+class _Saver:
+    """Saves a run's state when it is time to.
+
+    Args:
+        run: The run.
+        save: What is called with the state; None for nothing.
+    """
+
+    def __init__(self, run: _Run, save: Callable[[TrainingState], None] | None) -> None:
+        self._run = run
+        self._save = save
+        self._saved = time.monotonic()
+
+    def due(self, after: float) -> bool:
+        """Whether that many seconds have passed since the last time."""
+        return self._save is not None and time.monotonic() - self._saved > after
+
+    def save(self) -> None:
+        """Save now."""
+        if self._save is not None:
+            self._save(self._run.capture())
+            self._saved = time.monotonic()
 
 
 def _train(
@@ -212,50 +254,58 @@ def _train(
     save: Callable[[TrainingState], None] | None,
     log: Callable[[Mapping[str, float]], None] | None,
     progress: bool,
-) -> bool:
-    """The loop; whether it was interrupted."""
+) -> int | None:
+    """The loop; the number of the signal that ended it before its time."""
     state, train, valid = run.state, run.dataset.train, run.dataset.valid
     x = train.x.to(run.device)
     c = context_on(run.vae, train, run.device)
-    began = time.monotonic() - state.seconds
-    saved = time.monotonic()
     if not state.best_weights:
         state.best_weights = _copy(run.vae.state_dict())
+    saver = _Saver(run, save)
     with (
-        _interruptible() as asked,
+        finishing() as request,
         tqdm(total=run.epochs, initial=state.epoch, unit="epoch", disable=None if progress else True) as bar,
     ):
-        while state.epoch < run.epochs and not _out_of_patience(run):
-            finished = _epoch(run, x, c, asked)
-            state.seconds = time.monotonic() - began
-            if not finished:
+        while not _is_finished(run):
+            if not (_epoch(run, x, c, request, saver) and _end_epoch(run, valid, len(x), request)):
                 break
-            _end_epoch(run, valid, len(x), began)
             if log is not None:
                 log(state.history[-1])
             bar.update()
             bar.set_postfix_str(_status(run, len(x)))
-            if save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save(run.capture())
-                saved = time.monotonic()
-        if save is not None:
-            save(run.capture())
-        return asked.is_set() and state.epoch < run.epochs
+            if saver.due(CHECKPOINT_SECONDS):
+                saver.save()
+        saver.save()
+        return None if _is_finished(run) else request.number
 
 
-def _epoch(run: _Run, x: Tensor, c: Tensor | None, asked: threading.Event) -> bool:
-    """Steps until the end of the epoch (True) or until Ctrl-C (False)."""
+def _is_finished(run: _Run) -> bool:
+    return run.state.epoch >= run.epochs or _out_of_patience(run)
+
+
+def _epoch(run: _Run, x: Tensor, c: Tensor | None, request: Request, saver: _Saver) -> bool:
+    """Steps until the end of the epoch (True) or until a signal (False)."""
     state = run.state
     order = _order(len(x), run.seed, state.epoch).to(run.device)
     steps = math.ceil(len(x) / run.batch_size)
     loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
-    while state.step < steps and not asked.is_set():
+    while state.step < steps and not request.asked:
         rows = order[state.step * run.batch_size : (state.step + 1) * run.batch_size]
         batch = x[rows]
         y = run.vae.transform(batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None)
         weight = run.schedule.at(state.epoch + (state.step + 1) / steps)
         loss_sum += run.engine.step(y, None if c is None else c[rows], weight).double() * len(rows)
         state.step += 1
+        if saver.due(WITHIN_EPOCH_SECONDS):
+            _check_finite(run, loss_sum)
+            saver.save()
+    _check_finite(run, loss_sum)
+    return state.step == steps
+
+
+def _check_finite(run: _Run, loss_sum: Tensor) -> None:
+    """Take the sum of the losses over from the device, and refuse to go on if it or a parameter is not finite."""
+    state = run.state
     state.loss_sum = loss_sum.item()
     finite = all(torch.isfinite(parameter).all() for parameter in run.vae.parameters())
     if not (finite and math.isfinite(state.loss_sum)):
@@ -263,7 +313,6 @@ def _epoch(run: _Run, x: Tensor, c: Tensor | None, asked: threading.Event) -> bo
             f"training diverged in epoch {state.epoch + 1} (loss {state.loss_sum}); try a lower --learning-rate; "
             "what was saved before that epoch is kept"
         )
-    return state.step == steps
 
 
 def _order(n: int, seed: int, epoch: int) -> Tensor:
@@ -272,16 +321,16 @@ def _order(n: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(key))
 
 
-def _end_epoch(run: _Run, valid: Split | None, n: int, began: float) -> None:
-    """Validate, keep the best weights, write the history's row."""
+def _end_epoch(run: _Run, valid: Split | None, n: int, request: Request) -> bool:
+    """Validate, keep the best weights, write the history's row; False where a signal came first."""
     state = run.state
-    state.epoch += 1
     found = {"valid_elbo": math.nan, "valid_reconstruction": math.nan}
     if valid is not None:
-        try:
-            found |= _validate(run, valid)
-        except UserError as error:
-            raise DivergedError(f"training diverged in epoch {state.epoch}: {error}") from error
+        validated = _validate_unless(request, run, valid)
+        if validated is None:
+            return False
+        found |= validated
+    state.epoch += 1
     score = score_name(run.vae)
     best = max((row[score] for row in state.history), default=-math.inf)
     if valid is None or found[score] > best:
@@ -293,10 +342,29 @@ def _end_epoch(run: _Run, valid: Split | None, n: int, began: float) -> None:
             **found,
             "valid_bits_per_dim": -found["valid_elbo"] / run.dataset.spec.size / math.log(2),
             "kl_weight": run.schedule.at(state.epoch),
-            "seconds": time.monotonic() - began,
+            "seconds": run.seconds,
         }
     )
     state.step, state.loss_sum = 0, 0.0
+    return True
+
+
+def _validate_unless(request: Request, run: _Run, valid: Split) -> dict[str, float] | None:
+    """What validation finds; None, and everything as before, where a signal asks to stop that cannot wait for it."""
+    if request.asked and run.validation_seconds > SHORT_SECONDS:
+        return None
+    began, random_before = time.monotonic(), random_states()
+    try:
+        with request.at_once():
+            found = _validate(run, valid)
+    except Interrupted:
+        set_random_states(random_before)
+        run.vae.train()
+        return None
+    except UserError as error:
+        raise DivergedError(f"training diverged in epoch {run.state.epoch + 1}: {error}") from error
+    run.validation_seconds = time.monotonic() - began
+    return found
 
 
 def _validate(run: _Run, valid: Split) -> dict[str, float]:
@@ -329,23 +397,3 @@ def _status(run: _Run, n: int) -> str:
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets; a second Ctrl-C interrupts at once. Outside the main thread it is never set."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pyrovae
 from pyrovae.errors import UserError
+from pyrovae.interruption import exiting, stopped
 
 RUN = Path("runs/demo")
 
 
-def main(epochs: int, run: Path) -> None:
+def main(epochs: int, run: Path) -> int:
+    """Show it; the exit code."""
     began = time.perf_counter()
     if (run / "demo").is_file():  # ours, from an earlier demo
         shutil.rmtree(run)
     print(f"training a VAE with 10 latents on scikit-learn's digits, {epochs} epochs ...")
-    pyrovae.train(data="digits", likelihood="binomial", latent_dim=10, epochs=epochs, out=str(run))
+    trained = pyrovae.train(data="digits", likelihood="binomial", latent_dim=10, epochs=epochs, out=str(run))
     (run / "demo").touch()
+    if trained.fit.signal is not None:
+        return stopped(trained.fit.signal, f"{trained.report()}\nor begin anew with: make demo")
     trained_at = time.perf_counter()
     print("estimating log p(x) of the 300 test digits, 5000 samples each ...")
     found = pyrovae.evaluate(run, samples=5000)
@@ -41,6 +45,7 @@ def main(epochs: int, run: Path) -> None:
     print("\npictures:")
     print("\n".join(f"  {path}" for path in pictures))
     print("\nnext: pyrovae train --likelihood normal --out runs/normal; pyrovae evaluate runs/normal; pyrovae list")
+    return 0
 
 
 if __name__ == "__main__":
@@ -49,7 +54,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=RUN)
     arguments = parser.parse_args()
     try:
-        main(arguments.epochs, arguments.out)
+        with exiting():
+            sys.exit(main(arguments.epochs, arguments.out))
     except UserError as error:
         print(f"demo: error: {error}", file=sys.stderr)
         sys.exit(2)

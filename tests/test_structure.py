@@ -16,7 +16,7 @@ from pyrovae.parts import ROLES
 
 ROOT = Path(pyrovae.__file__).parent
 
-# The rooms from the ground up: a room imports from those before it only. Errors and the version stand on nothing;
+# The rooms from the ground up: a room imports from those before it only. Errors, the version and signals stand on nothing;
 # contracts name what parts promise; families and the roles made of them, data and objectives know each other only through
 # contracts; parts is their tables; on these stand the VAE, then what trains and measures it, then run folders and what is
 # done with them, then the commands and the command line. pyrovae/__init__.py and __main__.py are doors, not rooms.
@@ -24,6 +24,7 @@ ROOMS = [
     "errors",
     "version",
     "events",
+    "interruption",
     "contracts",
     "families",
     "likelihoods",

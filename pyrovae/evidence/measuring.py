@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyrovae.interruption import Interrupted, number_of, raising
+
 FIRST = 16
 """Data of the first piece, and of the smallest: fewer would not fill the matrix products of the slow estimators."""
 
@@ -35,20 +37,23 @@ class Kept(Protocol):
 
 
 def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Kept | None, label: str) -> dict[str, Tensor]:
-    """Per-datum tensors (n, ...) by name, measured some data at a time; Ctrl-C keeps those that are done.
+    """Per-datum tensors (n, ...) by name, measured some data at a time; a signal keeps those that are done.
 
     Args:
         measure: Rows -> per-datum tensors of theirs; what a datum gets must not depend on the others.
         n: Number of data.
         kept: Where results are kept, until the caller has written what is made of them and removes them; None for nowhere.
         label: What the progress bar says.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C, SIGTERM or SIGHUP asks to stop, saying what is kept.
     """
     before = kept.load() if kept is not None else {}
     parts: list[Mapping[str, Tensor]] = [before] if before else []
     done = len(next(iter(before.values()))) if before else 0
     size, start = FIRST, time.perf_counter()
     saved = start
-    with tqdm(total=n, initial=done, unit="data", desc=label, disable=None, leave=False) as bar:
+    with raising(), tqdm(total=n, initial=done, unit="data", desc=label, disable=None, leave=False) as bar:
         try:
             while done < n:
                 began = time.perf_counter()
@@ -64,7 +69,8 @@ def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Ke
             if kept is None or not parts:
                 raise
             kept.save(_joined(parts))
-            raise KeyboardInterrupt(f"{done} of {n} data are kept: the same command goes on with the others") from interrupt
+            kept_line = f"{done} of {n} data are kept: the same command goes on with the others"
+            raise Interrupted(number_of(interrupt), kept_line) from interrupt
     found = _joined(parts)
     if kept is not None and time.perf_counter() - start > WORTH_SECONDS:
         kept.save(found)

@@ -13,6 +13,7 @@ from pyrovae.errors import UserError, suggest
 from pyrovae.gallery.catalogue import PICTURES
 from pyrovae.gallery.models import CONTINUES, Studio, command
 from pyrovae.gallery.panels import png
+from pyrovae.interruption import exiting
 from pyrovae.runs import check_writable, write_whole
 
 
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny models, 8x8 digits for MNIST: to see that pictures are drawn")
     given = parser.parse_args(arguments)
     try:
-        _draw_all(given)
+        with exiting():
+            _draw_all(given)
     except UserError as error:
         print(f"gallery: error: {error}", file=sys.stderr)
         sys.exit(2)

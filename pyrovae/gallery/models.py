@@ -13,6 +13,7 @@ from typing import Any, final
 from pyrovae import commands
 from pyrovae.data import Dataset
 from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.interruption import Interrupted
 from pyrovae.opening import Opened, open_run
 from pyrovae.runs import write_whole
 
@@ -156,17 +157,21 @@ class Studio:
         return folder
 
     def _train(self, name: str, options: dict[str, Any], part: Path) -> None:
-        """Train in a folder beside, and move it where it belongs when it is whole."""
-        shutil.rmtree(part, ignore_errors=True)
+        """Train in a folder beside, on from where a signal stopped it, and move it where it belongs when it is whole."""
+        record, text = part / RECORD, _text(options)
         shared = {"device": self.device, "progress": self.progress}
-        if name in CONTINUES:
+        stopped = record.is_file() and record.read_text(encoding="utf-8") == text
+        if not stopped:
+            shutil.rmtree(part, ignore_errors=True)
+        if name in CONTINUES and not stopped:
             shutil.copytree(self.folder(CONTINUES[name]), part)
+        if name in CONTINUES or stopped:
             done = commands.resume(part, epochs=options["epochs"], **shared)
         else:
             done = commands.train(**options, data_root=self.data_root, out=str(part), **shared)
+        write_whole(record, text.encode())
         if done.fit.interrupted:
-            raise KeyboardInterrupt
-        write_whole(part / RECORD, _text(options).encode())
+            raise Interrupted(done.fit.signal, f"{name} is kept: the same command goes on with it")
         shutil.rmtree(self.runs / name, ignore_errors=True)
         part.rename(self.runs / name)
 
