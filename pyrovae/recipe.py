@@ -22,7 +22,7 @@ from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
-from pyrovae.settings import check_contexts, check_objective, check_settings
+from pyrovae.settings import check_contexts, check_objective, check_one_process, check_settings
 from pyrovae.training import DivergedError, FitResult, fit, score_name
 from pyrovae.vae import VAE
 
@@ -132,8 +132,10 @@ def train(
         progress: Show a progress bar where stderr is a terminal.
 
     Raises:
-        UserError: If an option is wrong, the data do not fit, the folder exists, or the training diverges.
+        UserError: If an option is wrong, the data do not fit, the folder exists, the training diverges, or torchrun started
+            several processes.
     """
+    check_one_process()
     source = make("data", from_path(data))
     objective = resolved_objective(objective, prior, posterior)
     # The run is used from other folders too.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,21 @@ from pyrovae.errors import UserError, check_integer, check_number, check_seed
 from pyrovae.objectives import KLSchedule
 from pyrovae.parts import make, name_of
 from pyrovae.vae import VAE
+
+
+def check_one_process() -> None:
+    """Refuse to be one of several processes that ``torchrun`` started with the same command line: they would share a run folder.
+
+    Raises:
+        UserError: Naming what torchrun set.
+    """
+    size = os.environ.get("WORLD_SIZE", "")
+    rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK"))
+    if size.isdigit() and int(size) > 1 and rank is not None:
+        raise UserError(
+            f"WORLD_SIZE {size}, rank {rank}: torchrun started several processes, each of which would train the same model into "
+            "the same folder; start it without torchrun: one process trains, on the --device that is chosen"
+        )
 
 
 def check_settings(

@@ -22,7 +22,7 @@ from pyrovae.objectives import KLSchedule
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
 from pyrovae.recipe import MAY_DIFFER, SETTINGS, new_vae, resolved_objective, train
-from pyrovae.settings import check_objective
+from pyrovae.settings import check_objective, check_one_process
 from pyrovae.settings import check_settings as check_training
 from pyrovae.vae import VAE
 
@@ -191,8 +191,10 @@ def sweep(
         progress: Say on stderr what is being trained, and show a progress bar where it is a terminal.
 
     Raises:
-        UserError: If an option is wrong, a run in ``out`` was trained with other options, or no combination can be trained.
+        UserError: If an option is wrong, a run in ``out`` was trained with other options, no combination can be trained, or
+            torchrun started several processes.
     """
+    check_one_process()
     if out is None:
         raise UserError("--out: needs a folder for the runs of the sweep, such as --out runs/sweep")
     folder, settings = Path(out), Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
