@@ -296,8 +296,8 @@ def sample(
     Args:
         run: A run folder (in Python, also a ``VAE``).
         count: Number of draws.
-        given: The context of a conditional model: a class such as 7, or glasses=yes,smile=no; without it each draw's labels
-            are drawn from the values in the training data.
+        given: The context of a conditional model: a class such as 7, or glasses=yes,smile=no; uniform draws each one's labels
+            uniformly from the combinations in the training data; without it they are as frequent as there.
         out: A .png (a picture of the means E[x|z] and of the draws) or a .npz file (``z``, ``mean``, ``x``, ``c``).
         seed: Of the draws.
         device: auto, cpu, cuda or cuda:N.
@@ -312,7 +312,7 @@ def sample(
     if isinstance(run, VAE) and device != "auto":
         run.to(chosen)
     vae = run if isinstance(run, VAE) else runs.load(run, chosen)
-    found = draw_samples(vae, count, seed, None if given is None else vae.context_module.given(given))
+    found = draw_samples(vae, count, seed, given)
     if out is not None and out.endswith(".npz"):
         runs.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:

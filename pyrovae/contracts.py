@@ -251,8 +251,22 @@ class ContextModule(nn.Module, ABC):
         """
 
     @abstractmethod
-    def draw(self, count: int, seed: int) -> Tensor | None:
-        """Contexts for ``count`` draws from the model where none is given; None without a context."""
+    def draw(self, count: int, seed: int, given: str | None = None) -> Tensor | None:
+        """Contexts for ``count`` draws from the model; None without a context.
+
+        Args:
+            count: Their number.
+            seed: Of the draws.
+            given: None draws them from p(c), as often as in the training data, ``uniform`` equally often; another text is the one
+                context of all, as in ``given``.
+
+        Raises:
+            UserError: If the text names no context.
+        """
+
+    def remark(self) -> str:
+        """What must be said of contexts that are drawn where none is given; empty, where there is nothing, unless overridden."""
+        return ""
 
     @abstractmethod
     def each(self) -> dict[str, Tensor]:

@@ -32,14 +32,15 @@ class Samples:
     c: Tensor | None = None
 
 
-def draw_samples(vae: VAE, count: int, seed: int, c: Tensor | None = None) -> Samples:
+def draw_samples(vae: VAE, count: int, seed: int, given: str | None = None) -> Samples:
     """z ~ p(z|c), x ~ p(x|z,c); the caller's random state is left as it was.
 
     Args:
         vae: The model.
         count: N.
         seed: Of the draws.
-        c: One context for all draws; None draws each one's from those of the training data.
+        given: None draws each one's context from p(c), as often as in the training data, ``uniform`` equally often; another text
+            is the one context of all.
 
     A plain autoencoder never fits its codes to the prior: its draws are made all the same, with a warning.
     """
@@ -51,13 +52,16 @@ def draw_samples(vae: VAE, count: int, seed: int, c: Tensor | None = None) -> Sa
             stacklevel=2,
         )
     device = next(vae.parameters()).device
-    every = vae.context_module.draw(count, seed) if c is None else c.expand(count, *c.shape)
-    given = None if every is None else every.to(device)
+    every = vae.context_module.draw(count, seed, given)
+    remark = vae.context_module.remark()
+    if remark and given is None:
+        warnings.warn(remark, UserWarning, stacklevel=2)
+    c = None if every is None else every.to(device)
     with inference(vae), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         seed_all(seed, device)
-        z = prior_samples(vae, count, given)
-        x = _in_units(vae, vae.likelihood(z, given).sample())
-        return Samples(z.cpu(), vae.decode(z, given).cpu(), x.cpu(), every)
+        z = prior_samples(vae, count, c)
+        x = _in_units(vae, vae.likelihood(z, c).sample())
+        return Samples(z.cpu(), vae.decode(z, c).cpu(), x.cpu(), every)
 
 
 def prior_samples(vae: VAE, count: int, c: Tensor | None) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, drawing, pictures
+from pyrovae import VAE, Dataset, UserError, commands, drawing, pictures, runs
 from pyrovae.contexts.label import MOST
 from pyrovae.contracts import Attribute, DataSpec
 from pyrovae.evidence import importance
@@ -291,13 +293,14 @@ def test_contexts_that_had_no_training_data_are_neither_drawn_nor_listed_nor_tak
     vae = vae_of((Attribute("class", ("a", "b", "c", "d")),))
     module = vae.context_module
     assert list(module.each()) == ["a", "b", "c", "d"]
-    module.initialise(torch.tensor([3, 1, 1]))
+    module.initialise(torch.tensor([3, 1, 1, 1]))
     assert {name: c.item() for name, c in module.each().items()} == {"b": 1, "d": 3}
-    drawn = module.draw(4000, 0)
-    counts = drawn.bincount(minlength=4)
-    assert counts[[0, 2]].tolist() == [0, 0]
-    assert abs(counts[1].item() - 2000) < 4 * math.sqrt(1000)  # a fair coin, whatever the training data's shares
-    assert torch.equal(drawn, module.draw(4000, 0))
+    for given, share in ((None, 3 / 4), ("uniform", 1 / 2)):
+        drawn = module.draw(4000, 0, given)
+        counts = drawn.bincount(minlength=4)
+        assert counts[[0, 2]].tolist() == [0, 0]
+        assert abs(counts[1].item() - 4000 * share) < 4 * math.sqrt(4000 * share * (1 - share))
+        assert torch.equal(drawn, module.draw(4000, 0, given))
     module.check(torch.tensor([1, 3]))
     with pytest.raises(UserError, match=r"--context label: class c has no training data.*the training data have b, d"):
         module.check(torch.tensor([1, 2]))
@@ -305,6 +308,104 @@ def test_contexts_that_had_no_training_data_are_neither_drawn_nor_listed_nor_tak
         module.given("a")
     with pytest.raises(UserError, match=r"class has code 4, the values are 0\.\.3"):
         module.check(torch.tensor([4]))
+
+
+def unequal_faces(count: int = 600) -> Dataset:
+    """Labels that depend on each other: whoever smiles wears no glasses, and subject 2 never smiles."""
+    random = np.random.default_rng(4)
+    subject = random.choice(3, count, p=[0.7, 0.25, 0.05])
+    glasses = (random.random(count) < 0.2).astype(int)
+    smile = np.where((glasses == 1) | (subject == 2), 0, random.choice(3, count, p=[0.1, 0.6, 0.3]))
+    return labelled(torch.tensor(np.stack([subject, glasses, smile], -1)), FACES)
+
+
+def tallied(rows: np.ndarray) -> dict[tuple[int, ...], int]:
+    found, counts = np.unique(rows, axis=0, return_counts=True)
+    return {tuple(row): int(count) for row, count in zip(found.tolist(), counts, strict=True)}
+
+
+@pytest.mark.parametrize("attributes", [None, ["smile", "glasses"], ["subject"]], ids=str)
+@pytest.mark.parametrize("given", [None, "uniform"])
+def test_labels_are_drawn_as_often_together_as_in_the_training_data(attributes, given):
+    """Pearson's chi-square over the combinations of the data; those that they lack are never drawn."""
+    data = unequal_faces()
+    vae = vae_of(FACES, context={"name": "label", "attributes": attributes})
+    vae.context_module.initialise(data.y)
+    chosen = [i for i, label in enumerate(FACES) if attributes is None or label.name in attributes]
+    truth = tallied(data.y.numpy()[:, chosen])
+    drawn = tallied(vae.context_module.draw(20_000, 1, given).numpy()[:, chosen])
+    assert drawn.keys() <= truth.keys()
+    expected = np.array(list(truth.values())) if given is None else np.ones(len(truth))
+    observed = [drawn.get(combination, 0) for combination in truth]
+    assert stats.chisquare(observed, expected / expected.sum() * 20_000).pvalue > 1e-4
+    # The other hypothesis is far away: the test would see one drawn for the other.
+    other = np.ones(len(truth)) if given is None else np.array(list(truth.values()))
+    assert stats.chisquare(observed, other / other.sum() * 20_000).pvalue < 1e-12
+
+
+def test_a_class_may_be_called_uniform():
+    module = vae_of((Attribute("class", ("uniform", "suit")),)).context_module
+    module.initialise(torch.tensor([0, 1, 1]))
+    assert module.draw(50, 0, "uniform").tolist() == [0] * 50
+
+
+def test_the_frequencies_are_saved_loaded_copied_and_shown_anew(tmp_path):
+    vae, data = vae_of(FACES), unequal_faces()
+    vae.prepare(data.spec, data.x)
+    vae.initialise(data.x, data.y)
+    for again in (pyrovae.load(pyrovae.save(vae, tmp_path / "saved")), copy.deepcopy(vae)):
+        assert torch.equal(again.context_module.draw(300, 2), vae.context_module.draw(300, 2))
+    other = faces()
+    vae.initialise(other.x, other.y)  # as often as it is shown: the frequencies are those of the last training data
+    assert tallied(torch.cat([vae.context_module.combinations, vae.context_module.counts[:, None]], 1).numpy()).keys() == {
+        (*combination, count) for combination, count in tallied(other.y.numpy()).items()
+    }
+
+
+def without_frequencies(run: Path, folder: Path) -> Path:
+    """A run as it was written before its frequencies were kept."""
+    shutil.copytree(run, folder)
+    state = runs.load_state(folder)
+    for name in ("context_module.combinations", "context_module.counts"):
+        del state.weights[name], state.best_weights[name]
+    runs.save_state(folder, state)
+    return folder
+
+
+def test_runs_without_frequencies_open_and_say_that_they_draw_uniformly(run_of, tmp_path):
+    old = without_frequencies(run_of("none"), tmp_path / "old")
+    with pytest.warns(UserWarning, match="saved without the frequencies of the labels .* each label is drawn uniformly"):
+        drawn = commands.sample(old, count=5000, device="cpu").c
+    assert stats.chisquare(drawn.bincount(minlength=10)).pvalue > 1e-4
+    assert set(commands.sample(old, count=20, given="uniform", device="cpu").c.tolist()) <= set(range(10))  # and not a word
+    split = {"data": "digits", "limit": 20, "device": "cpu", "samples": 5}
+    assert commands.evaluate(old, **split).log_evidence == commands.evaluate(run_of("none"), **split).log_evidence
+
+
+def test_resuming_a_run_without_frequencies_records_them(run_of, tmp_path):
+    old = without_frequencies(run_of("none"), tmp_path / "old")
+    resumed = commands.resume(old, epochs=2, device="cpu", progress=False).vae
+    whole = commands.resume(shutil.copytree(run_of("none"), tmp_path / "new"), epochs=2, device="cpu", progress=False).vae
+    assert {name: t.tolist() for name, t in resumed.state_dict().items()} == {
+        name: t.tolist() for name, t in whole.state_dict().items()
+    }
+    assert len(commands.sample(old, count=20, device="cpu").c) == 20
+
+
+def test_frequencies_that_belong_to_another_model_are_refused(run_of, tmp_path):
+    folder = shutil.copytree(run_of("none"), tmp_path / "run")
+    weights = pyrovae.load(folder).state_dict()
+    combinations, counts = (f"context_module.{name}" for name in ("combinations", "counts"))
+    for wrong in (
+        {combinations: torch.zeros(10, 2, dtype=torch.uint8)},
+        {combinations: torch.full((10, 1), 10, dtype=torch.uint8)},
+        {counts: torch.ones(2, dtype=torch.long)},
+        {counts: torch.zeros(10, dtype=torch.long)},
+        {counts: torch.ones(10) / 10},
+    ):
+        runs.save_weights(folder, {**weights, **wrong})
+        with pytest.raises(UserError, match=r"does not fit config\.yaml \(.* are no frequencies of its labels"):
+            pyrovae.load(folder)
 
 
 def test_long_lists_of_values_are_cut_short():

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,34 @@ from pyrovae.errors import UserError, check_integer
 MOST = 256
 """Combinations of values that are gone through, at most."""
 
+UNIFORM = "uniform"
+"""What asks for labels that are drawn uniformly."""
+
+BYTE = 256
+
+
+def _fit_frequencies(module: LabelEmbedding, state: dict[str, Any], prefix: str, *others: Any) -> None:
+    """Make room for the frequencies that are about to be loaded; a state without them leaves the module's own."""
+    keys = [prefix + name for name in ("combinations", "counts")]
+    combinations, counts = (state.get(key) for key in keys)
+    if combinations is None and counts is None:
+        own = (module.combinations, module.counts)
+        state.update({key: buffer for key, buffer in zip(keys, own, strict=True) if buffer is not None})
+    elif combinations is None or counts is None or not module.frequencies_fit(combinations, counts):
+        *_, errors = others
+        errors.append(f"{' and '.join(keys)} are no frequencies of its labels")
+    else:
+        device = module.seen.device
+        module.combinations, module.counts = (torch.empty_like(found, device=device) for found in (combinations, counts))
+
 
 @final
 class LabelEmbedding(ContextModule):
     """e(c) = A^(-1/2) sum_a T_a[c_a]: a learned vector for each value of each of A labels.
+
+    With it goes p(c), the joint frequencies of the chosen labels in the training data, from which labels are drawn:
+    ``combinations`` (K, A), the codes that occur together, and ``counts`` (K,), how often. Models that were saved without them
+    lack both.
 
     Args:
         spec: The data; their labels are y (N,) where they have classes, y (N, A) where they have attributes.
@@ -38,6 +62,9 @@ class LabelEmbedding(ContextModule):
         self.tables = nn.ModuleList(nn.Embedding(len(labels[column].values), size) for column in chosen)
         widest = max(len(labels[column].values) for column in chosen)
         self.register_buffer("seen", torch.zeros(len(chosen), widest, dtype=torch.bool))
+        self.register_buffer("combinations", None)
+        self.register_buffer("counts", None)
+        self.register_load_state_dict_pre_hook(_fit_frequencies)
 
     def _columns(self, c: Tensor | None) -> Tensor:
         """The codes that are conditioned on, (*, number of chosen labels)."""
@@ -51,10 +78,22 @@ class LabelEmbedding(ContextModule):
         return sum(table(codes[..., i]) for i, table in enumerate(self.tables)) / math.sqrt(len(self.tables))
 
     def initialise(self, c: Tensor | None) -> None:
-        """Remember which values the training data have."""
+        """Remember which values the training data have, and how often which of them are together."""
         codes = self._columns(c).long().reshape(-1, len(self.chosen)).to(self.seen.device)
         for i in range(len(self.chosen)):
             self.seen[i, codes[:, i].unique()] = True
+        combinations, self.counts = codes.unique(dim=0, return_counts=True)
+        self.combinations = combinations.to(torch.uint8 if self.seen.shape[1] <= BYTE else torch.int32)
+
+    def frequencies_fit(self, combinations: Tensor, counts: Tensor) -> bool:
+        """Whether these are codes (K, A) of values that its labels have, and how often each row occurs (K,)."""
+        rows, width = len(counts), len(self.chosen)
+        whole = not (combinations.is_floating_point() or counts.is_floating_point())
+        if not whole or counts.dim() != 1 or combinations.shape != (rows, width) or rows == 0:
+            return False
+        sizes = torch.tensor([len(self.labels[column].values) for column in self.chosen])
+        codes = combinations.cpu().long()
+        return bool((codes >= 0).all() and (codes < sizes).all() and (counts > 0).all())
 
     def check(self, c: Tensor | None) -> None:
         """Refuse values that no training datum had.
@@ -126,13 +165,42 @@ class LabelEmbedding(ContextModule):
         seen = self.seen if self.seen.any() else torch.ones_like(self.seen)
         return [row[:size].nonzero().squeeze(-1).tolist() for row, size in zip(seen.cpu(), sizes, strict=True)]
 
-    def draw(self, count: int, seed: int) -> Tensor:
-        """Each label drawn uniformly from the values that the training data have, (count,) or (count, A)."""
+    def draw(self, count: int, seed: int, given: str | None = None) -> Tensor:
+        """Labels (count,) or (count, A), drawn from p(c), the joint frequencies in the training data.
+
+        Args:
+            count: Their number.
+            seed: Of the draws.
+            given: ``uniform`` draws all combinations of the training data equally often (a value of that name goes before);
+                another text is the one context of all.
+
+        Where the frequencies are not on record each label is drawn uniformly by itself.
+        """
+        only = self.labels[self.chosen[0]].values if len(self.chosen) == 1 else ()
+        uniform = given == UNIFORM and UNIFORM not in only
+        if given is not None and not uniform:
+            c = self.given(given)
+            return c.expand(count, *c.shape)
         generator = torch.Generator().manual_seed(seed)
         codes = torch.zeros(count, len(self.labels), dtype=torch.long)
-        for column, values in zip(self.chosen, self._seen(), strict=True):
-            codes[:, column] = torch.tensor(values)[torch.randint(len(values), (count,), generator=generator)]
+        if self.counts is None:
+            for column, values in zip(self.chosen, self._seen(), strict=True):
+                codes[:, column] = torch.tensor(values)[torch.randint(len(values), (count,), generator=generator)]
+        else:
+            # In whole numbers: a combination gets exactly its share of the numbers below the last sum.
+            sums = (torch.ones_like(self.counts) if uniform else self.counts).cpu().cumsum(0)
+            drawn = torch.randint(int(sums[-1]), (count,), generator=generator)
+            codes[:, list(self.chosen)] = self.combinations.cpu().long()[torch.searchsorted(sums, drawn, right=True)]
         return codes[:, 0] if self.is_class else codes
+
+    def remark(self) -> str:
+        """What must be said of drawn labels: that the model does not know how often the training data have them."""
+        if self.counts is not None or not self.seen.any():
+            return ""
+        return (
+            "the model was saved without the frequencies of the labels in its training data, so each label is drawn uniformly; "
+            "--given names one, and training again records them"
+        )
 
     def each(self) -> dict[str, Tensor]:
         """Every combination of the values that the training data have."""

@@ -34,8 +34,14 @@ class EmptyEmbedding(ContextModule):
         """
         raise UserError(f"--given {text}: the model has no context; train one with --context label, or leave --given out")
 
-    def draw(self, count: int, seed: int) -> None:
-        """None."""
+    def draw(self, count: int, seed: int, given: str | None = None) -> None:
+        """None.
+
+        Raises:
+            UserError: If a context is given.
+        """
+        if given is not None:
+            self.given(given)
 
     def each(self) -> dict[str, Tensor]:
         """Nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
@@ -104,7 +105,9 @@ def bdmc(
     check_density(vae, "bdmc")
     if not vae.prepared:
         raise UserError("--estimator bdmc: the VAE has met no data yet; call vae.prepare, or train it")
-    contexts = vae.context_module.draw(data, seed)
+    contexts, remark = vae.context_module.draw(data, seed), vae.context_module.remark()
+    if remark:
+        warnings.warn(remark, UserWarning, stacklevel=2)
     chosen = list(range(data)) if index is None else index.tolist()
     if chosen and not 0 <= min(chosen) <= max(chosen) < data:
         raise UserError(f"index {max(chosen)}: --data {data} are simulated, from row 0")
