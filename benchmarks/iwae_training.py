@@ -22,8 +22,8 @@ import pyrovae
 from pyrovae.devices import random_states, seed_all, set_random_states
 from pyrovae.engines import Eager
 from pyrovae.errors import UserError
+from pyrovae.files import write_whole
 from pyrovae.objectives import OBJECTIVES
-from pyrovae.runs import write_whole
 
 STAGES = 8
 BATCH = 20

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pyrovae import drawing, runs
+from pyrovae import drawing, files, runs
 from pyrovae.comparison import compare
 from pyrovae.data import Dataset
 from pyrovae.devices import choose_device
@@ -135,7 +135,7 @@ def evaluate(
     how = {"seed": seed, "matmul": matmul}
     found = estimate(run, estimator, given, how, device, data_root)
     if json is not None:
-        runs.write_whole(Path(json), found.to_json().encode())
+        files.write_whole(Path(json), found.to_json().encode())
     return found
 
 
@@ -188,7 +188,7 @@ def classify(
         written = save_estimate(opened.folder, "classes", found)
     if out is not None or opened.folder is not None:
         picture = calibration_picture(written) if out is None else Path(out)
-        _write_figure(picture, drawing.calibration(found.bins, found.calibration_error))
+        _write_figure(picture, drawing.calibration(found.bins, found.calibration_error), opened.folder if out is None else None)
     return found
 
 
@@ -258,7 +258,7 @@ def encode(
         mean, scale = (torch.cat([measure(q) for q in parts]).cpu() for measure in (family.mean, family.stddev))
     found = Encoding(mean, scale, rows.y, rows.index)
     if out is not None:
-        runs.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
+        files.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     return found
 
 
@@ -314,7 +314,7 @@ def sample(
     vae = run if isinstance(run, VAE) else runs.load(run, chosen)
     found = draw_samples(vae, count, seed, given)
     if out is not None and out.endswith(".npz"):
-        runs.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
+        files.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:
         _write_figure(Path(out), drawing.samples(found.mean, found.x, value_range(vae)))
     return found
@@ -353,11 +353,11 @@ def figures(
     """
     check_seed("seed", seed)
     opened = open_run(run, data, data_root, device)
-    folder = _figures_of(opened, data) if out is None else Path(out)
-    runs.check_writable(folder, "--out")
+    folder, home = (_figures_of(opened, data), opened.folder) if out is None else (Path(out), None)
+    files.check_writable(folder, "--out", home)
     wanted = None if only is None else [name.strip() for name in only.split(",")]
     drawn = evidence_pictures(opened, wanted) if evidence else pictures(opened, seed, wanted)
-    return [_write_figure(folder / f"{name}.png", figure) for name, figure in drawn.items()]
+    return [_write_figure(folder / f"{name}.png", figure, home) for name, figure in drawn.items()]
 
 
 def _figures_of(opened: Opened, data: Part | Dataset | None) -> Path:
@@ -373,9 +373,9 @@ def _check_file(out: str | None, allowed: tuple[str, ...], option: str = "--out"
         return
     if not out.endswith(allowed):
         raise UserError(f"{option} {out}: needs a name that ends in {' or '.join(allowed)}")
-    runs.check_writable(Path(out), option)
+    files.check_writable(Path(out), option)
 
 
-def _write_figure(path: Path, figure: Any) -> Path:
-    runs.write_whole(path, drawing.png(figure))
+def _write_figure(path: Path, figure: Any, home: Path | None = None) -> Path:
+    files.write_whole(path, drawing.png(figure), home)
     return path

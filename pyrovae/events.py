@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pyrovae.errors import UserError
+from pyrovae.files import check_no_link
 
 FOLDER = "tensorboard"
 
@@ -29,9 +30,13 @@ def event_log(run: Path) -> Iterator[Callable[[Mapping[str, float]], None]]:
 
     Args:
         run: The run folder.
+
+    Raises:
+        UserError: If tensorboard/ is a link.
     """
     from torch.utils.tensorboard import SummaryWriter
 
+    check_no_link(run / FOLDER / "events", run)
     with ExitStack() as stack:
         writers: list[SummaryWriter] = []
 

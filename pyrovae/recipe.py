@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import torch
 
 from pyrovae import runs
+from pyrovae.claims import Claim, check_new, claim_next
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
 from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_seed, option_name
 from pyrovae.events import check_tensorboard, event_log
 from pyrovae.evidence.evaluating import bits_kind
+from pyrovae.files import check_writable
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
 from pyrovae.settings import check_contexts, check_objective, check_one_process, check_settings
-from pyrovae.training import DivergedError, FitResult, fit, score_name
+from pyrovae.training import DivergedError, FitResult, TrainingState, fit, score_name
 from pyrovae.vae import VAE
 
 SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
@@ -159,37 +163,33 @@ def train(
     choose_device(device)
     if tensorboard:
         check_tensorboard()
-    folder = _run_folder(out, choices["data"]["name"], resume)
+    _check_place(out, resume)
     dataset = load_source(source, data_root)
     check_settings(dataset, objective=objective, **{key: choices[key] for key in SETTINGS})
     vae = new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
     schedule = KLSchedule(weight=kl_weight, warmup=kl_warmup)
     check_objective(vae, objective, schedule, particles)
     options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
-    record = dataset.record()
-    state = None
-    if resume:
-        _check_same(folder, {**vae.config(), **choices}, dataset)
-        state = runs.load_state(folder)
-        if state is not None and epochs < state.epoch:
-            raise UserError(f"--epochs {epochs}: the run has finished {state.epoch} already; ask for more")
-    runs.write_config(folder, vae, {k: choices[k] for k in ("data", "objective")} | options, record)
-    try:
-        with event_log(folder) if tensorboard else nullcontext() as log:
-            result = fit(
-                vae,
-                dataset,
-                objective=objective,
-                progress=progress,
-                resume=state,
-                save=lambda state: runs.save_state(folder, state),
-                log=log,
-                **{key: value for key, value in options.items() if key not in ("data_root", "tensorboard")},
-            )
-    except DivergedError:
-        runs.discard_if_unsaved(folder)
-        raise
-    return TrainResult(folder, vae, dataset, result)
+    written = {k: choices[k] for k in ("data", "objective")} | options, dataset.record()
+    with _claimed(out, choices["data"]["name"], resume) as claim:
+        state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset) if resume else None
+        runs.write_config(claim.folder, vae, *written)
+        try:
+            with event_log(claim.folder) if tensorboard else nullcontext() as log:
+                result = fit(
+                    vae,
+                    dataset,
+                    objective=objective,
+                    progress=progress,
+                    resume=state,
+                    save=_saver(claim, partial(runs.write_config, claim.folder, vae, *written)),
+                    log=log,
+                    **{key: value for key, value in options.items() if key not in ("data_root", "tensorboard")},
+                )
+        except DivergedError:
+            runs.discard_if_unsaved(claim.folder)
+            raise
+    return TrainResult(claim.folder, vae, dataset, result)
 
 
 def resume(run: str | Path, epochs: int | None = None, device: str | None = None, progress: bool = True) -> TrainResult:
@@ -227,15 +227,34 @@ def resolved_objective(objective: Part, prior: Part, posterior: Part | None) -> 
     return make("objective", objective)
 
 
-def _run_folder(out: str | None, data: str, resume: bool) -> Path:
+def _check_place(out: str | None, resume: bool) -> None:
+    """Refuse a run folder before the data are read; it is claimed when training begins."""
+    if resume and out is None:
+        raise UserError("--resume: needs the run to go on with, --out RUN")
     if resume:
-        if out is None:
-            raise UserError("--resume: needs the run to go on with, --out RUN")
-        return Path(out)
-    if out is not None:
-        return runs.new_folder(Path(out))
-    number = next(i for i in range(1, 10**6) if not Path(f"runs/{data}-{i}").exists())
-    return Path(f"runs/{data}-{number}")
+        runs.read_config(Path(out))
+    elif out is not None:
+        check_new(Path(out))
+        check_writable(Path(out), "--out")
+
+
+def _claimed(out: str | None, data: str, resume: bool) -> Claim:
+    """The run folder, this process's own; the next number where none is named."""
+    return claim_next(f"runs/{data}-") if out is None else Claim(Path(out), new=not resume)
+
+
+def _saver(claim: Claim, write_config: Callable[[], None]) -> Callable[[TrainingState], None]:
+    """A function that saves the state; where the folder is gone it is made whole again."""
+
+    def save(state: TrainingState) -> None:
+        if not claim.keep():
+            warnings.warn(
+                f"{claim.folder}: was deleted or renamed while it trained; it is written again, whole", UserWarning, stacklevel=2
+            )
+            write_config()
+        runs.save_state(claim.folder, state)
+
+    return save
 
 
 def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
@@ -283,6 +302,19 @@ def _enough_memory(latent_dim: int) -> Iterator[None]:
         if "allocate" not in str(error):
             raise
         raise UserError(f"--latent-dim {latent_dim}: this model needs more memory than there is; try smaller networks") from error
+
+
+def _earlier_state(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> TrainingState | None:
+    """Where the run to resume stands.
+
+    Raises:
+        UserError: If it was trained with other options or other data, or has finished more epochs than are asked for.
+    """
+    _check_same(folder, given, dataset)
+    state = runs.load_state(folder)
+    if state is not None and given["epochs"] < state.epoch:
+        raise UserError(f"--epochs {given['epochs']}: the run has finished {state.epoch} already; ask for more")
+    return state
 
 
 def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> None:

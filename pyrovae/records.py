@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae import runs
+from pyrovae import files
 from pyrovae.version import __version__
 
 
@@ -46,8 +46,8 @@ def save_estimate(folder: Path, name: str, found: Estimate) -> Path:
         The JSON file, see ``place``.
     """
     path = place(folder, name, found)
-    runs.write_arrays(path.with_suffix(".npz"), found.per_datum)
-    runs.write_whole(path, found.to_json().encode())
+    files.write_arrays(path.with_suffix(".npz"), found.per_datum, folder)
+    files.write_whole(path, found.to_json().encode(), folder)
     return path
 
 
@@ -81,6 +81,7 @@ class Partial:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         made_by = {"torch": torch.__version__, "pyrovae": __version__}
         digest = hashlib.sha256(json.dumps({**settings, **made_by}, sort_keys=True).encode()).hexdigest()
+        self.folder = folder
         self.path = folder / "evidence" / f".partial-{digest[:16]}.npz"
 
     def load(self) -> dict[str, Tensor]:
@@ -93,10 +94,11 @@ class Partial:
 
     def save(self, found: Mapping[str, Tensor]) -> None:
         """Keep the results of the first data."""
-        runs.write_arrays(self.path, found)
+        files.write_arrays(self.path, found, self.folder)
 
     def remove(self) -> None:
         """Nothing is to be kept any more."""
+        files.check_no_link(self.path, self.folder)
         self.path.unlink(missing_ok=True)
 
 

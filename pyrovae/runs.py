@@ -7,13 +7,11 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from safetensors import SafetensorError
@@ -21,7 +19,9 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
+from pyrovae.claims import Claim, check_new
 from pyrovae.errors import UserError
+from pyrovae.files import write_whole
 from pyrovae.training import TrainingState
 from pyrovae.vae import VAE
 from pyrovae.version import __version__
@@ -33,72 +33,11 @@ STATE = "training_state/state.safetensors"
 METRICS = "metrics.csv"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary name beside it, fsync, rename.
-
-    Raises:
-        UserError: If the disk is full or the folder cannot be written; what stood there before stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the folder itself may be gone or closed; the first error says why
-            temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
-            "free some space or choose another place"
-        ) from error
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Tensor | None]) -> None:
-    """Write a .npz file of those tensors that are there.
-
-    Raises:
-        UserError: As ``write_whole``.
-    """
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None})
-    write_whole(path, buffer.getvalue())
-
-
-def check_writable(path: Path, flag: str) -> None:
-    """Refuse a file or folder that cannot be written, before the work that it is to hold.
-
-    Raises:
-        UserError: If its folder is not one, or may not be written.
-    """
-    nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-    folder = nearest.parent if nearest == path.absolute() and nearest.is_file() else nearest
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"{flag} {path}: could not be written there; choose another place")
-
-
 def discard_if_unsaved(folder: Path) -> None:
-    """Remove a run folder in which training has saved nothing: only its config.yaml."""
+    """Empty a run folder in which training has saved nothing: only its config.yaml."""
     if not (folder / STATE).is_file() and not (folder / MODEL).is_file():
         with contextlib.suppress(OSError):
             (folder / CONFIG).unlink()
-            folder.rmdir()
-
-
-def new_folder(folder: Path) -> Path:
-    """The folder, if nothing is in it yet; it is made when the first file is written.
-
-    Raises:
-        UserError: If it exists and is not an empty folder.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(
-            f"--out {folder}: exists already and is left as it is; choose another folder, or go on with it by --resume"
-        )
-    check_writable(folder, "--out")
-    return folder
 
 
 def save(vae: VAE, folder: str | Path) -> Path:
@@ -111,11 +50,13 @@ def save(vae: VAE, folder: str | Path) -> Path:
     Raises:
         UserError: If the folder has something in it or cannot be written, or the preprocessing has not met its data.
     """
-    folder = new_folder(Path(folder))
+    folder = Path(folder)
+    check_new(folder)
     if not vae.prepared and vae.preprocess_choice != "auto":
         raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
-    write_config(folder, vae, {}, {})
-    save_weights(folder, vae.state_dict())
+    with Claim(folder, new=True):
+        write_config(folder, vae, {}, {})
+        save_weights(folder, vae.state_dict())
     return folder
 
 
@@ -163,7 +104,7 @@ def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Map
     run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
     text = yaml.safe_dump({**config, **options, "run": run}, sort_keys=False, width=120)
     header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
-    write_whole(folder / CONFIG, (header + text).encode())
+    write_whole(folder / CONFIG, (header + text).encode(), folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -215,7 +156,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def save_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
     """Write model.safetensors with a digest of its contents."""
-    _write(folder / MODEL, weights, {})
+    _write(folder, MODEL, weights, {})
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
@@ -237,8 +178,8 @@ def save_state(folder: Path, state: TrainingState) -> None:
         "param_groups": state.optimizer["param_groups"],
     }
     save_weights(folder, state.best_weights)
-    write_whole(folder / METRICS, _csv(state.history))
-    _write(folder / STATE, tensors, plain)
+    write_whole(folder / METRICS, _csv(state.history), folder)
+    _write(folder, STATE, tensors, plain)
 
 
 def load_state(folder: Path) -> TrainingState | None:
@@ -301,12 +242,12 @@ def _digest(tensors: Mapping[str, Tensor], plain: str) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+def _write(folder: Path, name: str, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(plain)
     # One key: safetensors writes several in an order that varies, and equal contents are to make equal files.
     metadata = json.dumps({"plain": text, "sha256": _digest(tensors, text)})
-    write_whole(path, write_tensors(tensors, {"pyrovae": metadata}))
+    write_whole(folder / name, write_tensors(tensors, {"pyrovae": metadata}), folder)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-from pyrovae import runs
+from pyrovae import files, runs
+from pyrovae.claims import Claim
 from pyrovae.comparison import Entry, League, Settings, check_settings, rank, read_entry, shown, write_league
 from pyrovae.data import Dataset, from_path
 from pyrovae.devices import choose_device
@@ -191,15 +192,15 @@ def sweep(
         progress: Say on stderr what is being trained, and show a progress bar where it is a terminal.
 
     Raises:
-        UserError: If an option is wrong, a run in ``out`` was trained with other options, no combination can be trained, or
-            torchrun started several processes.
+        UserError: If an option is wrong, a run in ``out`` was trained with other options, no combination can be trained, another
+            process is at work there, or torchrun started several.
     """
     check_one_process()
     if out is None:
         raise UserError("--out: needs a folder for the runs of the sweep, such as --out runs/sweep")
     folder, settings = Path(out), Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
     check_settings(settings)
-    runs.check_writable(folder, "--out")
+    files.check_writable(folder, "--out")
     choose_device(device)
     fixed = {
         "data": data,
@@ -217,15 +218,20 @@ def sweep(
     }
     axes = (likelihood, prior, posterior, network, context, preprocess, objective, latent_dim, seed)
     points = _grid(dict(zip(LISTED, axes, strict=True)))
+    with Claim(folder):
+        return _swept(points, fixed, settings, folder, progress)
+
+
+def _swept(points: Sequence[_Point], fixed: Mapping[str, Any], settings: Settings, folder: Path, progress: bool) -> SweepResult:
     earlier = _earlier(folder, points)
-    dataset = load_source(make("data", from_path(data)), data_root)
-    dataset.split(split)
+    dataset = load_source(make("data", from_path(fixed["data"])), fixed["data_root"])
+    dataset.split(settings.split)
     possible, refusals = _checked(points, fixed, dataset, folder)
     finished, trained, signal = _trained(possible, refusals, fixed, folder, progress)
     made = {"out": folder, "runs": tuple(finished), "trained": trained}
     if signal is not None:
         return SweepResult(**made, refusals=tuple(refusals), league=None, interrupted=True, signal=signal)
-    entries = _entries(finished, refusals, settings, device, data_root, progress)
+    entries = _entries(finished, refusals, settings, fixed["device"], fixed["data_root"], progress)
     _write_refusals(folder, [*earlier, *refusals])
     if not entries:
         reasons = "; ".join(dict.fromkeys(refusal.reason for refusal in refusals))
@@ -417,4 +423,4 @@ def _write_refusals(out: Path, refusals: Sequence[Refusal]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*LISTED, "reason"])
     writer.writerows([*(refusal.choice[axis] for axis in LISTED), refusal.reason] for refusal in refusals)
-    runs.write_whole(out / IMPOSSIBLE, text.getvalue().encode())
+    files.write_whole(out / IMPOSSIBLE, text.getvalue().encode())

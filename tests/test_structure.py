@@ -23,6 +23,8 @@ ROOT = Path(pyrovae.__file__).parent
 ROOMS = [
     "errors",
     "version",
+    "files",
+    "claims",
     "events",
     "interruption",
     "contracts",

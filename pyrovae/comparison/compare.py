@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pyrovae import runs
+from pyrovae import files, runs
 from pyrovae.comparison.entries import Settings, check_evidence, read_entry
 from pyrovae.comparison.league import League, rank, write_league
 from pyrovae.errors import UserError, check_integer, check_seed
@@ -52,7 +52,7 @@ def compare(
     settings = Settings(samples=samples, split=split, limit=limit, seed=seed, dequantisations=dequantisations)
     check_settings(settings)
     if out is not None:
-        runs.check_writable(Path(out), "--out")
+        files.check_writable(Path(out), "--out")
     folders = [Path(folder) for folder in run]
     check_comparable({folder: runs.read_config(folder) for folder in _each_once(folders)})
     bar = tqdm(folders, unit="run", desc="evaluating", disable=None, leave=False)

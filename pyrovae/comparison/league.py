@@ -13,7 +13,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from pyrovae import drawing, runs
+from pyrovae import drawing, files
 from pyrovae.comparison.entries import Entry, Measure, Settings
 from pyrovae.contracts import Evidence
 
@@ -236,7 +236,7 @@ def write_league(league: League, folder: Path) -> list[Path]:
         "league.png": drawing.png(drawing.league(panels)),
     }
     for name, content in contents.items():
-        runs.write_whole(folder / name, content)
+        files.write_whole(folder / name, content)
     return [folder / name for name in contents]
 
 

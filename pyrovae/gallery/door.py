@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyrovae.errors import UserError, suggest
+from pyrovae.files import check_writable, write_whole
 from pyrovae.gallery.catalogue import PICTURES
 from pyrovae.gallery.models import CONTINUES, Studio, command
 from pyrovae.gallery.panels import png
 from pyrovae.interruption import exiting
-from pyrovae.runs import check_writable, write_whole
 
 
 def draw(name: str, studio: Studio, out: Path) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, final
 
 from pyrovae import commands
+from pyrovae.claims import Claim
 from pyrovae.data import Dataset
 from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.files import write_whole
 from pyrovae.interruption import Interrupted
 from pyrovae.opening import Opened, open_run
-from pyrovae.runs import write_whole
 
 RECORD = "gallery.json"
 """In a run folder of the gallery: the options that it was trained with."""
@@ -141,7 +142,8 @@ class Studio:
         """The run folder of a model, trained if it is not there yet with these options.
 
         Raises:
-            UserError: If the model is unknown, training refuses, or something else is in its place.
+            UserError: If the model is unknown, training refuses, something else is in its place, or another process is at
+                work there.
         """
         if name not in MODELS:
             raise UserError(f"model {name}: unknown; {suggest(name, MODELS)}")
@@ -153,7 +155,11 @@ class Studio:
             raise UserError(
                 f"--runs {self.runs}: {folder} is no model of the gallery and is left as it is; choose another folder"
             )
-        self._train(name, options, self.runs / f".{name}.part")
+        if name in CONTINUES:
+            self.folder(CONTINUES[name])
+        with Claim(self.runs):
+            if not (recorded.is_file() and recorded.read_text(encoding="utf-8") == _text(options)):  # made meanwhile, by another
+                self._train(name, options, self.runs / f".{name}.part")
         return folder
 
     def _train(self, name: str, options: dict[str, Any], part: Path) -> None:
@@ -169,7 +175,7 @@ class Studio:
             done = commands.resume(part, epochs=options["epochs"], **shared)
         else:
             done = commands.train(**options, data_root=self.data_root, out=str(part), **shared)
-        write_whole(record, text.encode())
+        write_whole(record, text.encode(), part)
         if done.fit.interrupted:
             raise Interrupted(done.fit.signal, f"{name} is kept: the same command goes on with it")
         shutil.rmtree(self.runs / name, ignore_errors=True)
