@@ -38,6 +38,7 @@ ROOMS = [
     "data",
     "objectives",
     "parts",
+    "inputs",
     "vae",
     "devices",
     "engines",
