@@ -184,9 +184,8 @@ def _list(command: str, tokens: list[str]) -> int:
 
 def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Tokens without ``--config FILE``, and the options that it, or the run to resume, sets."""
-    import yaml
-
     from pyrovae import commands
+    from pyrovae.bounds import BAD_YAML, read_yaml, why
 
     tokens, path = take("config", tokens)
     if "--resume" in tokens:
@@ -199,10 +198,9 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
     if path is None:
         return tokens, {}
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"--config {path}: cannot be read ({reason})") from error
+        config = read_yaml(Path(path))
+    except BAD_YAML as error:
+        raise UserError(f"--config {path}: cannot be read ({why(error)}); give a file of options, name: value") from error
     if not isinstance(config, Mapping):
         raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
     return tokens, {

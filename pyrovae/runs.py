@@ -19,9 +19,9 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
+from pyrovae.bounds import BAD_YAML, read_yaml, why
 from pyrovae.claims import Claim, check_new
-from pyrovae.devices import choose_device
-from pyrovae.errors import UserError, check_path
+from pyrovae.errors import UserError
 from pyrovae.files import write_whole
 from pyrovae.training import TrainingState
 from pyrovae.vae import VAE
@@ -51,7 +51,7 @@ def save(vae: VAE, folder: str | Path) -> Path:
     Raises:
         UserError: If the folder has something in it or cannot be written, or the preprocessing has not met its data.
     """
-    folder = check_path("folder", folder, "a new folder")
+    folder = Path(folder)
     check_new(folder)
     if not vae.prepared and vae.preprocess_choice != "auto":
         raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
@@ -67,7 +67,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
     Raises:
         UserError: If the folder is missing, damaged, or written by a newer version.
     """
-    folder, device = check_path("run", folder, "a run folder"), choose_device(device)
+    folder = Path(folder)
     vae = rebuild(folder)
     tensors = _read(folder / MODEL)[0]
     _fill(vae, tensors, folder / MODEL)
@@ -119,13 +119,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         there = "has no config.yaml" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: is not a run ({there}); give the folder that pyrovae train printed")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
         written = config["run"]["format"]
         newer = written > FORMAT
         version = config["run"]["pyrovae"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        reason = str(error).replace("\n", " ")
-        raise UserError(f"{path}: is damaged ({reason}); restore it or train again") from error
+    except (*BAD_YAML, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is damaged ({why(error)}); restore it or train again") from error
     if newer:
         raise UserError(
             f"{path}: was written by pyrovae {version} (format {written}), this is {__version__} (format {FORMAT}); "

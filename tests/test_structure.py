@@ -22,6 +22,7 @@ ROOT = Path(pyrovae.__file__).parent
 # done with them, then the commands and the command line. pyrovae/__init__.py and __main__.py are doors, not rooms.
 ROOMS = [
     "errors",
+    "bounds",
     "version",
     "files",
     "claims",
@@ -38,7 +39,6 @@ ROOMS = [
     "data",
     "objectives",
     "parts",
-    "inputs",
     "vae",
     "devices",
     "engines",

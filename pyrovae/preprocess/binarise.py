@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError, is_number, shown
+from pyrovae.errors import UserError
 
 BINARISED = "binarised: not comparable with grey"
 """What a log-probability is whose data were made into bits."""
@@ -58,9 +59,8 @@ class Binarise(Preprocess):
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.threshold is not None and not is_number(self.threshold):
-            raise UserError(f"--preprocess.threshold {shown(self.threshold)}: needs a finite number in the units of the data")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise UserError(f"--preprocess.threshold {self.threshold}: needs a finite number in the units of the data")
 
     def build(self, spec: DataSpec, x: Tensor | None) -> ToBits:
         remedy = "use --preprocess.threshold T, in the units of the data"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError, check_choice
+from pyrovae.errors import UserError
 
 
 @final
@@ -55,8 +55,8 @@ class Standardise(Preprocess):
     over: Literal["data", "everything"] = "data"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("preprocess.over", self.over, ("data", "everything"))
+        if self.over not in ("data", "everything"):
+            raise UserError(f"--preprocess.over {self.over}: is none of data, everything")
 
     def build(self, spec: DataSpec, x: Tensor | None) -> Affine:
         if spec.kind != "reals":

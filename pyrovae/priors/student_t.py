@@ -35,7 +35,6 @@ class StandardStudentT(Prior):
     natural_posterior = "normal"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_context(self.context)
         self._family()
 
