@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import itertools
 import runpy
 import signal
 import sys
@@ -22,16 +23,13 @@ from pyrovae.evidence import estimators
 
 STEP_SECONDS, PIECE_SECONDS = 0.2, 60.0
 """A step is finished; a piece of an evaluation may be long, and is not waited for."""
-STEP, PROGRAM = int(sys.argv[1]), sys.argv[2]
-calls = 0
+calls = itertools.count(1)
 
 
-def watched(function, seconds):
+def watched(function, seconds, at):
     @functools.wraps(function)
     def call(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == STEP:
+        if next(calls) == at:
             print("ready", flush=True)
             time.sleep(seconds)
         return function(*arguments, **options)
@@ -39,16 +37,21 @@ def watched(function, seconds):
     return call
 
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGTERM, signal.SIG_DFL)
-if sys.stdin.isatty():  # a session of its own, whose terminal this becomes
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-torch.set_num_threads(1)
-training.WITHIN_EPOCH_SECONDS = 0.0
-Eager.step = watched(Eager.step, STEP_SECONDS)
-estimators.ESTIMATORS["importance"] = watched(estimators.ESTIMATORS["importance"], PIECE_SECONDS)
-sys.argv = sys.argv[2:]
-if PROGRAM == "pyrovae":
-    runpy.run_module("pyrovae", run_name="__main__")
-else:
-    runpy.run_path(PROGRAM, run_name="__main__")
+def main(step, program):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.stdin.isatty():  # a session of its own, whose terminal this becomes
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    torch.set_num_threads(1)
+    training.WITHIN_EPOCH_SECONDS = 0.0
+    Eager.step = watched(Eager.step, STEP_SECONDS, step)
+    estimators.ESTIMATORS["importance"] = watched(estimators.ESTIMATORS["importance"], PIECE_SECONDS, step)
+    sys.argv = sys.argv[2:]
+    if program == "pyrovae":
+        runpy.run_module("pyrovae", run_name="__main__")
+    else:
+        runpy.run_path(program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
