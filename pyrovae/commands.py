@@ -14,14 +14,25 @@ from pyrovae import drawing, files, runs
 from pyrovae.comparison import compare
 from pyrovae.data import Dataset
 from pyrovae.devices import choose_device
-from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.errors import (
+    UserError,
+    check_each_once,
+    check_flag,
+    check_integer,
+    check_path,
+    check_seed,
+    option_name,
+    plain,
+    plain_option,
+    shown,
+)
 from pyrovae.estimating import estimate
 from pyrovae.evidence.agreement import Agreement
 from pyrovae.evidence.certificate import Certificate
 from pyrovae.evidence.classification import Classification, classify_split
 from pyrovae.evidence.evaluation import Evaluation
 from pyrovae.evidence_pictures import evidence_pictures
-from pyrovae.opening import Opened, Part, context_of, inference, load_dataset, open_run, posteriors
+from pyrovae.opening import A_RUN, Opened, Part, context_of, inference, load_dataset, open_run, posteriors
 from pyrovae.pictures import pictures
 from pyrovae.recipe import TrainResult, recorded_options, resume, train
 from pyrovae.records import calibration_picture, save_estimate
@@ -68,8 +79,8 @@ def evaluate(
     dequantisations: int | None = None,
     matmul: str | None = None,
     device: str = "auto",
-    data_root: str | None = None,
-    json: str | None = None,
+    data_root: str | Path | None = None,
+    json: str | Path | None = None,
 ) -> Evaluation | Certificate | Agreement:
     """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
 
@@ -112,8 +123,7 @@ def evaluate(
         UserError: If an option is wrong or not one of the estimator's, or run or data are missing, damaged or do not fit each
             other.
     """
-    if json is not None:
-        _check_file(json, (".json",), "--json")
+    json = _file(json, (".json",), "json")
     options = {
         "samples": samples,
         "proposal": proposal,
@@ -131,11 +141,11 @@ def evaluate(
         "limit": limit,
         "dequantisations": dequantisations,
     }
-    given = {name: value for name, value in options.items() if value is not None}
-    how = {"seed": seed, "matmul": matmul}
+    given = {name: _plain(name, value) for name, value in options.items() if value is not None}
+    how = {"seed": check_seed("seed", seed), "matmul": matmul if matmul is None else _plain("matmul", matmul)}
     found = estimate(run, estimator, given, how, device, data_root)
     if json is not None:
-        files.write_whole(Path(json), found.to_json().encode())
+        files.write_whole(json, found.to_json().encode())
     return found
 
 
@@ -146,9 +156,9 @@ def classify(
     data: Part | Dataset | None = None,
     limit: int | None = None,
     seed: int = 0,
-    out: str | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
 ) -> Classification:
     """The class posterior p(c|x) of a conditional model by Bayes' rule: accuracy, log score and calibration.
 
@@ -172,7 +182,7 @@ def classify(
         UserError: If an option is wrong, the model has no context, the data no labels, or run or data are missing, damaged or
             do not fit each other.
     """
-    _check_file(out, (".png",))
+    out = _file(out, (".png",))
     opened = open_run(run, data, data_root, device)
     found = classify_split(
         opened.vae,
@@ -187,12 +197,12 @@ def classify(
     if opened.folder is not None:
         written = save_estimate(opened.folder, "classes", found)
     if out is not None or opened.folder is not None:
-        picture = calibration_picture(written) if out is None else Path(out)
+        picture = calibration_picture(written) if out is None else out
         _write_figure(picture, drawing.calibration(found.bins, found.calibration_error), opened.folder if out is None else None)
     return found
 
 
-def _trained_contexts(opened: Opened, data: Part | Dataset | None, data_root: str | None) -> Tensor | None:
+def _trained_contexts(opened: Opened, data: Part | Dataset | None, data_root: str | Path | None) -> Tensor | None:
     """Contexts of the data that a run was trained on; without such a record, those of the training split given."""
     if data is None or "data" not in opened.config:
         return context_of(opened.vae, opened.dataset.train)
@@ -225,11 +235,11 @@ class Encoding:
 def encode(
     run: str | Path | VAE,
     data: Part | Dataset | None = None,
-    out: str | None = None,
+    out: str | Path | None = None,
     split: str = "all",
     seed: int = 0,
     device: str = "auto",
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
 ) -> Encoding:
     """Posterior means and scales of data, and their labels if there are any.
 
@@ -246,8 +256,7 @@ def encode(
     Raises:
         UserError: As ``evaluate``.
     """
-    _check_file(out, (".npz",))
-    check_seed("seed", seed)
+    out, seed = _file(out, (".npz",)), check_seed("seed", seed)
     opened = open_run(run, data, data_root, device)
     rows = opened.dataset.split(split)
     opened.vae.prepare(opened.dataset.spec, rows.x if opened.vae.prepared else opened.dataset.train.x)
@@ -258,36 +267,33 @@ def encode(
         mean, scale = (torch.cat([measure(q) for q in parts]).cpu() for measure in (family.mean, family.stddev))
     found = Encoding(mean, scale, rows.y, rows.index)
     if out is not None:
-        files.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
+        files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})
     return found
 
 
-def decode(run: str | Path | VAE, z: Tensor, given: str | None = None) -> Tensor:
+def decode(run: str | Path | VAE, z: Tensor, given: str | int | None = None) -> Tensor:
     """E[x|z,c] (*, *E) of latents z (*, D), in the units of the data (the probability of a 1 where they were binarised).
 
     Args:
         run: A run folder, or a ``VAE``.
-        z: Latents (*, D).
+        z: Latents (*, D): a tensor, an array or a list of numbers of any type.
         given: The context of a conditional model, as in ``sample``.
 
     Raises:
         UserError: If the run is missing or damaged, z has another size, or the context is missing or unknown.
     """
-    vae = run if isinstance(run, VAE) else runs.load(run)
-    z = torch.as_tensor(z)
-    if z.shape[-1:] != (vae.latent_dim,):
-        raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {vae.latent_dim})")
+    vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN))
+    z = vae.latents(z)
     with inference(vae):
-        device = next(vae.parameters()).device
-        c = None if given is None else vae.context_module.given(given).to(device)
-        return vae.decode(z.to(device), None if c is None else c.expand(*z.shape[:-1], *c.shape)).cpu()
+        c = None if given is None else vae.context_module.given(_named(given)).to(z.device)
+        return vae.decode(z, None if c is None else c.expand(*z.shape[:-1], *c.shape)).cpu()
 
 
 def sample(
     run: str | Path | VAE,
     count: int = 64,
     given: str | None = None,
-    out: str | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> Samples:
@@ -305,18 +311,17 @@ def sample(
     Raises:
         UserError: If an option is wrong, or the run is missing or damaged.
     """
-    check_integer("count", count, 1)
-    _check_file(out, (".png", ".npz"))
-    check_seed("seed", seed)
+    count, seed = check_integer("count", count, 1), check_seed("seed", seed)
+    out = _file(out, (".png", ".npz"))
     chosen = choose_device(device)
     if isinstance(run, VAE) and device != "auto":
         run.to(chosen)
-    vae = run if isinstance(run, VAE) else runs.load(run, chosen)
-    found = draw_samples(vae, count, seed, given)
-    if out is not None and out.endswith(".npz"):
-        files.write_arrays(Path(out), {f.name: getattr(found, f.name) for f in fields(found)})
+    vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN), chosen)
+    found = draw_samples(vae, count, seed, None if given is None else _named(given))
+    if out is not None and out.suffix == ".npz":
+        files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:
-        _write_figure(Path(out), drawing.samples(found.mean, found.x, value_range(vae)))
+        _write_figure(out, drawing.samples(found.mean, found.x, value_range(vae)))
     return found
 
 
@@ -325,10 +330,10 @@ def figures(
     data: Part | Dataset | None = None,
     only: str | None = None,
     evidence: bool = False,
-    out: str | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
 ) -> list[Path]:
     """Draw what a run has learned.
 
@@ -351,11 +356,14 @@ def figures(
     Raises:
         UserError: If the run is missing or damaged, or the pictures cannot be written.
     """
-    check_seed("seed", seed)
+    seed, evidence = check_seed("seed", seed), check_flag("evidence", evidence)
+    folder = None if out is None else check_path("out", out, "a folder")
+    wanted = None if only is None else _names(only)
+    if isinstance(run, VAE):
+        raise UserError("figures: draws of a run what it has learned, and a VAE in memory has no run; save it first")
     opened = open_run(run, data, data_root, device)
-    folder, home = (_figures_of(opened, data), opened.folder) if out is None else (Path(out), None)
+    folder, home = (_figures_of(opened, data), opened.folder) if out is None else (folder, None)
     files.check_writable(folder, "--out", home)
-    wanted = None if only is None else [name.strip() for name in only.split(",")]
     drawn = evidence_pictures(opened, wanted) if evidence else pictures(opened, seed, wanted)
     return [_write_figure(folder / f"{name}.png", figure, home) for name, figure in drawn.items()]
 
@@ -368,12 +376,39 @@ def _figures_of(opened: Opened, data: Part | Dataset | None) -> Path:
     return home / re.sub(r"[^A-Za-z0-9._-]+", "_", Path(opened.dataset.name).stem)
 
 
-def _check_file(out: str | None, allowed: tuple[str, ...], option: str = "--out") -> None:
+def _file(out: str | Path | None, allowed: tuple[str, ...], option: str = "out") -> Path | None:
+    """A file to write, if it can be written and has one of these endings; None where none is wanted."""
     if out is None:
-        return
-    if not out.endswith(allowed):
-        raise UserError(f"{option} {out}: needs a name that ends in {' or '.join(allowed)}")
-    files.check_writable(Path(out), option)
+        return None
+    path = check_path(option, out, f"a file whose name ends in {' or '.join(allowed)}")
+    if path.suffix not in allowed:
+        raise UserError(f"{option_name(option)} {shown(str(path))}: needs a name that ends in {' or '.join(allowed)}")
+    files.check_writable(path, option_name(option))
+    return path
+
+
+def _plain(name: str, value: object) -> Any:
+    """An option of an estimator as plain data; a data set as it is."""
+    found = value if name == "data" else plain_option(option_name(name), value)
+    if name != "data" and not isinstance(found, bool | int | float | str):
+        raise UserError(f"{option_name(name)} {shown(value)}: needs a number or a name")
+    return found
+
+
+def _named(given: object) -> str:
+    """The name of a context: a class may be given as the whole number that it is called."""
+    value = plain(given)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise UserError(f"--given {shown(given)}: needs the name of a class, such as 7, or glasses=yes,smile=no")
+    return str(value)
+
+
+def _names(only: object) -> list[str]:
+    if not isinstance(only, str):
+        raise UserError(f"--only {shown(only)}: needs names of figures with commas between, such as grid,samples")
+    names = [name.strip() for name in only.split(",")]
+    check_each_once("only", names)
+    return names
 
 
 def _write_figure(path: Path, figure: Any, home: Path | None = None) -> Path:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol, final
 
 import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
+
+from pyrovae.errors import plain_option
 
 Kind = Literal["levels", "counts", "reals", "binary"]
 
@@ -66,7 +68,21 @@ class DataSpec:
         return math.prod(self.event_shape)
 
 
-class Family(ABC):
+class Part(ABC):  # noqa: B024  (what its roles promise is abstract)
+    """A frozen dataclass whose fields are options: as plain data, whatever number type they were given in.
+
+    A part that checks its options in ``__post_init__`` calls this one first.
+
+    Raises:
+        UserError: If an option is an array.
+    """
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            object.__setattr__(self, option.name, plain_option(option.name, getattr(self, option.name)))
+
+
+class Family(Part):
     """A density written once: raw network outputs -> a distribution with event shape E.
 
     A family serves as a likelihood p(x|z,c), a posterior q(z|x,c) or a prior p(z), wherever its support fits.
@@ -156,7 +172,7 @@ Encode = Callable[[Tensor, "Tensor | None"], Distribution]
 """(features (*, *E), embedding (*, C) or None) -> q(z|x,c): the amortised posterior, for priors that are made of it."""
 
 
-class Prior(ABC):
+class Prior(Part):
     """p(z) or p(z|c).
 
     Attributes:
@@ -205,7 +221,7 @@ class PriorModule(nn.Module, ABC):
         """
 
 
-class Context(ABC):
+class Context(Part):
     """What a model is conditioned on.
 
     Attributes:
@@ -277,7 +293,7 @@ class ContextModule(nn.Module, ABC):
         """
 
 
-class Network(ABC):
+class Network(Part):
     """Builds the encoder and the decoder; both accept any leading batch shape.
 
     What a network returns for a datum must not depend on the other data in the batch.
@@ -320,7 +336,7 @@ class Network(ABC):
         )
 
 
-class Preprocess(ABC):
+class Preprocess(Part):
     """Data -> the support that a likelihood needs: invertible, or a declared quantiser."""
 
     @abstractmethod
@@ -379,7 +395,7 @@ class Model(Protocol):
         """A posterior and a prior of the model, for one datum."""
 
 
-class Objective(ABC):
+class Objective(Part):
     """A Pyro ELBO and what it requires of the model.
 
     Attributes:
@@ -392,7 +408,7 @@ class Objective(ABC):
     def build(self, particles: int) -> Any:
         """An object with ``differentiable_loss(model, guide, *args)``: the sum over data, in nats, and its gradient."""
 
-    def check(self, model: Model, particles: int) -> None:  # noqa: B027  (most objectives fit every model)
+    def check(self, model: Model, particles: int) -> None:
         """Refuse a model that the objective's value or gradient would be wrong for; every one fits unless overridden.
 
         Raises:

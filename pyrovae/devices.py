@@ -5,23 +5,37 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, shown
 
 
-def choose_device(device: str) -> torch.device:
+def device_name(device: str | torch.device) -> str:
+    """The name of a device, if there is such a device.
+
+    Raises:
+        UserError: As ``choose_device``.
+    """
+    choose_device(device)
+    return str(device)
+
+
+def choose_device(device: str | torch.device) -> torch.device:
     """The device that ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
 
     Raises:
         UserError: If the name is unknown or there is no such device.
     """
+    if not isinstance(device, str | torch.device):
+        raise UserError(f"--device {shown(device)}: unknown; try auto, cpu, cuda or cuda:N")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"--device {device}: unknown; try auto, cpu, cuda or cuda:N") from error
+        raise UserError(f"--device {shown(device)}: unknown; try auto, cpu, cuda or cuda:N") from error
     if chosen.type not in ("cpu", "cuda"):
         raise UserError(f"--device {device}: not supported; try auto, cpu, cuda or cuda:N")
+    if chosen.type == "cpu" and chosen.index is not None:
+        raise UserError(f"--device {device}: there is one CPU for torch, whatever its cores; try --device cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu or auto")
     return chosen

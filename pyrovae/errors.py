@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+import numbers
+import operator
+import os
+import reprlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 
 class UserError(ValueError):
@@ -18,7 +24,17 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__("".join(map(_visible, " ".join(map(_cut, message.split())))))
+
+
+def _cut(word: str) -> str:
+    """A word that nobody would read to its end is shown by its beginning."""
+    return word if len(word) <= LONGEST_WORD else f"{word[: LONGEST // 2]}... ({len(word)} characters)"
+
+
+def _visible(character: str) -> str:
+    """A character that a terminal obeys, or that has no UTF-8, is shown by its number."""
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def option_name(name: str) -> str:
@@ -34,45 +50,182 @@ def suggest(name: str, names: Iterable[str]) -> str:
         'did you mean bernoulli? All: bernoulli, normal'
     """
     names = sorted(names)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     everything = "All: " + ", ".join(names) if names else "there are none"
     return f"did you mean {' or '.join(near)}? {everything}" if near else everything
 
 
+LONGEST, LONGEST_WORD = 200, 500
+"""Characters of a value, and of a word in a message (a path may be long), that an error shows."""
+
+MOST_VALUES = 100
+"""Values of a one-dimensional array that is taken for a list."""
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: never long, and of an array or a tensor the shape, the type and the first values.
+
+    Example:
+        >>> shown(0.5), shown(""), shown("x" * 1000)[-20:]
+        ('0.5', "''", '.. (1000 characters)')
+        >>> import numpy as np
+        >>> shown(np.arange(6).reshape(2, 3))
+        'an array of shape (2, 3), int64, first values 0, 1, 2'
+    """
+    value = plain(value)
+    shape = getattr(value, "shape", None)
+    if shape is not None and hasattr(value, "dtype") and hasattr(value, "reshape"):
+        first = ", ".join(map(str, value.reshape(-1)[:3].tolist()))
+        return f"an array of shape {tuple(shape)}, {value.dtype}" + (f", first values {first}" if first else "")
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}... ({len(text)} characters)"
+    return text or "''"
+
+
+def plain(value: Any) -> Any:
+    """NumPy scalars, arrays and tensors without dimensions, and whatever counts as a number, as Python's own; the rest as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float64(0.5)), plain(np.array(3)), plain([np.int64(1)]), plain("text")
+        (0.5, 3, [1], 'text')
+    """
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(plain(one) for one in value)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool) or type(value) in (int, float):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return operator.index(value) if hasattr(value, "__index__") and not hasattr(value, "shape") else value
+
+
+def plain_option(name: str, value: object) -> Any:
+    """An option of a part as Python's own numbers, text and tuples.
+
+    Raises:
+        UserError: If it is an array of several dimensions or of more than a few numbers.
+    """
+    value = plain(value)
+    shape = getattr(value, "shape", None)
+    if shape is None:
+        return value
+    if len(shape) != 1 or shape[0] > MOST_VALUES:
+        raise UserError(f"{name} {shown(value)}: needs a number, a name, or a list of a few")
+    return tuple(value.tolist())
+
+
+def is_number(value: object) -> bool:
+    """Whether a plain value is a finite number; ``True`` and ``False`` are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= LARGEST_FLOAT if isinstance(value, int) else math.isfinite(value)
+
+
+LARGEST_FLOAT = int(1.7976931348623157e308)
+
+LARGEST_INTEGER = 2**63 - 1
+"""What torch can count."""
+
+
 def check_integer(name: str, value: object, minimum: int) -> int:
-    """The value, if it is an integer of at least ``minimum``.
+    """The value as an ``int``, if it is an integer of at least ``minimum``: Python's, NumPy's, or an array or tensor of one.
 
     Raises:
         UserError: Otherwise, naming the option and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise UserError(f"{option_name(name)} {value}: needs an integer of at least {minimum}")
-    return value
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
+        raise UserError(f"{option_name(name)} {shown(value)}: needs an integer of at least {minimum}")
+    if number > LARGEST_INTEGER:
+        raise UserError(f"{option_name(name)} {shown(value)}: needs an integer of at most {LARGEST_INTEGER}")
+    return number
 
 
 LARGEST_SEED = 2**32 - 1
 
 
 def check_seed(name: str, value: object) -> int:
-    """The value, if it is an integer from 0 to 2^32 - 1.
+    """The value as an ``int``, if it is an integer from 0 to 2^32 - 1.
 
     Raises:
         UserError: Otherwise, naming the option and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_SEED:
-        raise UserError(f"{option_name(name)} {value}: needs an integer of at least 0 and at most {LARGEST_SEED}")
-    return value
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= LARGEST_SEED:
+        raise UserError(f"{option_name(name)} {shown(value)}: needs an integer of at least 0 and at most {LARGEST_SEED}")
+    return number
 
 
 def check_number(name: str, value: object, *, positive: bool = False, minimum: float = 0.0) -> float:
-    """The value, if it is finite and at least ``minimum`` (above 0 where ``positive``).
+    """The value as Python's own number, if it is finite and at least ``minimum`` (above 0 where ``positive``).
 
     Raises:
         UserError: Otherwise, naming the option and the value.
     """
-    wanted = "a finite number above 0" if positive else f"a finite number of at least {minimum:g}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{option_name(name)} {value}: needs {wanted}")
-    if value < minimum or (positive and value <= 0):
-        raise UserError(f"{option_name(name)} {value}: needs {wanted}")
-    return value
+    number = plain(value)
+    if not is_number(number) or number < minimum or (positive and number <= 0):
+        wanted = "a finite number above 0" if positive else f"a finite number of at least {minimum:g}"
+        raise UserError(f"{option_name(name)} {shown(value)}: needs {wanted}")
+    return number
+
+
+def check_flag(name: str, value: object) -> bool:
+    """The value as a ``bool``, if it is one.
+
+    Raises:
+        UserError: Otherwise, naming the option and the value.
+    """
+    flag = plain(value)
+    if not isinstance(flag, bool):
+        raise UserError(f"{option_name(name)} {shown(value)}: needs true or false")
+    return flag
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """The value, if it is one of the choices.
+
+    Raises:
+        UserError: Otherwise, naming the option, the value and the choices.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise UserError(f"{option_name(name)} {shown(value)}: is none of {', '.join(choices)}")
+    return str(value)
+
+
+def check_each_once(name: str, values: Sequence[object]) -> None:
+    """Refuse a list in which a value is given twice.
+
+    Raises:
+        UserError: Naming the option and the value.
+    """
+    for value in values:
+        if values.count(value) > 1:
+            raise UserError(f"{option_name(name)} {shown(value)}: given twice; give each once")
+
+
+def check_path(name: str, value: object, what: str = "a path") -> Path:
+    """The value as a path, if it is text or a path, not empty, and one that the file system can have.
+
+    Args:
+        name: The option, or ``run``, which has none.
+        value: What was given.
+        what: What is wanted, for the error.
+
+    Raises:
+        UserError: Otherwise, naming the option and the value.
+    """
+    option = name if name == "run" else option_name(name)
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise UserError(f"{option} {shown(value)}: needs {what}")
+    try:
+        Path(text).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UserError(f"{option} {shown(text)}: cannot be used ({error.strerror}); needs {what}") from error
+    return Path(text)

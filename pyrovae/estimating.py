@@ -8,7 +8,7 @@ from typing import Any, final
 
 from pyrovae import runs
 from pyrovae.devices import choose_device
-from pyrovae.errors import UserError, check_integer, option_name, suggest
+from pyrovae.errors import UserError, check_integer, check_path, option_name, shown, suggest
 from pyrovae.evidence.agreement import Agreement
 from pyrovae.evidence.annealing import Annealing
 from pyrovae.evidence.bdmc import bdmc
@@ -20,7 +20,7 @@ from pyrovae.evidence.exact import QUADRATURE, exact_method
 from pyrovae.evidence.options import options_of
 from pyrovae.evidence.proposals import check_proposal
 from pyrovae.evidence.scoring import check_density
-from pyrovae.opening import Opened, open_run
+from pyrovae.opening import A_RUN, Opened, open_run
 from pyrovae.records import Partial, save_estimate
 from pyrovae.vae import VAE
 
@@ -39,7 +39,7 @@ def estimate(
     given: Mapping[str, Any],
     how: Mapping[str, Any],
     device: str = "auto",
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
 ) -> Reported:
     """Run an estimator on a run, and write what it found there.
 
@@ -55,8 +55,8 @@ def estimate(
         UserError: If the estimator is unknown, an option is wrong or not the estimator's, or run and data do not fit.
     """
     names = [*ESTIMATORS, "bdmc", "all", "auto"]
-    if estimator not in names:
-        raise UserError(f"--estimator {estimator}: unknown; {suggest(estimator, names)}")
+    if not isinstance(estimator, str) or estimator not in names:
+        raise UserError(f"--estimator {shown(estimator)}: unknown; {suggest(str(estimator), names)}")
     if estimator == "bdmc":
         return _certificate(run, given, how, device)
     opened = open_run(run, given.get("data"), data_root, device)
@@ -108,7 +108,7 @@ def _certificate(run: str | Path | VAE, given: Mapping[str, Any], how: Mapping[s
         if name in given:
             raise UserError(f"{option_name(name)}: --estimator bdmc simulates its data; leave it out, --simulated says how many")
     chosen = choose_device(device)
-    folder = None if isinstance(run, VAE) else Path(run)
+    folder = None if isinstance(run, VAE) else check_path("run", run, A_RUN)
     vae = run if folder is None else runs.load(folder, chosen)
     if folder is None and device != "auto":
         vae.to(chosen)

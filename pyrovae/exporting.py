@@ -40,7 +40,7 @@ def to_arviz(
     limit: int | None = LIMIT,
     seed: int = 0,
     device: str = "auto",
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
 ) -> DataTree:
     """Draws of p(z|x) for each datum, with pointwise log-likelihoods, as an ArviZ ``DataTree``.
 
@@ -78,8 +78,8 @@ def to_arviz(
     posterior distributions by data augmentation: comment, on importance resampling.
     """
     from_dict = _arviz()
-    check_seed("seed", seed)
-    keyed.check_room(check_integer("samples", samples, 1), 1)
+    seed, samples = check_seed("seed", seed), check_integer("samples", samples, 1)
+    keyed.check_room(samples, 1)
     opened = open_run(run, data, data_root, device)
     vae, rows = opened.vae, opened.dataset.split(split)
     if not vae.parts["posterior"].has_density:

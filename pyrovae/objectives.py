@@ -183,8 +183,8 @@ class KLSchedule:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("kl_weight", self.weight)
-        check_number("kl_warmup", self.warmup)
+        object.__setattr__(self, "weight", check_number("kl_weight", self.weight))
+        object.__setattr__(self, "warmup", check_number("kl_warmup", self.warmup))
 
     @property
     def plain(self) -> bool:

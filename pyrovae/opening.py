@@ -18,7 +18,7 @@ from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute
 from pyrovae.data import Dataset, OwnData, Source, Split, from_path
 from pyrovae.devices import choose_device
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, check_path
 from pyrovae.evidence import keyed
 from pyrovae.parts import make
 from pyrovae.vae import VAE
@@ -27,7 +27,11 @@ Part = str | Mapping[str, Any] | Any
 """A part by name, by ``{"name": ..., option: ...}``, or itself."""
 
 
-def load_dataset(data: Part = "digits", data_root: str | None = None) -> Dataset:
+A_RUN = "a run folder, such as runs/digits-1 (pyrovae train makes one)"
+"""What is wanted where a run is."""
+
+
+def load_dataset(data: Part = "digits", data_root: str | Path | None = None) -> Dataset:
     """A data set by name, path or source.
 
     Args:
@@ -45,9 +49,10 @@ def load_dataset(data: Part = "digits", data_root: str | None = None) -> Dataset
     return load_source(make("data", from_path(data)), data_root)
 
 
-def load_source(source: Source, data_root: str | None) -> Dataset:
+def load_source(source: Source, data_root: str | Path | None) -> Dataset:
     """The data of a source, those that are downloaded kept in ``data_root``."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrovae"
+    data_root = None if data_root is None else check_path("data_root", data_root, "a folder")
     root = Path(data_root or os.environ.get("PYROVAE_DATA") or cache)
     if data_root is not None and not root.is_dir():
         raise UserError(f"--data-root {data_root}: no such folder; make it, or name the one that has the data")
@@ -79,13 +84,14 @@ class Opened:
     config: Mapping[str, Any]
 
 
-def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, device: str) -> Opened:
+def open_run(run: str | Path | VAE, data: Part | None, data_root: str | Path | None, device: str | torch.device) -> Opened:
     """The model on its device and the data: those of the run, or others of the same kind.
 
     Raises:
         UserError: If run or data are missing, damaged, changed, or do not fit each other.
     """
     chosen = choose_device(device)
+    data_root = None if data_root is None else check_path("data_root", data_root, "a folder")
     if isinstance(run, VAE):
         if data is None:
             raise UserError("a VAE in memory has no data of its own: give data=")
@@ -93,7 +99,7 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | None, de
         dataset = _labelled_as_trained(run, dataset)
         # A model in memory is moved only where that is asked for: its owner may be training it.
         return Opened(run if device == "auto" else run.to(chosen), dataset, None, {})
-    folder = Path(run)
+    folder = check_path("run", run, A_RUN)
     config = runs.read_config(folder)
     vae = runs.load(folder, chosen)
     if isinstance(data, Dataset):
@@ -144,7 +150,7 @@ def _recoded(wanted: Attribute, found: Attribute | None, codes: Tensor | None, n
     return table[codes]
 
 
-def _recorded(folder: Path, config: Mapping[str, Any], data_root: str | None) -> Dataset:
+def _recorded(folder: Path, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
     """The data of the run, which must not have changed."""
     try:
         dataset = load_source(make("data", config["data"]), data_root or config.get("data_root"))
@@ -165,7 +171,7 @@ def _read_as_trained(data: Part, source: Source, config: Mapping[str, Any]) -> S
     return replace(own, **{name: getattr(source, name) for name in kept if hasattr(source, name)})
 
 
-def _split_as_recorded(dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | None) -> Dataset:
+def _split_as_recorded(dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
     """Data that turn out to be those of the run are split as the run split them: its test rows were not trained on."""
     recorded, found = config["run"].get("data") or {}, dataset.record()
     if "data" not in config or recorded.get("sha256") != found["sha256"] or recorded["split_sha256"] == found["split_sha256"]:
@@ -186,7 +192,7 @@ def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
     return replace(dataset, rows=dict.fromkeys(dataset.rows, torch.arange(len(dataset.x))))
 
 
-def _like(vae: VAE, source: Source, data_root: str | None) -> Dataset:
+def _like(vae: VAE, source: Source, data_root: str | Path | None) -> Dataset:
     """Data taken for the kind that the VAE was made for; where they cannot be, the error says so."""
     if getattr(source, "kind", None) != "auto" or source.levels is not None or not vae.prepared:
         return load_source(source, data_root)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, final, get_args, get_origin, get_type_hints
 
-from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.errors import UserError, check_each_once, option_name, suggest
 
 TRAIN_ROLES = ("data", "likelihood", "prior", "posterior", "network", "context", "preprocess", "objective")
 AUTOMATIC = ("preprocess", "objective")
@@ -223,6 +223,7 @@ def several(role: str, tokens: list[str]) -> tuple[list[str], list[Any] | None]:
     tokens, text = take(role, tokens)
     default = inspect.signature(commands.sweep).parameters[role].default
     names = [default] if text is None else [text] if role == "data" else [name.strip() for name in text.split(",")]
+    check_each_once(role, names)
     if not options and text is None:
         return tokens, None
     if names == [None]:

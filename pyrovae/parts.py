@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pyrovae.contexts import CONTEXTS
 from pyrovae.data import SOURCES
-from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.errors import UserError, option_name, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.networks import NETWORKS
 from pyrovae.objectives import OBJECTIVES
@@ -44,7 +45,12 @@ def lookup(role: str, name: str) -> type:
     for spelling in (name, str(name).replace("-", "_"), str(name).replace("_", "-")):
         if spelling in table:
             return table[spelling]
-    raise UserError(f"--{role} {name}: unknown; {suggest(str(name), table)}")
+    raise UserError(f"--{role} {shown(name)}: unknown; {suggest(str(name), table)}")
+
+
+def is_auto(value: object) -> bool:
+    """Whether a part is left to be chosen by what fits the others."""
+    return isinstance(value, str) and value == "auto"
 
 
 def defaults(role: str, name: str) -> dict[str, Any]:
@@ -78,21 +84,30 @@ def make(role: str, value: Any) -> Any:
         >>> make("likelihood", {"name": "normal", "scale": 0.1})
         Normal(scale=0.1)
     """
+    value = plain(value)
     if isinstance(value, tuple(ROLES[role].values())):
         return value
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        raise UserError(f"--{role} {value!r}: needs a name, a part, or a mapping with a name and options")
+        raise UserError(f"--{role} {shown(value)}: needs a name, a part, or a mapping with a name and options")
     name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
     part = lookup(role, name)
     name = name_of(role, part)
     check_options(role, name, options)
+    known = defaults(role, name)
     try:
-        return part(**(defaults(role, name) | options))
+        return part(**(known | options))
     except UserError as error:
-        # A family does not know the role that it is made for.
-        raise error if str(error).startswith("--") else UserError(f"--{role}.{error}") from error
+        raise UserError(_with_role(role, known, str(error))) from error
+
+
+def _with_role(role: str, options: Collection[str], message: str) -> str:
+    """A part's message with the flag of the option that it begins with: a family does not know the role that it is made for."""
+    option = re.match(r"(?:--)?([a-z][a-z0-9_-]*) ", message)
+    if option is None or option[1].replace("-", "_") not in options:
+        return message
+    return f"{option_name(f'{role}.{option[1]}')} {message[option.end() :]}"
 
 
 def name_of(role: str, part: Any) -> str:

@@ -17,16 +17,16 @@ from pyrovae import runs
 from pyrovae.claims import Claim, check_new, claim_next
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
-from pyrovae.devices import choose_device
-from pyrovae.errors import UserError, check_seed, option_name
+from pyrovae.devices import device_name
+from pyrovae.errors import UserError, check_flag, check_path, option_name
 from pyrovae.events import check_tensorboard, event_log
 from pyrovae.evidence.evaluating import bits_kind
 from pyrovae.files import check_writable
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
-from pyrovae.opening import Part, check_data, load_source
-from pyrovae.parts import describe, make
-from pyrovae.settings import check_contexts, check_objective, check_one_process, check_settings
+from pyrovae.opening import A_RUN, Part, check_data, load_source
+from pyrovae.parts import describe, is_auto, make
+from pyrovae.settings import check_contexts, check_objective, check_one_process, check_patience, plain_settings
 from pyrovae.training import DivergedError, FitResult, TrainingState, fit, score_name
 from pyrovae.vae import VAE
 
@@ -99,8 +99,8 @@ def train(
     patience: int = 0,
     seed: int = 0,
     device: str = "auto",
-    data_root: str | None = None,
-    out: str | None = None,
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
     tensorboard: bool = False,
     resume: bool = False,
     progress: bool = True,
@@ -147,35 +147,37 @@ def train(
     choices = {
         "data": describe("data", recorded),
         "objective": describe("objective", objective),
-        "particles": particles,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "clip_norm": clip_norm,
-        "kl_weight": kl_weight,
-        "kl_warmup": kl_warmup,
-        "patience": patience,
-        "seed": check_seed("seed", seed),
-        "data_root": data_root,
-        "device": device,
-        "tensorboard": tensorboard,
+        **plain_settings(
+            particles=particles,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            clip_norm=clip_norm,
+            kl_weight=kl_weight,
+            kl_warmup=kl_warmup,
+            patience=patience,
+            seed=seed,
+        ),
+        "data_root": None if data_root is None else str(check_path("data_root", data_root, "a folder")),
+        "device": device_name(device),
+        "tensorboard": check_flag("tensorboard", tensorboard),
     }
-    choose_device(device)
-    if tensorboard:
+    epochs, seed = choices["epochs"], choices["seed"]
+    if choices["tensorboard"]:
         check_tensorboard()
-    _check_place(out, resume)
+    folder = _check_place(out, resume)
     dataset = load_source(source, data_root)
-    check_settings(dataset, objective=objective, **{key: choices[key] for key in SETTINGS})
+    check_patience(choices["patience"], dataset)
     vae = new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
-    schedule = KLSchedule(weight=kl_weight, warmup=kl_warmup)
-    check_objective(vae, objective, schedule, particles)
+    schedule = KLSchedule(weight=choices["kl_weight"], warmup=choices["kl_warmup"])
+    check_objective(vae, objective, schedule, choices["particles"])
     options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
     written = {k: choices[k] for k in ("data", "objective")} | options, dataset.record()
-    with _claimed(out, choices["data"]["name"], resume) as claim:
+    with _claimed(folder, choices["data"]["name"], resume) as claim:
         state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset) if resume else None
         runs.write_config(claim.folder, vae, *written)
         try:
-            with event_log(claim.folder) if tensorboard else nullcontext() as log:
+            with event_log(claim.folder) if choices["tensorboard"] else nullcontext() as log:
                 result = fit(
                     vae,
                     dataset,
@@ -204,9 +206,9 @@ def resume(run: str | Path, epochs: int | None = None, device: str | None = None
     Raises:
         UserError: If the folder is no run, or as ``train``.
     """
-    config = recorded_options(Path(run))
+    config = recorded_options(check_path("run", run, A_RUN))
     changed = {key: value for key, value in {"device": device, "epochs": epochs}.items() if value is not None}
-    return train(**{**config, **changed}, out=str(run), resume=True, progress=progress)
+    return train(**{**config, **changed}, out=run, resume=True, progress=progress)
 
 
 def recorded_options(folder: Path) -> dict[str, Any]:
@@ -220,27 +222,31 @@ def resolved_objective(objective: Part, prior: Part, posterior: Part | None) -> 
     Raises:
         UserError: If a name is unknown.
     """
-    if objective == "auto":
+    if is_auto(objective):
         objective = natural_objective(
             make("posterior", make("prior", prior).natural_posterior if posterior is None else posterior)
         )
     return make("objective", objective)
 
 
-def _check_place(out: str | None, resume: bool) -> None:
-    """Refuse a run folder before the data are read; it is claimed when training begins."""
+def _check_place(out: str | Path | None, resume: bool) -> Path | None:
+    """The run folder that is named, refused before the data are read where it cannot be; it is claimed when training begins."""
     if resume and out is None:
         raise UserError("--resume: needs the run to go on with, --out RUN")
+    if out is None:
+        return None
+    folder = check_path("out", out, "a folder")
     if resume:
-        runs.read_config(Path(out))
-    elif out is not None:
-        check_new(Path(out))
-        check_writable(Path(out), "--out")
+        runs.read_config(folder)
+    else:
+        check_new(folder)
+        check_writable(folder, "--out")
+    return folder
 
 
-def _claimed(out: str | None, data: str, resume: bool) -> Claim:
+def _claimed(folder: Path | None, data: str, resume: bool) -> Claim:
     """The run folder, this process's own; the next number where none is named."""
-    return claim_next(f"runs/{data}-") if out is None else Claim(Path(out), new=not resume)
+    return claim_next(f"runs/{data}-") if folder is None else Claim(folder, new=not resume)
 
 
 def _saver(claim: Claim, write_config: Callable[[], None]) -> Callable[[TrainingState], None]:
@@ -271,7 +277,7 @@ def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     """
     spec = dataset.spec
     likelihood, prior, posterior, network, context, preprocess = parts
-    if preprocess == "auto":
+    if is_auto(preprocess):
         default_preprocess(make("likelihood", likelihood), spec, dataset.x)
     with torch.random.fork_rng(devices=[]), _enough_memory(latent_dim):
         torch.default_generator.manual_seed(seed)

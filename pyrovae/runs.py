@@ -21,7 +21,8 @@ from torch import Tensor
 
 from pyrovae.bounds import BAD_YAML, read_yaml, why
 from pyrovae.claims import Claim, check_new
-from pyrovae.errors import UserError
+from pyrovae.devices import choose_device
+from pyrovae.errors import UserError, check_path
 from pyrovae.files import write_whole
 from pyrovae.training import TrainingState
 from pyrovae.vae import VAE
@@ -51,7 +52,7 @@ def save(vae: VAE, folder: str | Path) -> Path:
     Raises:
         UserError: If the folder has something in it or cannot be written, or the preprocessing has not met its data.
     """
-    folder = Path(folder)
+    folder = check_path("folder", folder, "a new folder")
     check_new(folder)
     if not vae.prepared and vae.preprocess_choice != "auto":
         raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
@@ -67,7 +68,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
     Raises:
         UserError: If the folder is missing, damaged, or written by a newer version.
     """
-    folder = Path(folder)
+    folder, device = check_path("run", folder, "a run folder"), choose_device(device)
     vae = rebuild(folder)
     tensors = _read(folder / MODEL)[0]
     _fill(vae, tensors, folder / MODEL)

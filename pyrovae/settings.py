@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_number, check_seed
 from pyrovae.objectives import KLSchedule
-from pyrovae.parts import make, name_of
+from pyrovae.parts import name_of
 from pyrovae.vae import VAE
 
 
@@ -30,8 +31,7 @@ def check_one_process() -> None:
         )
 
 
-def check_settings(
-    dataset: Dataset,
+def plain_settings(
     *,
     epochs: int,
     batch_size: int,
@@ -40,25 +40,35 @@ def check_settings(
     kl_weight: float,
     kl_warmup: float,
     patience: int,
-    objective: str | Objective,
     particles: int,
     seed: int,
-) -> tuple[Objective, KLSchedule]:
-    """The objective and the KL schedule, if these arguments of ``fit`` are in range.
+) -> dict[str, Any]:
+    """These arguments of ``fit`` as Python's own numbers, if they are in range.
 
     Raises:
         UserError: If one is not, naming it.
     """
-    check_integer("epochs", epochs, 1)
-    check_integer("batch_size", batch_size, 1)
-    check_integer("patience", patience, 0)
-    check_integer("particles", particles, 1)
-    check_number("learning_rate", learning_rate, positive=True)
-    check_number("clip_norm", clip_norm)
-    check_seed("seed", seed)
+    return {
+        "epochs": check_integer("epochs", epochs, 1),
+        "batch_size": check_integer("batch_size", batch_size, 1),
+        "learning_rate": check_number("learning_rate", learning_rate, positive=True),
+        "clip_norm": check_number("clip_norm", clip_norm),
+        "kl_weight": check_number("kl_weight", kl_weight),
+        "kl_warmup": check_number("kl_warmup", kl_warmup),
+        "patience": check_integer("patience", patience, 0),
+        "particles": check_integer("particles", particles, 1),
+        "seed": check_seed("seed", seed),
+    }
+
+
+def check_patience(patience: int, dataset: Dataset) -> None:
+    """Refuse to wait for better validation data where there are none.
+
+    Raises:
+        UserError: Naming the options.
+    """
     if patience and dataset.valid is None:
         raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
-    return make("objective", objective), KLSchedule(weight=kl_weight, warmup=kl_warmup)
 
 
 def check_objective(vae: VAE, objective: Objective, schedule: KLSchedule, particles: int) -> None:

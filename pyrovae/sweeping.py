@@ -15,16 +15,15 @@ from typing import Any, final
 
 from pyrovae import files, runs
 from pyrovae.claims import Claim
-from pyrovae.comparison import Entry, League, Settings, check_settings, rank, read_entry, shown, write_league
+from pyrovae.comparison import Entry, League, Settings, rank, read_entry, shown, write_league
 from pyrovae.data import Dataset, from_path
-from pyrovae.devices import choose_device
-from pyrovae.errors import UserError, check_integer, check_seed, option_name
+from pyrovae.devices import device_name
+from pyrovae.errors import UserError, check_each_once, check_flag, check_integer, check_path, check_seed, option_name
 from pyrovae.objectives import KLSchedule
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
-from pyrovae.recipe import MAY_DIFFER, SETTINGS, new_vae, resolved_objective, train
-from pyrovae.settings import check_objective, check_one_process
-from pyrovae.settings import check_settings as check_training
+from pyrovae.recipe import MAY_DIFFER, new_vae, resolved_objective, train
+from pyrovae.settings import check_objective, check_one_process, check_patience, plain_settings
 from pyrovae.vae import VAE
 
 LISTED = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", "latent_dim", "seed")
@@ -148,8 +147,8 @@ def sweep(
     patience: int = 0,
     seed: int | Sequence[int] = 0,
     device: str = "auto",
-    data_root: str | None = None,
-    out: str | None = None,
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
     tensorboard: bool = False,
     samples: int = 500,
     split: str = "test",
@@ -198,23 +197,26 @@ def sweep(
     check_one_process()
     if out is None:
         raise UserError("--out: needs a folder for the runs of the sweep, such as --out runs/sweep")
-    folder, settings = Path(out), Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
-    check_settings(settings)
+    folder = check_path("out", out, "a folder for the runs of the sweep, such as runs/sweep")
+    settings = Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
     files.check_writable(folder, "--out")
-    choose_device(device)
+    numbers = plain_settings(
+        particles=particles,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        clip_norm=clip_norm,
+        kl_weight=kl_weight,
+        kl_warmup=kl_warmup,
+        patience=patience,
+        seed=0,
+    )
     fixed = {
         "data": data,
-        "particles": particles,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "clip_norm": clip_norm,
-        "kl_weight": kl_weight,
-        "kl_warmup": kl_warmup,
-        "patience": patience,
-        "device": device,
-        "data_root": data_root,
-        "tensorboard": tensorboard,
+        **{key: value for key, value in numbers.items() if key != "seed"},
+        "device": device_name(device),
+        "data_root": None if data_root is None else str(check_path("data_root", data_root, "a folder")),
+        "tensorboard": check_flag("tensorboard", tensorboard),
     }
     axes = (likelihood, prior, posterior, network, context, preprocess, objective, latent_dim, seed)
     points = _grid(dict(zip(LISTED, axes, strict=True)))
@@ -226,6 +228,7 @@ def _swept(points: Sequence[_Point], fixed: Mapping[str, Any], settings: Setting
     earlier = _earlier(folder, points)
     dataset = load_source(make("data", from_path(fixed["data"])), fixed["data_root"])
     dataset.split(settings.split)
+    check_patience(fixed["patience"], dataset)
     possible, refusals = _checked(points, fixed, dataset, folder)
     finished, trained, signal = _trained(possible, refusals, fixed, folder, progress)
     made = {"out": folder, "runs": tuple(finished), "trained": trained}
@@ -245,13 +248,11 @@ def _grid(axes: Mapping[str, Any]) -> list[_Point]:
     """Every combination, each value made or refused first, so that a typing error is no impossible combination."""
     values, texts = {}, {}
     for axis, given in axes.items():
-        values[axis] = list(given) if isinstance(given, list | tuple) else [given]
+        values[axis] = [_value(axis, one) for one in (given if isinstance(given, list | tuple) else [given])]
         texts[axis] = [_text(axis, value) for value in values[axis]]
         if not values[axis]:
             raise UserError(f"{option_name(axis)}: needs at least one value")
-        twice = [text for text in texts[axis] if texts[axis].count(text) > 1]
-        if twice:
-            raise UserError(f"{option_name(axis)} {twice[0]}: given twice; give each once")
+        check_each_once(axis, texts[axis])
     varying = tuple(axis for axis in axes if len(values[axis]) > 1) or ("likelihood", "prior")
     combinations = itertools.product(*(zip(values[axis], texts[axis], strict=True) for axis in axes))
     return [
@@ -264,9 +265,13 @@ def _grid(axes: Mapping[str, Any]) -> list[_Point]:
     ]
 
 
+def _value(axis: str, value: Any) -> Any:
+    return SIZES[axis](axis, value) if axis in SIZES else value
+
+
 def _text(axis: str, value: Any) -> str:
     if axis in SIZES:
-        return str(SIZES[axis](axis, value))
+        return str(value)
     if value in (None, "auto") and axis in UNNAMED:
         return UNNAMED[axis]
     return shown(axis, describe(axis, make(axis, value)))
@@ -284,7 +289,6 @@ def _checked(
     for point in points:
         objective = resolved_objective(*(point.values[axis] for axis in ("objective", "prior", "posterior")))
         seed = point.values["seed"]
-        check_training(dataset, objective=objective, seed=seed, **{key: fixed[key] for key in SETTINGS if key != "seed"})
         try:
             vae = _model(point, dataset)
             check_objective(vae, objective, KLSchedule(weight=fixed["kl_weight"], warmup=fixed["kl_warmup"]), fixed["particles"])

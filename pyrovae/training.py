@@ -23,7 +23,8 @@ from pyrovae.errors import UserError
 from pyrovae.evidence import elbo, reconstruction
 from pyrovae.interruption import Interrupted, Request, finishing
 from pyrovae.objectives import KLSchedule, natural_objective
-from pyrovae.settings import check_contexts, check_objective, check_settings, context_on
+from pyrovae.parts import is_auto, make
+from pyrovae.settings import check_contexts, check_objective, check_patience, context_on, plain_settings
 from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
@@ -146,10 +147,9 @@ def fit(
     Raises:
         UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
     """
-    if objective == "auto":
+    if is_auto(objective):
         objective = natural_objective(vae.parts["posterior"])
-    objective, schedule = check_settings(
-        dataset,
+    numbers = plain_settings(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -157,20 +157,23 @@ def fit(
         kl_weight=kl_weight,
         kl_warmup=kl_warmup,
         patience=patience,
-        objective=objective,
         particles=particles,
         seed=seed,
     )
+    check_patience(numbers["patience"], dataset)
+    objective = make("objective", objective)
+    schedule = KLSchedule(weight=numbers["kl_weight"], warmup=numbers["kl_warmup"])
+    epochs, seed = numbers["epochs"], numbers["seed"]
     chosen = choose_device(device)
     if not vae.prepared:
         vae.prepare(dataset.spec, dataset.train.x)
     vae.prepare(dataset.spec, dataset.x)
     vae.check_support(dataset.x)
-    check_objective(vae, objective, schedule, particles)
+    check_objective(vae, objective, schedule, numbers["particles"])
     check_contexts(vae, dataset)
     vae.to(chosen).train()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
-    engine = Eager(vae, objective.build(particles), optimizer, clip_norm)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=numbers["learning_rate"], fused=True)
+    engine = Eager(vae, objective.build(numbers["particles"]), optimizer, numbers["clip_norm"])
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         seed_all(seed, chosen)
         if resume is None:
@@ -184,7 +187,7 @@ def fit(
             optimizer.load_state_dict(resume.optimizer)
             set_random_states(resume.random)
         began = time.monotonic() - state.seconds
-        run = _Run(vae, dataset, engine, schedule, batch_size, epochs, patience, seed, chosen, state, began)
+        run = _Run(vae, dataset, engine, schedule, numbers["batch_size"], epochs, numbers["patience"], seed, chosen, state, began)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; _epoch raises on it
             number = _train(run, save, log, progress)

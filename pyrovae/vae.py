@@ -24,11 +24,13 @@ from pyrovae.contracts import (
     Prior,
     Transform,
 )
-from pyrovae.errors import UserError, check_integer, option_name
+from pyrovae.errors import UserError, check_integer, option_name, shown
 from pyrovae.families.support import in_words
+from pyrovae.inputs import as_data, as_noise, as_tensor, check_values, sizes_of
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting, native_kind
 from pyrovae.networks.feedforward import Feedforward
-from pyrovae.parts import defaults, describe, make, name_of
+from pyrovae.parts import defaults, describe, is_auto, make, name_of
+from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.preprocess.none import Identity
 
 BASELINE_WIDTH = 100
@@ -102,11 +104,7 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self._name = _InstanceName()
-        if isinstance(event_shape, int) or not tuple(event_shape):
-            raise UserError(f"event_shape {event_shape}: needs the sizes of at least one dimension, such as (28, 28) or (1,)")
-        event_shape = tuple(event_shape)
-        for size in event_shape:
-            check_integer("event_shape", size, 1)
+        event_shape = sizes_of(event_shape)
         self.latent_dim = check_integer("latent_dim", latent_dim, 1)
         prior = make("prior", prior)
         parts = {
@@ -117,9 +115,9 @@ class VAE(nn.Module):
             "context": make("context", context),
         }
         self.parts = parts
-        self.preprocess_choice = preprocess if preprocess == "auto" else make("preprocess", preprocess)
+        self.preprocess_choice = preprocess if is_auto(preprocess) else make("preprocess", preprocess)
         spec = _data_spec(event_shape, kind or ("levels" if levels else native_kind(parts["likelihood"])), levels, labels)
-        latent_spec = DataSpec((latent_dim,))
+        latent_spec = DataSpec((self.latent_dim,))
         self.transform: Transform = Identity(spec, spec)
         if kind is not None:
             self.transform = self._choose_preprocess(spec).build(spec, None)
@@ -250,11 +248,15 @@ class VAE(nn.Module):
                 position = (where[0].item() + start, *where[1:].tolist())
                 raise UserError(f"data value {part[tuple(where)].item():g} at {position} is {self._where_it_fits(x)}")
 
+    def _outside(self) -> str:
+        name = name_of("likelihood", self.parts["likelihood"])
+        return f"outside the support of --likelihood {name}: {in_words(self.likelihood_density.support)}"
+
     def _where_it_fits(self, x: Tensor) -> str:
         """What is wrong with data outside the support, and what to try."""
         name = name_of("likelihood", self.parts["likelihood"])
         others = fitting(replace(self.spec, kind="reals", levels=None), x)
-        outside = f"outside the support of --likelihood {name}: {in_words(self.likelihood_density.support)}"
+        outside = self._outside()
         if self.spec.kind == "reals":
             within = x.min() >= 0 and x.max() <= 1 and "squeeze" in LIKELIHOODS[name].preprocess.values()
             return f"{outside}; use {'--preprocess squeeze, or ' if within else ''}--likelihood {' or '.join(others)}"
@@ -278,8 +280,56 @@ class VAE(nn.Module):
         """What the encoder sees of preprocessed data."""
         return self.parts["likelihood"].features(y, self.likelihood_density.spec)
 
+    def encode(self, x: Tensor, c: Tensor | None = None, *, u: Tensor | None = None) -> dist.Distribution:
+        """q(z|x,c) of data as they were given to the training, such as bytes: batch shape (*,), event shape (D,).
+
+        Preprocessing that draws noise (dequantisation, drawn bits) takes ``u``, or else draws afresh from torch's generator, as
+        training does at every access: what it returns then differs from call to call. ``pyrovae.encode`` has noise that is
+        keyed by datum and seed, and so has every reported number.
+
+        Args:
+            x: Raw data (*, *E): a tensor, an array or a list.
+            c: Contexts, codes of labels; None without a context.
+            u: Uniform noise in [0, 1), of the shape of x.
+
+        Raises:
+            UserError: If the VAE has not met its data, x or u have another shape, x has values that such data cannot have, or
+                u is given where no noise is drawn.
+        """
+        if not self.prepared:
+            raise UserError("encode: the VAE has not met its data, so how they are preprocessed is unknown: call fit, or prepare")
+        one = next(self.parameters())
+        x = as_data("x", x, self.spec.event_shape).to(one.device)
+        check_values("x", x, self.spec)
+        if u is not None and not self.transform.needs_noise:
+            raise UserError("u: the preprocessing of this VAE draws no noise; leave it out")
+        if u is not None:
+            u = as_noise("u", u, x.shape).to(one.device)
+        elif self.transform.needs_noise:
+            u = torch.rand(x.shape, device=x.device)
+        self.context_module.check(c)
+        return self._posterior(self.transform(x, u).to(one.dtype), c)
+
     def posterior(self, y: Tensor, c: Tensor | None = None) -> dist.Distribution:
-        """q(z|y,c) of preprocessed data y (*, *E): batch shape (*,), event shape (D,)."""
+        """q(z|y,c) of preprocessed data y (*, *E): batch shape (*,), event shape (D,). ``encode`` takes raw data.
+
+        Raises:
+            UserError: If y cannot be preprocessed data: whole numbers by type, or where dequantised ones are due, or values that
+                have no density under the likelihood.
+        """
+        raw = "data as they were given are for vae.encode(x)"
+        if not (isinstance(y, Tensor) and y.is_floating_point()):
+            raise UserError(f"y {shown(y)}: preprocessed data are a tensor of floating-point numbers; {raw}")
+        y = as_data("y", y, self.spec.event_shape).to(next(self.parameters()))
+        if self.transform.number_kind == DEQUANTISED and bool((y == y.floor()).all()) and bool((y > 1).any()):
+            raise UserError(f"y {shown(y)}: has whole numbers only, which dequantised data never have; {raw}")
+        bad = ~self.likelihood_density.support.check(y)
+        if bad.any():
+            first = tuple(bad.nonzero()[0].tolist())
+            raise UserError(f"y has {y[first].item():g} at {first}, which is {self._outside()}; {raw}")
+        return self._posterior(y, c)
+
+    def _posterior(self, y: Tensor, c: Tensor | None) -> dist.Distribution:
         return self._encode(self._features(y), self.context_module(c))
 
     def posterior_params(self, y: Tensor, c: Tensor | None = None) -> Tensor:
@@ -295,6 +345,17 @@ class VAE(nn.Module):
             params = torch.zeros(1, *self.posterior_density.params_shape, device=device)
             return self.posterior_density(params), self.prior(c)
 
+    def latents(self, z: Tensor) -> Tensor:
+        """Latents (*, D), whatever numbers they are given as, on the device and in the precision of the model.
+
+        Raises:
+            UserError: If they are no numbers, or z has another size.
+        """
+        z = as_tensor("z", z)
+        if z.shape[-1:] != (self.latent_dim,):
+            raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {self.latent_dim})")
+        return z.to(next(self.parameters()))
+
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> dist.Distribution:
         """p(y|z,c) of latents z (*, D): batch shape (*,), event shape E."""
         return self.likelihood_density(self.decoder(z, self.context_module(c)))
@@ -305,6 +366,7 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """E[x|z,c] (*, *E), in the units of the data (the probability of a 1 where they were binarised)."""
+        z = self.latents(z)
         return self.transform.inverse(self.parts["likelihood"].mean(self.likelihood(z, c)))
 
     # --- Pyro -----------------------------------------------------------------------------------------------------
@@ -327,7 +389,7 @@ class VAE(nn.Module):
         """The Pyro guide: z ~ q(z|y,c)."""
         pyro.module(self.name, self)
         with pyro.plate("data", len(y), dim=-1):
-            return pyro.sample("z", self.posterior(y, c), infer=self._baseline(y, c))
+            return pyro.sample("z", self._posterior(y, c), infer=self._baseline(y, c))
 
     def _baseline(self, y: Tensor, c: Tensor | None) -> dict[str, Any] | None:
         """What TraceGraph_ELBO needs of the site "z" where it has no pathwise gradient: a baseline (B,) of the cost."""
@@ -374,9 +436,9 @@ def _data_spec(
     event_shape: tuple[int, ...], kind: Kind, levels: int | None, labels: Sequence[Attribute | Mapping[str, Any]]
 ) -> DataSpec:
     if kind not in get_args(Kind):
-        raise UserError(f"kind {kind}: is none of {', '.join(get_args(Kind))}")
+        raise UserError(f"kind {shown(kind)}: is none of {', '.join(get_args(Kind))}")
     if levels is not None:
-        check_integer("levels", levels, 2)
+        levels = check_integer("levels", levels, 2)
     if kind == "levels" and levels is None:
         raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
     if levels is not None and kind in ("reals", "counts"):

@@ -39,6 +39,7 @@ ROOMS = [
     "data",
     "objectives",
     "parts",
+    "inputs",
     "vae",
     "devices",
     "engines",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.comparison.compare import check_settings, compare
+from pyrovae.comparison.compare import compare
 from pyrovae.comparison.entries import Entry, Settings, read_entry, shown
 from pyrovae.comparison.league import Group, League, Row, rank, write_league
 
@@ -12,7 +12,6 @@ __all__ = [
     "League",
     "Row",
     "Settings",
-    "check_settings",
     "compare",
     "rank",
     "read_entry",

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from pyrovae import files, runs
 from pyrovae.comparison.entries import Settings, check_evidence, read_entry
 from pyrovae.comparison.league import League, rank, write_league
-from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.errors import UserError, check_path
+from pyrovae.opening import A_RUN
 
 
 def compare(
@@ -21,9 +22,9 @@ def compare(
     limit: int | None = None,
     seed: int = 0,
     dequantisations: int = 4,
-    out: str | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
 ) -> League:
     """Rank runs by log evidence on the same data, with paired standard errors.
 
@@ -47,32 +48,18 @@ def compare(
 
     Source of the groups: Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models.
     """
-    if isinstance(run, str | Path) or len(run) < 2:
+    if isinstance(run, str | Path) or not isinstance(run, Sequence) or len(run) < 2:
         raise UserError("compare: needs at least two runs, such as: pyrovae compare runs/digits-1 runs/digits-2")
     settings = Settings(samples=samples, split=split, limit=limit, seed=seed, dequantisations=dequantisations)
-    check_settings(settings)
     if out is not None:
-        files.check_writable(Path(out), "--out")
-    folders = [Path(folder) for folder in run]
+        files.check_writable(check_path("out", out, "a folder"), "--out")
+    folders = [check_path("run", folder, A_RUN) for folder in run]
     check_comparable({folder: runs.read_config(folder) for folder in _each_once(folders)})
     bar = tqdm(folders, unit="run", desc="evaluating", disable=None, leave=False)
     league = rank([read_entry(folder, settings, device, data_root) for folder in bar], settings)
     if out is not None:
         write_league(league, Path(out))
     return league
-
-
-def check_settings(settings: Settings) -> None:
-    """Refuse settings that are out of range.
-
-    Raises:
-        UserError: Naming the option.
-    """
-    check_integer("samples", settings.samples, 1)
-    check_integer("dequantisations", settings.dequantisations, 1)
-    check_seed("seed", settings.seed)
-    if settings.limit is not None:
-        check_integer("limit", settings.limit, 1)
 
 
 def check_comparable(configs: Mapping[Path, Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, final
 import torch
 
 from pyrovae import runs
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.evaluating import bits_kind, evaluate_split
 from pyrovae.evidence.evaluation import Evaluation
@@ -38,6 +38,9 @@ class Settings:
         limit: At most that many data, a seeded random subset; None for all.
         seed: Of the noise and of the subset.
         dequantisations: Draws of the uniform noise a datum where levels are dequantised.
+
+    Raises:
+        UserError: If one is out of range.
     """
 
     samples: int = 500
@@ -45,6 +48,12 @@ class Settings:
     limit: int | None = None
     seed: int = 0
     dequantisations: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "dequantisations", "limit"):
+            if name != "limit" or self.limit is not None:
+                object.__setattr__(self, name, check_integer(name, getattr(self, name), 1))
+        object.__setattr__(self, "seed", check_seed("seed", self.seed))
 
 
 @final

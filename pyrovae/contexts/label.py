@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import Context, ContextModule, DataSpec
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_each_once, check_integer, shown
 
 MOST = 256
 """Combinations of values that are gone through, at most."""
@@ -142,6 +142,7 @@ class LabelEmbedding(ContextModule):
         # A value may have commas or equals signs in its own name.
         if only is not None and (text.strip() in only.values or (len(pairs) == 1 and not pairs[0][1])):
             pairs = [(only.name, "=", text.strip())]
+        check_each_once("given", [name.strip() for name, _, _ in pairs if name.strip()])
         named = {name.strip(): value.strip() for name, equals, value in pairs if equals}
         codes = torch.zeros(len(self.labels), dtype=torch.long)
         for column in self.chosen:
@@ -242,11 +243,14 @@ class Label(Context):
     reads = "y"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_integer("context.size", self.size, 1)
         if self.attributes is not None:
-            if isinstance(self.attributes, str) or not self.attributes:
-                raise UserError(f"--context.attributes {self.attributes}: needs a list of names, such as [glasses,smile]")
-            object.__setattr__(self, "attributes", tuple(self.attributes))
+            names = self.attributes if isinstance(self.attributes, list | tuple) else ()
+            if not names or not all(isinstance(name, str) for name in names):
+                raise UserError(f"--context.attributes {shown(self.attributes)}: needs a list of names, such as [glasses,smile]")
+            check_each_once("context.attributes", names)
+            object.__setattr__(self, "attributes", tuple(names))
 
     def build(self, spec: DataSpec) -> LabelEmbedding:
         labels = spec.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pyrovae.data.olivetti import Olivetti
 from pyrovae.data.omniglot import Omniglot
 from pyrovae.data.own import OwnData
 from pyrovae.data.tables import CsvFile
+from pyrovae.errors import check_path
 
 SOURCES: dict[str, type[Source]] = {
     "digits": Digits,
@@ -53,14 +55,15 @@ def from_path(value: Any) -> Any:
         named = from_path(value["name"])
         return value if isinstance(named, str) else {**value, **named}
     if isinstance(value, Path) or (isinstance(value, str) and _looks_like_path(value)):
-        return {"name": _source_of(Path(value)), "path": str(value)}
+        path = check_path("data", value)
+        return {"name": _source_of(path), "path": str(value)}
     return value
 
 
 def _looks_like_path(text: str) -> bool:
     if text.replace("_", "-") in SOURCES:
         return False
-    return "/" in text or "\\" in text or Path(text).suffix != "" or Path(text).exists()
+    return "/" in text or "\\" in text or Path(text).suffix != "" or os.path.lexists(text)
 
 
 def _source_of(path: Path) -> str:

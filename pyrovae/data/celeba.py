@@ -44,6 +44,7 @@ class CelebA(Source):
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.limit is not None:
             check_integer("data.limit", self.limit, 2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pyrovae.contracts import DataSpec
-from pyrovae.errors import UserError, check_number, check_seed
+from pyrovae.contracts import DataSpec, Part
+from pyrovae.errors import UserError, check_number, check_seed, shown
 
 SIXTH = 1 / 6
 
@@ -71,11 +71,11 @@ class Dataset:
         Raises:
             UserError: If there is no such split or it has no data.
         """
-        if name == "all":
+        if isinstance(name, str) and name == "all":
             return Split(self.x, self.y, torch.arange(len(self.x)))
-        index = self.rows.get(name)
+        index = self.rows.get(name) if isinstance(name, str) else None
         if index is None:
-            raise UserError(f"--split {name}: unknown; there are {', '.join(self.rows)}, all")
+            raise UserError(f"--split {shown(name)}: unknown; there are {', '.join(self.rows)}, all")
         if len(index) == 0:
             full = [f"--split {other}" for other, rows in self.rows.items() if len(rows)]
             raise UserError(f"--split {name}: has no data in {self.name}; try {' or '.join(full)} or --split all")
@@ -111,7 +111,7 @@ def check_share(option: str, value: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(ABC):
+class Source(Part):
     """Where a data set comes from."""
 
     @abstractmethod
@@ -136,6 +136,7 @@ class SplitSource(Source):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_share("data.valid", self.valid)
         check_seed("data.split_seed", self.split_seed)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from pyrovae.contracts import DataSpec
 from pyrovae.data.dataset import Dataset, SplitSource
 from pyrovae.data.downloads import fetching, reading
-from pyrovae.errors import UserError
+from pyrovae.errors import check_choice
 
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -181,8 +181,7 @@ class Emnist(IdxImages):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.part not in PARTS:
-            raise UserError(f"--data.part {self.part}: is none of {', '.join(PARTS)}")
+        check_choice("data.part", self.part, PARTS)
 
     def files(self) -> tuple[str, str, str, str]:
         prefix = f"emnist-{self.part}"

@@ -15,7 +15,7 @@ from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, one_label
 from pyrovae.data.own import OwnData
 from pyrovae.data.split_names import WORDS, check_trainable, in_splits, speaks_of_a_split, split_called
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_flag, check_integer
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,8 +55,7 @@ class ImageFolder(OwnData):
         super().__post_init__()
         if self.size is not None:
             check_integer("data.size", self.size, 1)
-        if not isinstance(self.grey, bool):
-            raise UserError(f"--data.grey {self.grey}: needs true or false")
+        check_flag("data.grey", self.grey)
 
     def load(self, root: Path) -> Dataset:
         from pyrovae.data.decoding import look, stacked

@@ -19,7 +19,7 @@ from pyrovae.data.arrays import read_arrays
 from pyrovae.data.dataset import Dataset, SplitSource
 from pyrovae.data.downloads import fetching
 from pyrovae.data.labels import Labels, one_label
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_choice, check_integer
 
 FILE = "olivetti.npz"
 SHAPE = (64, 64)
@@ -58,8 +58,7 @@ class Olivetti(SplitSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("data.held_out", self.held_out, 0)
-        if self.unknown not in ("keep", "drop"):
-            raise UserError(f"--data.unknown {self.unknown}: is none of keep, drop")
+        check_choice("data.unknown", self.unknown, ("keep", "drop"))
 
     def load(self, root: Path) -> Dataset:
         path = root / "olivetti" / FILE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae.contracts import DataSpec, Kind
 from pyrovae.data.dataset import SIXTH, Dataset, SplitSource, check_share
 from pyrovae.data.labels import Labels
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_choice, check_integer, check_path
 
 PARTS = ("train", "valid", "test")
 
@@ -43,8 +43,7 @@ class OwnData(SplitSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.path, str) or not self.path:
-            raise UserError(f"--data: needs a path, such as {self.example}")
+        object.__setattr__(self, "path", str(check_path("data", self.path, f"a path, such as {self.example}")))
         check_share("data.test", self.test)
 
     def splits(self, sizes: Mapping[str, int]) -> dict[str, Tensor]:
@@ -89,8 +88,7 @@ class OwnNumbers(OwnData):
         super().__post_init__()
         if self.levels is not None:
             check_integer("data.levels", self.levels, 2)
-        if self.kind not in ("auto", "levels", "counts", "reals", "binary"):
-            raise UserError(f"--data.kind {self.kind}: is none of auto, levels, counts, reals, binary")
+        check_choice("data.kind", self.kind, ("auto", *get_args(Kind)))
 
     def dataset(self, parts: Mapping[str, np.ndarray], labels: Labels) -> Dataset:
         """The data set of checked arrays (n, *E), bytes and booleans as bytes, other numbers as float32.

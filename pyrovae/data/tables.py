@@ -15,7 +15,7 @@ import numpy as np
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
 from pyrovae.data.own import OwnNumbers, check_array
-from pyrovae.errors import UserError, suggest
+from pyrovae.errors import UserError, check_choice, shown, suggest
 
 INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*")
 """What an int64 holds for sure."""
@@ -52,10 +52,9 @@ class CsvFile(OwnNumbers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.header not in ("auto", "yes", "no"):
-            raise UserError(f"--data.header {self.header}: is none of auto, yes, no")
-        if self.label is not None and not isinstance(self.label, str):
-            raise UserError(f"--data.label {self.label}: needs the name of a column, or names with commas between")
+        check_choice("data.header", self.header, ("auto", "yes", "no"))
+        if self.label is not None and (not isinstance(self.label, str) or not self.label.strip()):
+            raise UserError(f"--data.label {shown(self.label)}: needs the name of a column, or names with commas between")
 
     def load(self, root: Path) -> Dataset:
         names, rows = self._named(_read(self.path))

@@ -71,6 +71,7 @@ class Beta(Family):
     reparametrised = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if check_number("least", self.least) >= 1:
             raise UserError(f"least {self.least}: needs a number from 0 to below 1")
 

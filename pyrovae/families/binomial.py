@@ -29,6 +29,7 @@ class Binomial(Family):
     total_count: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.total_count is not None:
             check_integer("likelihood.total_count", self.total_count, 1)
 

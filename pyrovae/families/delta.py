@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family
-from pyrovae.errors import UserError
+from pyrovae.errors import check_choice
 from pyrovae.families.support import open_unit_interval
 
 MARGIN = 1e-6
@@ -38,8 +38,8 @@ class Delta(Family):
     has_density = False
 
     def __post_init__(self) -> None:
-        if self.squash not in ("none", "sigmoid"):
-            raise UserError(f"squash {self.squash}: is none of none, sigmoid")
+        super().__post_init__()
+        check_choice("posterior.squash", self.squash, ("none", "sigmoid"))
 
     def support(self, spec: DataSpec) -> constraints.Constraint:
         return open_unit_interval if self.squash == "sigmoid" else constraints.real

@@ -15,7 +15,7 @@ from torch.distributions import constraints
 from torch.distributions.transforms import AffineTransform
 
 from pyrovae.contracts import DataSpec, Family
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_choice, check_integer
 from pyrovae.families.positive import bounded_exp
 
 CONTEXT = 2
@@ -59,8 +59,8 @@ class Flow(Family):
     reparametrised = True
 
     def __post_init__(self) -> None:
-        if self.transform not in ("affine", "spline"):
-            raise UserError(f"transform {self.transform}: is none of affine, spline")
+        super().__post_init__()
+        check_choice("posterior.transform", self.transform, ("affine", "spline"))
         check_integer("posterior.layers", self.layers, 1)
         check_integer("posterior.hidden", self.hidden, 1)
 

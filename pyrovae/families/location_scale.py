@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, is_number, shown
 from pyrovae.families.positive import bounded_exp
 
 SCALES = ("learned", "element", "network")
@@ -42,11 +42,11 @@ class LocationScale(Family, ABC):
     reparametrised = True
 
     def __post_init__(self) -> None:
-        number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
-        if self.scale in SCALES or (number and SMALLEST <= self.scale <= LARGEST):
+        super().__post_init__()
+        if self.scale in SCALES or (is_number(self.scale) and SMALLEST <= self.scale <= LARGEST):
             return
         raise UserError(
-            f"scale {self.scale}: needs a positive number ({SMALLEST:g} to {LARGEST:g}) or one of {', '.join(SCALES)}"
+            f"scale {shown(self.scale)}: needs a positive number ({SMALLEST:g} to {LARGEST:g}) or one of {', '.join(SCALES)}"
         )
 
     def support(self, spec: DataSpec) -> constraints.Constraint:

@@ -115,6 +115,7 @@ class Logistic(Family):
     components: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_integer("likelihood.components", self.components, 1)
 
     def support(self, spec: DataSpec) -> constraints.Constraint:

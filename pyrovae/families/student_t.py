@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, is_number, shown
 from pyrovae.families.location_scale import GAIN, LocationScale
 from pyrovae.families.positive import bounded_exp
 
@@ -98,10 +98,9 @@ class StudentT(LocationScale):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number = isinstance(self.df, int | float) and not isinstance(self.df, bool)
-        if self.df == "learned" or (number and SMALLEST_DF <= self.df <= LARGEST_DF):
+        if self.df == "learned" or (is_number(self.df) and SMALLEST_DF <= self.df <= LARGEST_DF):
             return
-        raise UserError(f"df {self.df}: needs a number from {SMALLEST_DF:g} to {LARGEST_DF:g}, or learned")
+        raise UserError(f"df {shown(self.df)}: needs a number from {SMALLEST_DF:g} to {LARGEST_DF:g}, or learned")
 
     def learned(self, spec: DataSpec) -> nn.Module:
         module = super().learned(spec)

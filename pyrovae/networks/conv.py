@@ -184,6 +184,7 @@ class Conv(Network):
     activation: Activation = "silu"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "channels", check_widths("network.channels", self.channels))
         if not self.channels:
             raise UserError("--network.channels []: needs the channels of at least one convolution, such as [32,64]")

@@ -31,9 +31,9 @@ class Mlp(Network):
     activation: Activation | Literal["gated"] = "relu"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "hidden", check_widths("network.hidden", self.hidden))
-        if self.activation != "gated":
-            check_activation(self.activation, "gated")
+        check_activation(self.activation, "gated")
 
     @property
     def affine(self) -> bool:

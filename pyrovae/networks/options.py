@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from pyrovae.errors import UserError, check_integer, option_name
+from pyrovae.errors import UserError, check_choice, check_integer, option_name, shown
 
 Activation = Literal["relu", "tanh", "softplus", "gelu", "silu"]
 """Name of a nonlinearity that takes one number a unit."""
@@ -25,8 +25,7 @@ def check_activation(name: str, *others: str) -> None:
     Raises:
         UserError: With the known ones.
     """
-    if name not in get_args(Activation):
-        raise UserError(f"--network.activation {name}: is none of {', '.join((*get_args(Activation), *others))}")
+    check_choice("network.activation", name, (*get_args(Activation), *others))
 
 
 def activation_of(name: Activation) -> Callable[[], nn.Module]:
@@ -41,5 +40,5 @@ def check_widths(name: str, value: object) -> tuple[int, ...]:
         UserError: Otherwise, naming the option and the value.
     """
     if not isinstance(value, list | tuple):
-        raise UserError(f"{option_name(name)} {value}: needs a list of widths, such as [400]")
+        raise UserError(f"{option_name(name)} {shown(value)}: needs a list of widths, such as [400]")
     return tuple(check_integer(name, width, 1) for width in value)

@@ -98,6 +98,7 @@ class Residual(Network):
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_integer("network.width", self.width, 2)
         check_integer("network.blocks", self.blocks, 1)
         check_activation(self.activation)

@@ -103,6 +103,7 @@ class Tied(Network):
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "hidden", check_widths("network.hidden", self.hidden))
         check_activation(self.activation)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, is_number, shown
 
 BINARISED = "binarised: not comparable with grey"
 """What a log-probability is whose data were made into bits."""
@@ -59,8 +58,9 @@ class Binarise(Preprocess):
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if self.threshold is not None and not math.isfinite(self.threshold):
-            raise UserError(f"--preprocess.threshold {self.threshold}: needs a finite number in the units of the data")
+        super().__post_init__()
+        if self.threshold is not None and not is_number(self.threshold):
+            raise UserError(f"--preprocess.threshold {shown(self.threshold)}: needs a finite number in the units of the data")
 
     def build(self, spec: DataSpec, x: Tensor | None) -> ToBits:
         remedy = "use --preprocess.threshold T, in the units of the data"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, check_choice
 
 
 @final
@@ -55,8 +55,8 @@ class Standardise(Preprocess):
     over: Literal["data", "everything"] = "data"
 
     def __post_init__(self) -> None:
-        if self.over not in ("data", "everything"):
-            raise UserError(f"--preprocess.over {self.over}: is none of data, everything")
+        super().__post_init__()
+        check_choice("preprocess.over", self.over, ("data", "everything"))
 
     def build(self, spec: DataSpec, x: Tensor | None) -> Affine:
         if spec.kind != "reals":

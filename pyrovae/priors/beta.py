@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family, Prior, PriorModule
-from pyrovae.errors import UserError, option_name
+from pyrovae.errors import UserError, is_number, option_name, shown
 from pyrovae.families.beta import OpenBeta
 from pyrovae.families.positive import bounded_exp
 from pyrovae.families.support import open_unit_interval
@@ -73,12 +73,12 @@ class FixedBeta(Prior):
     natural_posterior = "beta"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_context(self.context)
         for name in ("concentration1", "concentration0"):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and SMALLEST <= value <= LARGEST):
-                raise UserError(f"{option_name('prior.' + name)} {value}: needs a number from {SMALLEST:g} to {LARGEST:g}")
+            if not (is_number(value) and SMALLEST <= value <= LARGEST):
+                raise UserError(f"{option_name('prior.' + name)} {shown(value)}: needs a number from {SMALLEST:g} to {LARGEST:g}")
 
     def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
         family = BetaFrom(concentration1=float(self.concentration1), concentration0=float(self.concentration0))

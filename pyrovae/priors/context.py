@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, check_choice
 
 CHOICES = ("none", "learned")
 
@@ -15,8 +15,7 @@ def check_context(context: str) -> None:
     Raises:
         UserError: Naming the choices.
     """
-    if context not in CHOICES:
-        raise UserError(f"--prior.context {context}: is none of {', '.join(CHOICES)}")
+    check_choice("prior.context", context, CHOICES)
 
 
 def used_embedding(context: str, embedding_dim: int) -> int:

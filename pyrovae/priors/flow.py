@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Encode, Prior, PriorModule
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_choice, check_integer
 from pyrovae.priors.autoregressive import BENDS, AutoregressiveLayer, FlowDistribution
 from pyrovae.priors.context import check_context, used_embedding
 
@@ -77,9 +77,9 @@ class Flow(Prior):
     natural_posterior = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_context(self.context)
-        if self.transform not in BENDS:
-            raise UserError(f"--prior.transform {self.transform}: is none of {', '.join(BENDS)}")
+        check_choice("prior.transform", self.transform, tuple(BENDS))
         check_integer("prior.layers", self.layers, 1)
         check_integer("prior.hidden", self.hidden, 1)
 

@@ -31,6 +31,7 @@ class StandardLaplace(Prior):
     natural_posterior = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_context(self.context)
 
     def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:

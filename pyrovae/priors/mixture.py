@@ -70,6 +70,7 @@ class LearnedMixture(Prior):
     natural_posterior = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_context(self.context)
         check_integer("prior.components", self.components, 1)
 

@@ -35,6 +35,7 @@ class StandardStudentT(Prior):
     natural_posterior = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_context(self.context)
         self._family()
 

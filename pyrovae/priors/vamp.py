@@ -86,6 +86,7 @@ class Vamp(Prior):
     natural_posterior = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_context(self.context)
         check_integer("prior.components", self.components, 1)
 

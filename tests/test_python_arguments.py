@@ -1,0 +1,352 @@
+"""What a Python user passes is taken, whatever number type it has, or refused in one line of ours."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import pyrovae
+from pyrovae import VAE, UserError
+from pyrovae.errors import check_integer, check_number, check_path, check_seed, plain, shown
+from pyrovae.parts import ROLES, defaults, describe, make
+
+NUMBERS = [np.int64(3), np.uint8(3), np.array(3), torch.tensor(3), 3]
+REALS = [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5), Fraction(1, 2), 0.5]
+HUGE = np.arange(10_000.0)
+
+
+@pytest.mark.parametrize("value", NUMBERS, ids=lambda value: type(value).__name__)
+def test_integers_of_every_type_become_pythons_own(value):
+    for found in (check_integer("samples", value, 1), check_seed("seed", value), plain(value)):
+        assert (found, type(found)) == (3, int)
+
+
+@pytest.mark.parametrize("value", REALS, ids=lambda value: type(value).__name__)
+def test_reals_of_every_type_become_pythons_own(value):
+    for found in (check_number("widen", value), plain(value)):
+        assert (found, type(found)) == (0.5, float)
+
+
+NO_INTEGERS = [True, np.True_, torch.tensor(True), 1.5, 3.0, np.float64(3), "3", None, [3], np.array([3]), HUGE, 10**30, -1, 2j]
+
+
+@pytest.mark.parametrize("value", NO_INTEGERS, ids=lambda value: type(value).__name__)
+def test_what_is_no_integer_is_refused_in_a_short_line(value):
+    with pytest.raises(UserError, match=r"^--samples .*needs an integer of at (least|most)") as refusal:
+        check_integer("samples", value, 1)
+    assert len(str(refusal.value)) < 300
+
+
+NO_NUMBERS = [True, np.False_, "0.5", None, [0.5], HUGE, np.nan, np.float64("inf"), torch.tensor(np.nan), -1.0, 10**400, 1j]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
+def test_what_is_no_number_is_refused_in_a_short_line(value):
+    with pytest.raises(UserError, match=r"^--learning-rate .*needs a finite number above 0") as refusal:
+        check_number("learning_rate", value, positive=True)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("value", ["", "  ", None, 3, b"x", "a\0b", ["x"], HUGE], ids=repr)
+def test_what_is_no_path_is_refused(value):
+    with pytest.raises(UserError, match=r"^--out .*needs a file"):
+        check_path("out", value, "a file")
+
+
+def test_a_name_that_the_file_system_cannot_have_is_refused():
+    with pytest.raises(UserError, match=r"^--out x+... .300 characters.: cannot be used"):
+        check_path("out", "x" * 300)
+
+
+def test_arrays_are_shown_by_shape_type_and_first_values():
+    assert shown(HUGE) == "an array of shape (10000,), float64, first values 0.0, 1.0, 2.0"
+    assert shown(torch.zeros(2, 3, dtype=torch.uint8)) == "an array of shape (2, 3), torch.uint8, first values 0, 0, 0"
+    assert len(shown([0] * 10**6)) < 100
+
+
+# --- options of parts -----------------------------------------------------------------------------------------------------
+
+OPTIONS = [
+    (role, name, option) for role, table in ROLES.items() if role != "data" for name in table for option in defaults(role, name)
+]
+
+
+def numpy_of(value: object) -> object:
+    """A default as NumPy has it: numbers, text and lists."""
+    return {bool: np.bool_, int: np.int64, float: np.float32, str: np.str_}.get(type(value), np.array)(value)
+
+
+@pytest.mark.parametrize(("role", "name", "option"), OPTIONS)
+def test_options_of_parts_may_be_numpys_and_are_recorded_as_plain_data(role, name, option):
+    usual = defaults(role, name)[option]
+    if usual is None:
+        return
+    part = make(role, {"name": name, option: numpy_of(usual)})
+    assert type(part)(**{option: numpy_of(usual)}) == part or role == "likelihood"
+    recorded = describe(role, part)
+    assert yaml.safe_load(yaml.safe_dump(recorded)) == recorded
+    wanted = list(usual) if isinstance(usual, tuple) else usual
+    assert recorded[option] == pytest.approx(wanted) if isinstance(usual, float) else recorded[option] == wanted
+
+
+BAD = [HUGE, torch.zeros(3, 3), {"a": 1}, object(), b"x", np.True_, 10**400, "x" * 10_000, [[1]]]
+
+
+@pytest.mark.parametrize(("role", "name", "option"), OPTIONS)
+def test_options_of_parts_are_refused_naming_role_and_option(role, name, option):
+    flag = f"--{role}.{option}".replace("_", "-")
+    for value in BAD:
+        if isinstance(value, np.bool_) and isinstance(defaults(role, name)[option], bool):
+            continue
+        with pytest.raises(UserError) as refusal:
+            make(role, {"name": name, option: value})
+        assert str(refusal.value).startswith(flag), value
+        assert len(str(refusal.value)) < 600, value
+
+
+# --- functions ------------------------------------------------------------------------------------------------------------
+
+FUNCTIONS = {
+    "train": {"epochs": 1, "latent_dim": 2, "network": {"name": "mlp", "hidden": [4]}, "data": {"name": "digits", "valid": 0}},
+    "sweep": {"epochs": 1, "latent_dim": 2, "network": {"name": "mlp", "hidden": [4]}, "limit": 2, "samples": 2},
+    "evaluate": {"limit": 2, "samples": 2},
+    "classify": {"limit": 2, "samples": 2},
+    "encode": {},
+    "decode": {"z": [0.0, 0.0]},
+    "sample": {"count": 2},
+    "figures": {"only": "samples"},
+    "compare": {"limit": 2, "samples": 2},
+    "resume": {"epochs": 1},
+    "load": {},
+    "load_dataset": {},
+    "to_arviz": {"limit": 2, "samples": 2},
+}
+FLAGS = {"tensorboard", "resume", "progress", "evidence"}
+WRONG = [
+    HUGE,
+    torch.zeros(3, 3),
+    {},
+    [],
+    object(),
+    b"x",
+    True,
+    np.True_,
+    10**30,
+    -1,
+    float("nan"),
+    "",
+    "no\0thing",
+    "x" * 10_000,
+    2j,
+]
+PARAMETERS = [
+    (function, parameter)
+    for function in FUNCTIONS
+    for parameter in inspect.signature(getattr(pyrovae, function)).parameters
+    if parameter not in FLAGS
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, make_run) -> Path:
+    folder = tmp_path_factory.mktemp("arguments")
+    data = {"name": "digits", "valid": 0}
+    for number in (1, 2):
+        shutil.copytree(make_run(f"arguments-{number}", data=data, seed=number), folder / f"run{number}")
+    shutil.copytree(make_run("arguments-label", data=data, context="label"), folder / "label")
+    return folder
+
+
+@pytest.mark.parametrize(("function", "parameter"), PARAMETERS)
+def test_no_argument_of_a_function_ends_in_an_error_that_is_not_ours(home, monkeypatch, tmp_path, function, parameter):
+    monkeypatch.chdir(tmp_path)
+    call, usual = getattr(pyrovae, function), dict(FUNCTIONS[function])
+    names = inspect.signature(call).parameters
+    run = home / ("label" if function == "classify" else "run1")
+    usual |= {"run": [run, home / "run2"] if function == "compare" else run} if "run" in names else {}
+    usual |= {"folder": run} if "folder" in names else {}
+    usual |= {"progress": False} if "progress" in names else {}
+    lengths = [0]
+    for wrong in WRONG:
+        try:
+            call(**{**usual, parameter: wrong})
+        except UserError as error:
+            lengths.append(len(str(error)))
+    assert max(lengths) < 1000
+
+
+def test_numbers_of_numpy_and_paths_are_taken_by_every_function_and_recorded_as_plain_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"learning_rate": np.float64(0.002), "clip_norm": np.float32(5), "kl_weight": np.array(1.0), "seed": np.int64(3)}
+    sizes = {"epochs": np.int64(1), "latent_dim": np.int32(2), "batch_size": torch.tensor(500), "patience": np.uint8(0)}
+    network = {"name": np.str_("mlp"), "hidden": np.array([16, 8])}
+    made = pyrovae.train(**options, **sizes, network=network, out=tmp_path / "run", device=torch.device("cpu"), progress=False)
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert (config["learning_rate"], config["seed"], config["latent_dim"], config["batch_size"]) == (0.002, 3, 2, 500)
+    assert (config["network"], config["device"]) == ({"name": "mlp", "hidden": [16, 8], "activation": "relu"}, "cpu")
+
+    found = pyrovae.evaluate(
+        tmp_path / "run", samples=np.int64(3), limit=np.int64(5), seed=np.int64(1), json=tmp_path / "numbers.json"
+    )
+    same = pyrovae.evaluate(str(tmp_path / "run"), samples=3, limit=5, seed=1)
+    assert (found.log_evidence, found.samples) == (same.log_evidence, 3)
+    assert (tmp_path / "numbers.json").is_file()
+    pyrovae.sample(tmp_path / "run", count=np.int64(2), seed=np.int64(1), out=tmp_path / "drawn.npz")
+    pyrovae.encode(made.vae, data=made.dataset, out=tmp_path / "codes.npz")
+    assert len(np.load(tmp_path / "drawn.npz")["z"]) == 2
+    assert pyrovae.resume(tmp_path / "run", epochs=np.int64(2), progress=False).fit.history[-1]["epoch"] == 2
+    np.save(tmp_path / "data.npy", np.zeros((20, 3)) + np.arange(20)[:, None])
+    assert pyrovae.load_dataset(tmp_path / "data.npy").spec.event_shape == (3,)
+
+
+def test_a_vae_takes_sizes_of_numpy_and_describes_itself_as_plain_data():
+    vae = VAE(np.array([8, 8]), np.int64(2), "binomial", levels=np.int64(17))
+    config = vae.config()
+    assert yaml.safe_load(yaml.safe_dump(config)) == config
+    assert (config["event_shape"], config["latent_dim"], config["levels"]) == ([8, 8], 2, 17)
+
+
+@pytest.mark.parametrize("event_shape", [8, "88", (), (8, 0), (8, True), None, HUGE, (8, 2.0)], ids=repr)
+def test_a_shape_that_is_none_is_refused(event_shape):
+    with pytest.raises(UserError, match=r"event.shape"):
+        VAE(event_shape, 2)
+
+
+# --- latents, data and contexts ---------------------------------------------------------------------------------------------
+
+
+def test_latents_are_decoded_whatever_numbers_they_are_given_as():
+    vae = VAE((8, 8), 2, "normal")
+    z = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
+    expected = pyrovae.decode(vae, z)
+    for given in (z.double(), z.long(), z.numpy(), z.numpy().astype(int), z.tolist(), z.half()):
+        assert torch.equal(pyrovae.decode(vae, given), expected)
+        assert torch.equal(vae.decode(given), expected)
+
+
+@pytest.mark.parametrize("z", [torch.zeros(3), 0.0, "z", None, [["a", "b"]], torch.zeros(2, dtype=torch.complex64), object()])
+def test_latents_that_are_none_are_refused(z):
+    for decode in (VAE((8, 8), 2).decode, lambda z: pyrovae.decode(VAE((8, 8), 2), z)):
+        with pytest.raises(UserError, match=r"^z "):
+            decode(z)
+
+
+def test_a_class_may_be_given_as_the_number_that_it_is_called(make_run):
+    run = make_run("digits-label", context="label", likelihood="binomial")
+    expected = pyrovae.sample(run, count=3, given="7")
+    for given in (7, np.int64(7), torch.tensor(7)):
+        assert torch.equal(pyrovae.sample(run, count=3, given=given).x, expected.x)
+        assert torch.equal(pyrovae.decode(run, expected.z, given=given), expected.mean)
+    for given in (True, 7.5, ["7"], object(), HUGE):
+        with pytest.raises(UserError, match=r"^--given .*needs the name of a class"):
+            pyrovae.sample(run, count=3, given=given)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return pyrovae.load_dataset("digits")
+
+
+def prepared(likelihood: object, **options: object) -> VAE:
+    return VAE((8, 8), 2, likelihood, kind="levels", levels=17, **options)
+
+
+def test_encode_takes_data_as_they_were_given(digits):
+    vae = prepared("binomial")
+    x = digits.test.x
+    means = pyrovae.encode(vae, data=digits, split="test").mean
+    for given in (x, x.numpy(), x.double(), x.float()):
+        torch.testing.assert_close(vae.encode(given).mean.detach(), means)
+    assert vae.encode(x[0]).batch_shape == ()
+
+
+def test_encode_preprocesses_with_the_noise_that_it_is_given_or_draws_it_afresh(digits):
+    vae, x = prepared("normal"), digits.test.x
+    u = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+    expected = vae.posterior((x + u) / 17).mean
+    torch.testing.assert_close(vae.encode(x, u=u).mean, expected)
+    torch.testing.assert_close(vae.encode(x, u=u.double().numpy()).mean, expected)
+    torch.manual_seed(5)
+    first, second = vae.encode(x).mean, vae.encode(x).mean
+    assert not torch.equal(first, second)
+    torch.manual_seed(5)
+    assert torch.equal(vae.encode(x).mean, first)
+
+
+def test_encode_conditions_on_labels(make_run, digits):
+    vae = pyrovae.load(make_run("digits-label", context="label", likelihood="binomial"))
+    split = digits.test
+    expected = pyrovae.encode(vae, data=digits, split="test").mean
+    torch.testing.assert_close(vae.encode(split.x, split.y).mean.detach(), expected)
+    with pytest.raises(UserError, match="label"):
+        vae.encode(split.x)
+
+
+BYTES = torch.full((2, 8, 8), 16)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "y"),
+    [
+        ("bernoulli", BYTES),
+        ("bernoulli", BYTES.to(torch.uint8)),
+        ("bernoulli", BYTES.float()),
+        ("bernoulli", torch.full((2, 8, 8), 0.5)),
+        ("bernoulli", BYTES.numpy()),
+        ("binomial", BYTES),
+        ("binomial", BYTES.float() + 0.5),
+        ("binomial", BYTES.float() * 2),
+        ("normal", BYTES.to(torch.uint8)),
+        ("normal", BYTES.float()),
+        ("beta", BYTES.float()),
+        ("beta", torch.zeros(2, 8, 8)),
+        ("continuous_bernoulli", BYTES.float()),
+    ],
+)
+def test_posterior_refuses_what_cannot_be_preprocessed_data(likelihood, y):
+    with pytest.raises(UserError, match=r"^y .*vae\.encode\(x\)"):
+        prepared(likelihood).posterior(y)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "binomial", "normal", "beta", "continuous_bernoulli", "logistic"])
+def test_posterior_takes_what_training_takes(likelihood, digits):
+    vae, x = prepared(likelihood), digits.test.x
+    y = vae.transform(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
+    assert vae.posterior(y).batch_shape == (len(x),)
+    torch.testing.assert_close(vae.posterior(y.double()).mean, vae.posterior(y).mean)
+    drawn = vae.likelihood(torch.zeros(5, 2)).sample()
+    assert vae.posterior(drawn).batch_shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (torch.full((2, 8, 8), 17), r"x has 17 at \(0, 0, 0\); .*integers 0\.\.16"),
+        (torch.full((2, 8, 8), 0.5), r"x has 0\.5 at \(0, 0, 0\)"),
+        (torch.full((2, 8, 8), float("nan")), "x has nan"),
+        (torch.zeros(2, 8, 9), r"x has shape \(2, 8, 9\); needs \(\.\.\., 8, 8\)"),
+        (torch.zeros(8), "x has shape"),
+        ("pictures", "x pictures: needs a tensor, an array or a list of numbers"),
+    ],
+)
+def test_encode_refuses_what_such_data_cannot_be(x, words):
+    with pytest.raises(UserError, match=words):
+        prepared("binomial").encode(x)
+
+
+def test_encode_refuses_noise_that_is_none_and_a_vae_that_has_not_met_its_data():
+    x = torch.zeros(2, 8, 8)
+    for u in (torch.ones(2, 8, 8), torch.zeros(8, 8), -torch.ones(2, 8, 8), "noise"):
+        with pytest.raises(UserError, match=r"^u "):
+            prepared("normal").encode(x, u=u)
+    with pytest.raises(UserError, match="draws no noise"):
+        prepared("binomial").encode(x, u=torch.zeros(2, 8, 8))
+    with pytest.raises(UserError, match="has not met its data"):
+        VAE((8, 8), 2).encode(x)
