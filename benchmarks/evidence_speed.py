@@ -24,7 +24,7 @@ import pyrovae
 from pyrovae import VAE
 from pyrovae.data import Split
 from pyrovae.evidence import importance
-from pyrovae.evidence.precision import PROBED, guard
+from pyrovae.evidence.precision import guard_rows
 from pyrovae.evidence.scoring import preprocessed
 
 TARGETS = {"highest": 190, "medium": 150}
@@ -89,12 +89,11 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     vae, rows = model(given.epochs, given.data_root)
     rows = rows.subset(given.limit, 0)
-    probed = preprocessed(vae, rows.x[:PROBED], rows.index[:PROBED].tolist(), 0)
     lines = []
     for name, target in TARGETS.items():
-        with guard(vae, probed, None, name) as (_, precision):
-            if precision.refused:
-                off = precision.refused[0][1]
+        with guard_rows(vae, rows, None, matmul=name) as guarded:
+            if guarded.precision.refused:
+                off = guarded.precision.refused[0][1]
                 lines.append(
                     f"| `{name}` | refused by the probe: {off:.2g} nats off | | at most {target} s: does not apply here |"
                 )

@@ -16,8 +16,8 @@ from pyrovae.evidence import keyed
 from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.importance import ROWS, rows_at_a_time
 from pyrovae.evidence.pareto import khat, tail_length
-from pyrovae.evidence.precision import PROBED, guard
-from pyrovae.evidence.scoring import check_log_weights, preprocessed, score
+from pyrovae.evidence.precision import guard_rows
+from pyrovae.evidence.scoring import check_log_weights, score
 from pyrovae.opening import Part, open_run
 from pyrovae.vae import VAE
 from pyrovae.version import __version__
@@ -94,9 +94,8 @@ def to_arviz(
     c = None if reads is None else getattr(rows, reads)
     vae.context_module.check(c)
     vae.check_support(rows.x)
-    of = None if c is None else c[:PROBED]
-    with guard(vae, preprocessed(vae, rows.x[:PROBED], rows.index[:PROBED].tolist(), seed), of, None, seed) as (model, precision):
-        drawn = _draws(model, rows, c, samples, seed)
+    with guard_rows(vae, rows, c, seed=seed) as guarded:
+        drawn = guarded.measure(lambda model, chosen: _draws(model, rows, chosen, c, samples, seed))
     about = {
         "created_by": f"pyrovae {__version__}",
         "run": "" if opened.folder is None else str(opened.folder),
@@ -106,7 +105,7 @@ def to_arviz(
         "posterior": "p(z|x)" if c is None else "p(z|x,c)",
         "quantity": "log p(x|z)" if c is None else "log p(x|z,c)",
         "units": units_of_draws(vae),
-        "precision": precision.path,
+        "precision": guarded.precision.path,
         "sampler": "Pareto-smoothed importance resampling of the guide; a mode that it never visits is missing",
     }
     return _tree(from_dict, drawn, rows, c, about)
@@ -120,8 +119,8 @@ def _arviz() -> Any:
     return from_dict
 
 
-def _draws(vae: VAE, rows: Split, c: Tensor | None, samples: int, seed: int) -> dict[str, Tensor]:
-    """z (N, S, D), log_likelihood, resampled_from and log_weight (N, S), pareto_k and effective_sample_size (N,)."""
+def _draws(vae: VAE, rows: Split, chosen: Tensor, c: Tensor | None, samples: int, seed: int) -> dict[str, Tensor]:
+    """z (N, S, D), log_likelihood, resampled_from and log_weight (N, S), pareto_k and effective_sample_size (N,) of N rows."""
 
     def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
         z, log_likelihood, log_weight = _proposals(vae, y, c, data, seed, samples)
@@ -139,7 +138,8 @@ def _draws(vae: VAE, rows: Split, c: Tensor | None, samples: int, seed: int) -> 
         }
 
     data_rows = max(1, rows_at_a_time(vae, ROWS) // min(samples, keyed.BLOCK))
-    return score(vae, rows.x, c, measure, index=rows.index, seed=seed, data_rows=data_rows)
+    c = None if c is None else c[chosen]
+    return score(vae, rows.x[chosen], c, measure, index=rows.index[chosen], seed=seed, data_rows=data_rows)
 
 
 def _proposals(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from pyrovae.contracts import Evidence
 from pyrovae.errors import UserError, check_integer, check_seed
-from pyrovae.evidence.bdmc import bdmc
+from pyrovae.evidence.bdmc import bdmc, simulate
 from pyrovae.evidence.digests import model_digest
 from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.measuring import Kept, in_pieces
 from pyrovae.evidence.options import checked
-from pyrovae.evidence.precision import PROBED, guard
-from pyrovae.evidence.reporting import finite, precision_note, with_errors
+from pyrovae.evidence.precision import guard
+from pyrovae.evidence.reporting import finite, precision_notes, with_errors
 from pyrovae.evidence.scoring import check_density, estimating
 from pyrovae.vae import VAE
 
@@ -95,7 +95,7 @@ class Certificate:
             "nats per datum, bounds in expectation; +- standard error over data, [Monte Carlo error]",
             "certifies the sampler with these settings on data simulated from the model; real data may be harder",
         ]
-        notes += [precision_note(self.precision)] if self.precision["refused"] else []
+        notes += precision_notes(self.precision)
         return "\n".join([f"{name:<18} {value}" for name, value in rows] + [f"{'':<18} {note}" for note in notes])
 
 
@@ -133,16 +133,24 @@ def certify(
         raise UserError("--estimator bdmc: the VAE has met no data yet; call vae.prepare, or train it")
     began = time.perf_counter()
     digest = model_digest(vae)
-    probed, contexts = _probed(vae, seed)
-    with guard(vae, probed, contexts, matmul, seed) as (model, precision):
-        asked = {"estimator": "bdmc", "simulated": simulated, "seed": seed, **chosen, "model": digest, "path": precision.path}
 
-        def measure(part: slice) -> dict[str, Tensor]:
-            found = bdmc(model, data=simulated, index=torch.arange(simulated)[part], seed=seed, **chosen)
-            bounds = {name: getattr(found, name) for name in ("lower", "upper", "lower_error", "upper_error")}
-            return {**bounds, **found.diagnostics}
+    def of(model: VAE, index: Tensor) -> dict[str, Tensor]:
+        found = bdmc(model, data=simulated, index=index, seed=seed, **chosen)
+        bounds = {name: getattr(found, name) for name in ("lower", "upper", "lower_error", "upper_error")}
+        return {**bounds, **found.diagnostics}
 
-        arrays = in_pieces(measure, simulated, None if kept is None else kept(asked), "bdmc")
+    contexts, data = vae.context_module.draw(simulated, seed), list(range(simulated))
+    with estimating(vae):
+        y = simulate(vae, contexts, seed, data)[1]
+
+    def seen(model: VAE, part: slice) -> Tensor:
+        return y[part].to(next(model.parameters()))
+
+    with guard(vae, seen, contexts, data, matmul=matmul, seed=seed) as guarded:
+        path = guarded.precision.path
+        asked = {"estimator": "bdmc", "simulated": simulated, "seed": seed, **chosen, "model": digest, "path": path}
+        keeper = None if kept is None else kept(asked)
+        arrays = in_pieces(lambda part: guarded.measure(of, part), simulated, keeper, "bdmc")
     gap_error = torch.hypot(arrays["lower_error"], arrays["upper_error"])
     return Certificate(
         run=run,
@@ -157,20 +165,8 @@ def certify(
         gap=Evidence(estimate=arrays["upper"] - arrays["lower"], monte_carlo_error=gap_error).summary(),
         acceptance=arrays["acceptance"].double().mean(0).tolist(),
         reverse_acceptance=arrays["reverse_acceptance"].double().mean(0).tolist(),
-        precision=precision.summary(),
+        precision=guarded.precision.summary(),
         seconds=time.perf_counter() - began,
         model_sha256=digest,
         per_datum={name: values for name, values in arrays.items() if not name.endswith("acceptance")},
     )
-
-
-def _probed(vae: VAE, seed: int) -> tuple[Tensor, Tensor | None]:
-    """A few data simulated from the model, as the likelihood sees them, and their contexts."""
-    device = next(vae.parameters()).device
-    c = vae.context_module.draw(PROBED, seed)
-    c = None if c is None else c.to(device)
-    with estimating(vae), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        p = vae.prior(c)
-        z = p.sample() if p.batch_shape else p.sample((PROBED,))
-        return vae.likelihood(z, c).sample(), c

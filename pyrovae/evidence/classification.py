@@ -16,9 +16,8 @@ from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.estimators import importance
 from pyrovae.evidence.evaluation import FEW_EFFECTIVE
-from pyrovae.evidence.precision import PROBED, guard
-from pyrovae.evidence.reporting import precision_note
-from pyrovae.evidence.scoring import preprocessed
+from pyrovae.evidence.precision import guard_rows
+from pyrovae.evidence.reporting import precision_notes
 from pyrovae.vae import VAE
 
 BINS = 15
@@ -95,8 +94,8 @@ class Classification:
         text = "\n".join(f"{name:<18} {value}" for name, value in rows)
         if self.log_score["mean"] == -math.inf:
             text += f"\n{'':<18} some data have a combination of labels that no training datum has: p(c) is 0 there"
-        if self.precision["refused"]:
-            text += f"\n{'':<18} {precision_note(self.precision)}"
+        for note in precision_notes(self.precision):
+            text += f"\n{'':<18} {note}"
         if self.untrusted:
             text += (
                 f"\nNOT TO BE TRUSTED  {self.untrusted} of {self.n} data have fewer than {FEW_EFFECTIVE:g} effective samples for "
@@ -156,9 +155,9 @@ def classify_split(
     vae.context_module.check(given)
     frequencies = torch.bincount(_number(trained, contexts), minlength=len(contexts)).double() / len(trained)
     began = time.perf_counter()
-    y = preprocessed(vae, rows.x[:PROBED], rows.index[:PROBED].tolist(), seed)
-    with guard(vae, y, given[:PROBED], seed=seed) as (model, precision):
-        log_evidence, ess = _evidence(model, rows, contexts, frequencies > 0, samples, seed)
+    with guard_rows(vae, rows, given, seed=seed) as guarded:
+        found = guarded.measure(lambda model, chosen: _evidence(model, rows, chosen, contexts, frequencies > 0, samples, seed))
+    log_evidence, ess = found["log_evidence"], found["effective_sample_size"]
     log_posterior = _posterior(log_evidence, frequencies)
     true = _number(given, contexts)
     seconds = time.perf_counter() - began
@@ -174,7 +173,7 @@ def classify_split(
         frequencies=frequencies.tolist(),
         **scores(log_posterior, true),
         untrusted=_untrusted(ess, log_posterior.argmax(-1), true),
-        precision=precision.summary(),
+        precision=guarded.precision.summary(),
         seconds=seconds,
         per_datum={
             "log_posterior": log_posterior,
@@ -224,15 +223,17 @@ def _number(c: Tensor, contexts: list[Tensor]) -> Tensor:
     return (given[:, None, columns] == every[None, :, columns]).all(-1).int().argmax(-1)
 
 
-def _evidence(vae: VAE, rows: Split, contexts: list[Tensor], possible: Tensor, samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """log p(x|c) and effective samples, (N, C) each, with the same keys of noise for every context."""
-    log_evidence, ess = torch.full((2, len(rows), len(contexts)), math.nan, dtype=torch.float64)
+def _evidence(
+    vae: VAE, rows: Split, chosen: Tensor, contexts: list[Tensor], possible: Tensor, samples: int, seed: int
+) -> dict[str, Tensor]:
+    """log p(x|c) and effective samples of the chosen rows, (n, C) each, with the same keys of noise for every context."""
+    log_evidence, ess = torch.full((2, len(chosen), len(contexts)), math.nan, dtype=torch.float64)
     for number in possible.nonzero().squeeze(-1).tolist():
-        c = contexts[number].expand(len(rows), *contexts[number].shape)
-        found = importance(vae, rows.x, c, samples=samples, seed=seed, index=rows.index)
+        c = contexts[number].expand(len(chosen), *contexts[number].shape)
+        found = importance(vae, rows.x[chosen], c, samples=samples, seed=seed, index=rows.index[chosen])
         log_evidence[:, number] = found.estimate
         ess[:, number] = found.diagnostics["effective_sample_size"]
-    return log_evidence, ess
+    return {"log_evidence": log_evidence, "effective_sample_size": ess}
 
 
 def _posterior(log_evidence: Tensor, frequencies: Tensor) -> Tensor:

@@ -21,8 +21,7 @@ from pyrovae.evidence.exact import QUADRATURE, exact_method
 from pyrovae.evidence.measuring import Kept, in_pieces
 from pyrovae.evidence.options import checked, options_of
 from pyrovae.evidence.pareto import threshold
-from pyrovae.evidence.precision import PROBED, Precision, guard
-from pyrovae.evidence.scoring import preprocessed
+from pyrovae.evidence.precision import Guarded, guard_rows, unguarded
 from pyrovae.evidence.weights import ladder
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
@@ -89,14 +88,13 @@ def evaluate_split(
     began = time.perf_counter()
     vae.context_module.check(c)
     vae.check_support(rows.x)
-    y, of = preprocessed(vae, rows.x[:PROBED], rows.index[:PROBED].tolist(), seed), None if c is None else c[:PROBED]
     # The exact evidence is computed in float64 whatever the model is.
-    guarded = nullcontext((vae, Precision("float64", 0.0))) if estimator == "exact" else guard(vae, y, of, matmul, seed)
-    with guarded as (model, precision):
-        keeper = None if kept is None else kept(asked | {"path": precision.path})
-        found = _found(model, rows, c, estimator, seed, chosen, keeper)
+    exact = estimator == "exact"
+    with nullcontext(unguarded(vae, len(rows))) if exact else guard_rows(vae, rows, c, matmul=matmul, seed=seed) as guarded:
+        keeper = None if kept is None else kept(asked | {"path": guarded.precision.path})
+        found = _found(guarded, rows, c, estimator, seed, chosen, keeper)
         seconds = time.perf_counter() - began
-        parts = _decomposed(model, rows, c, seed) if "elbo" in found.diagnostics else None
+        parts = _decomposed(guarded.vae, rows, c, seed) if "elbo" in found.diagnostics else None
     usual = options_of(ESTIMATORS[estimator]) | {name: chosen[name] for name in ("samples", "dequantisations") if name in chosen}
     shown = ("tolerance",) if method == QUADRATURE else ALWAYS
     return Evaluation(
@@ -112,7 +110,7 @@ def evaluate_split(
         method=method,
         **_summarise(vae, estimator, found, chosen),
         decomposition=parts,
-        precision=precision.summary(),
+        precision=guarded.precision.summary(),
         seconds=seconds,
         **digests,
         per_datum={"index": rows.index, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
@@ -121,14 +119,14 @@ def evaluate_split(
 
 
 def _found(
-    vae: VAE, rows: Split, c: Tensor | None, estimator: str, seed: int, options: Mapping[str, Any], kept: Kept | None
+    guarded: Guarded, rows: Split, c: Tensor | None, estimator: str, seed: int, options: Mapping[str, Any], kept: Kept | None
 ) -> Evidence:
-    def measure(part: slice) -> dict[str, Tensor]:
-        of = None if c is None else c[part]
-        found = ESTIMATORS[estimator](vae, rows.x[part], of, seed=seed, index=rows.index[part], **options)
+    def of(vae: VAE, chosen: Tensor) -> dict[str, Tensor]:
+        contexts = None if c is None else c[chosen]
+        found = ESTIMATORS[estimator](vae, rows.x[chosen], contexts, seed=seed, index=rows.index[chosen], **options)
         return {**found.diagnostics, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
 
-    found = in_pieces(measure, len(rows), kept, estimator)
+    found = in_pieces(lambda part: guarded.measure(of, part), len(rows), kept, estimator)
     return Evidence(estimate=found.pop("estimate"), monte_carlo_error=found.pop("monte_carlo_error"), diagnostics=found)
 
 

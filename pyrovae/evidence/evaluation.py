@@ -9,7 +9,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from pyrovae.evidence.reporting import decomposition_rows, finite, precision_note, with_errors
+from pyrovae.evidence.reporting import decomposition_rows, finite, precision_notes, with_errors
 from pyrovae.preprocess.binarise import BINARISED
 
 FEW_EFFECTIVE = 10.0
@@ -169,8 +169,7 @@ class Evaluation:
                 "binarised data are another data set; for the levels themselves use --likelihood continuous_bernoulli, "
                 "binomial or beta"
             )
-        if self.precision["refused"]:
-            notes.append(precision_note(self.precision))
+        notes += precision_notes(self.precision)
         if self.estimator == "importance":
             notes.append("a mode that the proposal never visits is invisible to these: --estimator annealed is the check")
         notes = [f"{'':<18} {note}" for note in notes]

@@ -28,14 +28,20 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def precision_note(precision: Mapping[str, Any]) -> str:
-    """Why numbers were computed in another precision than was asked for.
+def precision_notes(precision: Mapping[str, Any]) -> list[str]:
+    """Why numbers were computed in another precision than was asked for; nothing where they were not.
 
     Args:
-        precision: What ``Precision.summary`` returned, with something refused.
+        precision: What ``Precision.summary`` returned.
     """
-    tried = ", ".join(f"{tried['path']} ({tried['difference']:.2g} nats off)" for tried in precision["refused"])
-    return f"computed in {precision['path']}: {tried} would have moved the digits that are printed"
+    notes = []
+    if precision["refused"]:
+        tried = ", ".join(f"{tried['path']} ({tried['difference']:.2g} nats off)" for tried in precision["refused"])
+        notes.append(f"computed in {precision['path']}: {tried} would have moved the digits that are printed")
+    # Evaluations that older versions wrote have no such number.
+    if few := precision.get("rows_in_float64", 0):
+        notes.append(f"{few:,} data computed in float64: {precision['path']} rounds each by 0.01 nats or more")
+    return notes
 
 
 def decomposition_rows(decomposition: Mapping[str, Any]) -> list[tuple[str, str]]:
