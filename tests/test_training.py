@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, fit, runs, training
+from pyrovae import VAE, Dataset, UserError, commands, fit, runs
 from pyrovae.contracts import DataSpec, Evidence
 from pyrovae.engines import Eager
-from pyrovae.evidence import elbo
+from pyrovae.evidence import elbo, validation
 from pyrovae.objectives import Elbo
 from pyrovae.training import TrainingState
 
@@ -210,7 +210,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> list[dict[
         estimate = torch.tensor([values[len(weights) - 1]])
         return Evidence(estimate=estimate, monte_carlo_error=torch.zeros(1), diagnostics={"reconstruction": estimate + 1})
 
-    monkeypatch.setattr(training, "elbo", told)
+    monkeypatch.setattr(validation, "elbo", told)
     return weights
 
 
