@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, fit, runs
+from pyrovae import VAE, Dataset, UserError, commands, fit, runs, training
 from pyrovae.contracts import DataSpec, Evidence
 from pyrovae.engines import Eager
 from pyrovae.evidence import elbo, validation
