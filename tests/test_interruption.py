@@ -177,19 +177,19 @@ def test_every_state_within_an_epoch_goes_on_to_the_same_last_bit(monkeypatch, o
 @pytest.mark.parametrize("long", [False, True])
 def test_a_signal_during_validation_does_not_wait_for_it(tmp_path, monkeypatch, uninterrupted, long):
     """Nor does one that came in the last step, where validation is known to take long; either way it is done again."""
-    whole, calls = training.elbo, []
+    whole, calls = training.validate, []
 
-    def interrupted(vae, x, c, **options):
+    def interrupted(vae, *given):
         calls.append(torch.random.get_rng_state())
         if len(calls) == 2:
             vae.eval()
             torch.rand(3)
             signal.raise_signal(signal.SIGTERM)
             raise AssertionError("waited")
-        return whole(vae, x, c, **options)
+        return whole(vae, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "elbo", interrupted)
+        patch.setattr(training, "validate", interrupted)
         if long:
             patch.setattr(training, "SHORT_SECONDS", 0.0)
             at_step(patch, 2 * STEPS_AN_EPOCH, lambda: signal.raise_signal(signal.SIGTERM))
