@@ -49,6 +49,7 @@ class DataSpec:
         levels: Number of levels; None for counts and reals.
         class_names: Names of the labels 0, 1, ... where a datum has one label, y (N,); else empty.
         attributes: The labels where a datum has several, y (N, A); else empty.
+        columns: Names of the elements of a datum that is a row of a table, (*E,) = (number of columns,); else empty.
     """
 
     event_shape: tuple[int, ...]
@@ -56,6 +57,8 @@ class DataSpec:
     levels: int | None = None
     class_names: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    # What elements are called is no part of what a model is: digests of models are made of the representation.
+    columns: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def labels(self) -> tuple[Attribute, ...]:

@@ -42,6 +42,10 @@ def option_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+MOST_NAMES = 40
+"""A message lists no more of them."""
+
+
 def suggest(name: str, names: Iterable[str]) -> str:
     """The names nearest to a wrong one first, for the end of an error message.
 
@@ -51,7 +55,8 @@ def suggest(name: str, names: Iterable[str]) -> str:
     """
     names = sorted(names)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    everything = "All: " + ", ".join(names) if names else "there are none"
+    listed = ", ".join(names[:MOST_NAMES]) + (f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else "")
+    everything = f"All: {listed}" if names else "there are none"
     return f"did you mean {' or '.join(near)}? {everything}" if near else everything
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.contexts.words import listed
-from pyrovae.contracts import Attribute
-from pyrovae.data import Dataset, OwnData, Source, Split, from_path
+from pyrovae.data import Dataset, Source, Split, from_path
 from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_path
 from pyrovae.evidence import keyed
+from pyrovae.matching import is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.parts import make
 from pyrovae.vae import VAE
 
@@ -46,7 +46,7 @@ def load_dataset(data: Part = "digits", data_root: str | Path | None = None) -> 
         >>> load_dataset("digits").spec.event_shape
         (8, 8)
     """
-    return load_source(make("data", from_path(data)), data_root)
+    return load_source(data_source(data), data_root)
 
 
 def load_source(source: Source, data_root: str | Path | None) -> Dataset:
@@ -66,6 +66,12 @@ def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str, remedy: s
         UserError: If a digest differs from the recorded one.
     """
     recorded, found = config["run"]["data"], dataset.record()
+    names = recorded.get("columns")
+    if names and names != list(dataset.spec.columns):
+        raise UserError(
+            f"{flag}: the columns of {dataset.name} are called {listed(dataset.spec.columns)} now, and {listed(names)} when "
+            f"the run was made; restore them, or {remedy}"
+        )
     for key in ("sha256", "split_sha256"):
         if key in recorded and recorded[key] != found[key]:
             raise UserError(
@@ -95,83 +101,57 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | Path | N
     if isinstance(run, VAE):
         if data is None:
             raise UserError("a VAE in memory has no data of its own: give data=")
-        dataset = data if isinstance(data, Dataset) else _like(run, make("data", from_path(data)), data_root)
-        dataset = _labelled_as_trained(run, dataset)
+        dataset = data if isinstance(data, Dataset) else _like(run, data_source(data), None, data_root)
         # A model in memory is moved only where that is asked for: its owner may be training it.
-        return Opened(run if device == "auto" else run.to(chosen), dataset, None, {})
+        return Opened(run if device == "auto" else run.to(chosen), _as_trained(run, dataset), None, {})
     folder = check_path("run", run, A_RUN)
     config = runs.read_config(folder)
     vae = runs.load(folder, chosen)
-    if isinstance(data, Dataset):
-        return Opened(vae, _labelled_as_trained(vae, data), folder, config)
     if data is None and "data" not in config:
         raise UserError(f"{folder}: has no data of its own; name them with --data")
     if data is None:
-        dataset = _recorded(folder, config, data_root)
+        dataset = _recorded(folder, config, vae, data_root)
+    elif isinstance(data, Dataset):
+        dataset = data
     else:
-        source = _read_as_trained(data, make("data", from_path(data)), config)
-        dataset = _split_as_recorded(_like(vae, source, data_root), source, config, data_root)
-        if isinstance(data, str | Path) and isinstance(source, OwnData) and "data" in config:
-            dataset = _unsplit(dataset, config)
-    return Opened(vae, _labelled_as_trained(vae, dataset), folder, config)
+        dataset = _named(vae, data_source(data), config, data_root)
+    return Opened(vae, _as_trained(vae, dataset), folder, config)
 
 
-def _labelled_as_trained(vae: VAE, dataset: Dataset) -> Dataset:
-    """Data whose label codes mean what they meant in training, for a model that is conditioned on them.
+def data_source(data: Part) -> Source:
+    """Where data are that are given by name, path, mapping or source.
 
     Raises:
-        UserError: If a label or a value is missing.
+        UserError: If there is no such source, or an option is wrong.
     """
-    wanted, found = vae.spec.labels, dataset.spec.labels
-    if vae.parts["context"].reads is None or wanted == found:
-        return dataset
-    if not found:
-        raise UserError(f"--data {dataset.name}: has no labels, and the model is conditioned on them; give data that have them")
-    if len(wanted) == len(found) == 1:
-        found = (replace(found[0], name=wanted[0].name),)
-    columns = dataset.y.reshape(len(dataset.x), len(found))
-    by_name = {label.name: (label, column) for label, column in zip(found, columns.T, strict=True)}
-    codes = [_recoded(label, *by_name.get(label.name, (None, None)), dataset.name) for label in wanted]
-    y = torch.stack(codes, -1) if vae.spec.attributes else codes[0]
-    spec = replace(dataset.spec, class_names=vae.spec.class_names, attributes=vae.spec.attributes)
-    return replace(dataset, y=y, spec=spec)
+    return make("data", from_path(data))
 
 
-def _recoded(wanted: Attribute, found: Attribute | None, codes: Tensor | None, name: str) -> Tensor:
-    if found is None:
-        raise UserError(f"--data {name}: has no label {wanted.name}, which the model was trained with")
-    present = [found.values[code] for code in codes.unique().tolist()]
-    unknown = [value for value in present if value not in wanted.values]
-    if unknown:
-        raise UserError(
-            f"--data {name}: {wanted.name} {unknown[0]} is unseen: the model was trained with {listed(wanted.values)}"
-        )
-    table = torch.tensor([wanted.values.index(value) if value in wanted.values else -1 for value in found.values])
-    return table[codes]
+def _as_trained(vae: VAE, dataset: Dataset) -> Dataset:
+    return with_labels_as_trained(vae, with_columns_in_order(vae, dataset))
 
 
-def _recorded(folder: Path, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
+def _named(vae: VAE, source: Source, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
+    """Data that were named, be they the run's own again or others."""
+    own = make("data", config["data"]) if "data" in config else None
+    dataset = _split_as_recorded(vae, _like(vae, source, own, data_root), source, config, data_root)
+    return _unsplit(dataset, config) if own is not None and is_left_to_us(source) else dataset
+
+
+def _recorded(folder: Path, config: Mapping[str, Any], vae: VAE, data_root: str | Path | None) -> Dataset:
     """The data of the run, which must not have changed."""
     try:
-        dataset = load_source(make("data", config["data"]), data_root or config.get("data_root"))
+        source = read_as_trained(vae, make("data", config["data"]), None)
+        dataset = load_source(source, data_root or config.get("data_root"))
     except UserError as error:
         raise UserError(f"{folder}: the data of the run cannot be read ({error}); name them with --data") from error
     check_data(config, dataset, f"{folder}", "name other data with --data")
     return dataset
 
 
-def _read_as_trained(data: Part, source: Source, config: Mapping[str, Any]) -> Source:
-    """A bare path is read as the run's own data were: the column of the label, the size of pictures."""
-    own = make("data", config["data"]) if "data" in config else None
-    bare = isinstance(data, str | Path) and type(own) is type(source) and isinstance(source, OwnData)
-    if not bare:
-        return source
-    # What the numbers are is the model's business: see ``_like``.
-    kept = ("path", "valid", "test", "split_seed", "kind", "levels")
-    return replace(own, **{name: getattr(source, name) for name in kept if hasattr(source, name)})
-
-
-def _split_as_recorded(dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
+def _split_as_recorded(
+    vae: VAE, dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | Path | None
+) -> Dataset:
     """Data that turn out to be those of the run are split as the run split them: its test rows were not trained on."""
     recorded, found = config["run"].get("data") or {}, dataset.record()
     if "data" not in config or recorded.get("sha256") != found["sha256"] or recorded["split_sha256"] == found["split_sha256"]:
@@ -179,7 +159,8 @@ def _split_as_recorded(dataset: Dataset, source: Source, config: Mapping[str, An
     own = make("data", config["data"])
     if type(own) is not type(source):
         raise UserError(f"--data {dataset.name}: the data of the run, but split otherwise; leave --data out")
-    again = load_source(replace(own, path=source.path) if hasattr(own, "path") else own, data_root)
+    moved = replace(own, path=source.path) if hasattr(own, "path") else own
+    again = load_source(read_as_trained(vae, moved, None), data_root)
     check_data(config, again, f"--data {dataset.name}", "leave --data out")
     return again
 
@@ -192,8 +173,9 @@ def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
     return replace(dataset, rows=dict.fromkeys(dataset.rows, torch.arange(len(dataset.x))))
 
 
-def _like(vae: VAE, source: Source, data_root: str | Path | None) -> Dataset:
-    """Data taken for the kind that the VAE was made for; where they cannot be, the error says so."""
+def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | None) -> Dataset:
+    """Data read as the run's own and taken for the kind that the VAE was made for; where they cannot be, the error says so."""
+    source = read_as_trained(vae, source, own)
     if getattr(source, "kind", None) != "auto" or source.levels is not None or not vae.prepared:
         return load_source(source, data_root)
     source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)

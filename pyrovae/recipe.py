@@ -293,6 +293,7 @@ def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
             kind=spec.kind,
             levels=spec.levels,
             labels=spec.labels,
+            columns=spec.columns,
         )
     vae.prepare(spec, dataset.train.x)
     vae.check_support(dataset.x)

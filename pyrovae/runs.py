@@ -102,7 +102,7 @@ def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Map
         record: What is known of the data.
     """
     config = vae.config()
-    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels", "labels")}
+    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels", "labels", "columns")}
     run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
     text = yaml.safe_dump({**config, **options, "run": run}, sort_keys=False, width=120)
     header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
@@ -148,6 +148,8 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
         **{key: config.get(key) for key in MODEL_KEYS},
         **{k: data.get(k) for k in ("event_shape", "kind", "levels")},
         "labels": data.get("labels") or (),
+        # Runs made before names of columns were recorded have none: their tables are matched by position.
+        "columns": data.get("columns") or (),
     }
     missing = [key for key, value in found.items() if value is None and key != "levels"]
     if missing:

@@ -74,6 +74,7 @@ class VAE(nn.Module):
         kind: Kind of data; None until ``prepare`` meets the data.
         levels: Number of levels of the data (``binomial`` needs it).
         labels: What the data are labelled with (a context needs it): ``dataset.spec.labels``, or ``{"name", "values"}`` each.
+        columns: Names of the columns of a table, ``dataset.spec.columns``: other tables are matched to them by name.
 
     Raises:
         UserError: If sizes are not positive, names or options unknown, or parts do not fit each other.
@@ -101,6 +102,7 @@ class VAE(nn.Module):
         kind: Kind | None = None,
         levels: int | None = None,
         labels: Sequence[Attribute | Mapping[str, Any]] = (),
+        columns: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._name = _InstanceName()
@@ -116,7 +118,8 @@ class VAE(nn.Module):
         }
         self.parts = parts
         self.preprocess_choice = preprocess if is_auto(preprocess) else make("preprocess", preprocess)
-        spec = _data_spec(event_shape, kind or ("levels" if levels else native_kind(parts["likelihood"])), levels, labels)
+        kind_of = kind or ("levels" if levels else native_kind(parts["likelihood"]))
+        spec = replace(_data_spec(event_shape, kind_of, levels, labels), columns=_checked_columns(event_shape, columns))
         latent_spec = DataSpec((self.latent_dim,))
         self.transform: Transform = Identity(spec, spec)
         if kind is not None:
@@ -185,6 +188,11 @@ class VAE(nn.Module):
             raise UserError(
                 f"the data have {_named(spec.labels)}, the VAE was built for {_named(self.spec.labels)}: build it with "
                 "labels=dataset.spec.labels"
+            )
+        if spec.columns and self.spec.columns and spec.columns != self.spec.columns:
+            raise UserError(
+                f"the data have the columns {listed(spec.columns)}, the VAE was made for {listed(self.spec.columns)}; give it "
+                "these in this order"
             )
         if self.prepared:
             if x is not None:
@@ -413,6 +421,7 @@ class VAE(nn.Module):
             "kind": self.spec.kind,
             "levels": self.spec.levels,
             "labels": [{"name": label.name, "values": list(label.values)} for label in self.spec.labels],
+            "columns": list(self.spec.columns),
         }
 
     @classmethod
@@ -430,6 +439,13 @@ class VAE(nn.Module):
 
 def _named(labels: Sequence[Attribute]) -> str:
     return "the labels " + "; ".join(f"{a.name} ({listed(a.values)})" for a in labels) if labels else "no labels"
+
+
+def _checked_columns(event_shape: tuple[int, ...], columns: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(map(str, columns))
+    if names and (event_shape != (len(names),) or len(set(names)) < len(names)):
+        raise UserError(f"columns {listed(names)}: needs a name for each element of a datum, all different")
+    return names
 
 
 def _data_spec(

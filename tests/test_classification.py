@@ -295,14 +295,15 @@ def test_frequencies_are_those_of_the_training_data_of_the_run(own, tmp_path):
     digits = pyrovae.load_dataset("digits")
     few = digits.y < 2
     np.savez(tmp_path / "few.npz", x=digits.x[few].numpy(), y=digits.y[few].numpy())
-    data = {"name": "file", "path": str(tmp_path / "few.npz"), "levels": 17}
+    # A data set with its splits: of a file of new data every row would be scored.
+    data = pyrovae.load_dataset({"name": "file", "path": str(tmp_path / "few.npz"), "levels": 17})
     other = pyrovae.classify(own, data=data, samples=2, limit=5)
     np.testing.assert_allclose(other.frequencies, np.bincount(digits.train.y) / len(digits.train))
     assert other.classes == [str(digit) for digit in range(10)]
 
     # A model in memory has no record of its data: those given stand for them.
     in_memory = pyrovae.classify(pyrovae.load(own), data=data, samples=2, limit=5)
-    train = pyrovae.load_dataset(data).train.y
+    train = data.train.y
     np.testing.assert_allclose(in_memory.frequencies, np.bincount(train, minlength=10) / len(train))
     assert torch.equal(in_memory.per_datum["log_evidence"][:, :2], other.per_datum["log_evidence"][:, :2])
     assert in_memory.per_datum["log_evidence"][:, 2:].isnan().all()

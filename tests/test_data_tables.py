@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,47 @@ def test_several_labels_are_attributes(tmp_path: Path) -> None:
     assert dataset.y.tolist() == [[1, 0], [0, 1], [1, 0]]
 
 
+def test_labels_are_as_they_are_written(tmp_path: Path) -> None:
+    """01 and 1 are two codes; those that are numbers are in the order of the numbers."""
+    path = write(tmp_path, "a,b\n1,10\n2,01\n3,9\n4,1\n5,01\n")
+    with pytest.warns(UserWarning, match="b: 01 and 1 are one number and two classes"):
+        dataset = load(path, label="b", test=0, valid=0)
+    assert (dataset.spec.class_names, dataset.y.tolist()) == (("01", "1", "9", "10"), [3, 0, 2, 1, 0])
+
+
+def test_labels_may_be_whole_numbers_with_points_and_text_with_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,b,c\n1,10.0,0.5 mg\n2,9.0,none\n3,10.0,2.5\n")
+    dataset = load(path, label="b,c", test=0, valid=0)
+    assert [label.values for label in dataset.spec.labels] == [("9.0", "10.0"), ("0.5 mg", "2.5", "none")]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters(delimiter: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"a{delimiter}b\n1{delimiter}2.5\n3{delimiter}4\n")
+    name = {";": "semicolon", "\t": "tab"}[delimiter]
+    assert load(path, delimiter=name, test=0, valid=0).x.tolist() == [[1, 2.5], [3, 4]]
+
+
+def test_a_comma_stays_the_delimiter_of_names_with_semicolons(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "a;b,c\n1,2\n3,4\n"), test=0, valid=0).spec.columns == ("a;b", "c")
+    assert load(write(tmp_path, "a;b\n1\n3\n"), delimiter="comma", test=0, valid=0).spec.columns == ("a;b",)
+
+
+def test_time_grows_as_the_number_of_columns(tmp_path: Path) -> None:
+    """Every pair of names was compared: 16 times as many columns took 256 times as long."""
+
+    def seconds(columns: int) -> float:
+        names = ",".join(f"column_{i}" for i in range(columns))
+        path = write(tmp_path, f"{names}\n" + f"{','.join(['1.5'] * columns)}\n" * 2)
+        began = time.process_time()
+        load(path, test=0, valid=0)
+        return time.process_time() - began
+
+    seconds(10)
+    few, many = (min(seconds(columns) for _ in range(3)) for columns in (2_500, 40_000))
+    assert many < 5 * 16 * few
+
+
 def test_a_label_whose_name_has_a_comma_is_quoted(tmp_path: Path) -> None:
     dataset = load(write(tmp_path, 'a,"b, c"\n1,x\n2,y\n'), label='"b, c"', test=0, valid=0)
     assert dataset.spec.class_names == ("x", "y")
@@ -100,7 +142,7 @@ def test_kinds(text: str, options: dict[str, Any], kind: str, levels: int | None
 )
 def test_spellings_of_a_table(text: str, tmp_path: Path) -> None:
     assert load(write(tmp_path, text), test=0, valid=0).x.tolist() == [[1, 2], [3, 4.5]]
-    assert load(tmp_path / "mine.csv", test=0, valid=0, label="b").x.tolist() == [[1], [3]]
+    assert load(tmp_path / "mine.csv", test=0, valid=0, label="a").x.tolist() == [[2], [4.5]]
 
 
 def test_columns_may_be_called_numbers_or_nothing(tmp_path: Path) -> None:
@@ -143,7 +185,17 @@ def test_columns_may_be_called_numbers_or_nothing(tmp_path: Path) -> None:
         ("", {}, "is empty"),
         (b"a,b\n1,\xff\n", {}, "cannot be read as a table"),
         ('a,b\n1,"2\n3,4\n', {}, "cannot be read as a table"),
-        ("a;b\n1,5;2\n", {}, "line 2 has 2 cells, the first 1"),
+        ("a;b\n1,5;2\n", {}, "first line has semicolons, not commas; give --data.delimiter semicolon"),
+        ("a\tb\n1\t2\n", {}, "first line has tabs, not commas; give --data.delimiter tab"),
+        ("a;b\n1,5;2\n", {"delimiter": "semicolon"}, "line 2, column a: 1,5 is no finite number; write 1.5"),
+        ("a,b\n1,2\n", {"delimiter": ";"}, "--data.delimiter ;: is none of auto, comma, semicolon, tab"),
+        ("a,b\n1,2\n3,4\n", {"columns": "b,c"}, "--data.columns c: .*mine.csv has no such column; All: a, b"),
+        ("a,b\n1,2\n3,4\n", {"columns": "b", "label": "b"}, "--data.label b: b is a column of data"),
+        ("a,b\n1,2\n1_000,4\n", {}, "line 3, column a: 1_000 is no finite number"),
+        ("a,b\n1,2\n1_0.5,4\n", {}, "line 3, column a: 1_0.5 is no finite number"),
+        ("a,b\n1,2\n3,\u0664\n", {}, "line 3, column b: \u0664 is no finite number"),
+        ("a,b\n1,x\n3,None\n", {"label": "b"}, "line 3, column b: None stands for a label that is missing"),
+        ("a,b\n1,1\n3,0.25\n", {"label": "b"}, "line 3, column b: 0.25 is a real, .*leave b out of --data.label"),
     ],
 )
 def test_tables_that_cannot_be_used_are_refused(text: str | bytes, options: dict[str, Any], said: str, tmp_path: Path) -> None:

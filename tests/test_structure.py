@@ -48,6 +48,7 @@ ROOMS = [
     "training",
     "runs",
     "records",
+    "matching",
     "opening",
     "estimating",
     "exporting",

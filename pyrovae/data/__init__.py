@@ -37,7 +37,7 @@ SOURCES: dict[str, type[Source]] = {
     "images": ImageFolder,
 }
 
-__all__ = ["SOURCES", "Dataset", "OwnData", "Source", "Split", "from_path"]
+__all__ = ["SOURCES", "CsvFile", "Dataset", "OwnData", "Source", "Split", "from_path"]
 
 
 def from_path(value: Any) -> Any:

@@ -143,7 +143,8 @@ def _labels(path: str, data: Mapping[str, str], labels: Mapping[str, str], array
         return one_label(values)
     names = _attribute_names(path, arrays, values.shape[1])
     # An only label of that name is what data with one label a datum have.
-    return one_label(values[:, 0]) if names == ["class"] else several_labels(dict(zip(names, values.T, strict=True)))
+    labels = {name: one_label(column) for name, column in zip(names, values.T, strict=True)}
+    return labels["class"] if names == ["class"] else several_labels(labels)
 
 
 def _check_values(path: str, name: str, labels: np.ndarray) -> None:

@@ -81,6 +81,10 @@ class Dataset:
             raise UserError(f"--split {name}: has no data in {self.name}; try {' or '.join(full)} or --split all")
         return Split(self.x[index], None if self.y is None else self.y[index], index)
 
+    def reported(self, name: str) -> str:
+        """What a split is called in reports: ``all`` where every split is all of the data."""
+        return "all" if all(len(rows) == len(self.x) for rows in self.rows.values()) else name
+
     @property
     def train(self) -> Split:
         """The training split."""
@@ -113,6 +117,10 @@ def check_share(option: str, value: float) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Source(Part):
     """Where a data set comes from."""
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, where the data are a table that has them; else empty."""
+        return ()
 
     @abstractmethod
     def load(self, root: Path) -> Dataset:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -11,9 +13,11 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Attribute
+from pyrovae.data.written import in_order, is_number
 
-MISSING = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>", "null", "NULL")
-"""How programs write that a value is not known: no class of its own."""
+MISSING = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NaT", "NA", "#NA", "#N/A", "#N/A N/A", "N/A", "n/a", "<NA>")
+MISSING += ("null", "NULL", "None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
+"""How programs write that a value is not known, those that pandas reads so among them: no class of its own."""
 
 
 @final
@@ -46,12 +50,38 @@ def one_label(values: np.ndarray) -> Labels:
     return Labels(torch.from_numpy(codes).long(), tuple(str(name) for name in names))
 
 
-def several_labels(columns: Mapping[str, np.ndarray]) -> Labels:
+def label_in_words(name: str, texts: Sequence[str]) -> Labels:
+    """A label of every datum, each spelling a class; numbers are in their order, so that 10 comes after 9.
+
+    Args:
+        name: What the label is called, for the warning that two classes are the same number.
+        texts: (N,).
+
+    Example:
+        >>> label_in_words("size", ["10", "9", "10"])
+        Labels(y=tensor([1, 0, 1]), class_names=('9', '10'), attributes=())
+    """
+    names = set(texts)
+    numbers = all(map(is_number, names))
+    values = sorted(names, key=in_order if numbers else None)
+    if numbers:
+        for first, second in itertools.pairwise(values):
+            if in_order(first)[0] == in_order(second)[0]:
+                warnings.warn(
+                    f"{name}: {first} and {second} are one number and two classes; write them alike if they are one",
+                    UserWarning,
+                    stacklevel=2,
+                )
+                break
+    codes = {text: code for code, text in enumerate(values)}
+    return Labels(torch.tensor([codes[text] for text in texts]), tuple(values))
+
+
+def several_labels(labels: Mapping[str, Labels]) -> Labels:
     """Several labels of every datum.
 
     Args:
-        columns: Name of a label -> its values, (N,), as in ``one_label``.
+        labels: Name of a label -> what ``one_label`` or ``label_in_words`` returned.
     """
-    labels = {name: one_label(values) for name, values in columns.items()}
     codes = torch.stack([label.y for label in labels.values()], dim=1)
     return Labels(codes, attributes=tuple(Attribute(name, label.class_names) for name, label in labels.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -43,6 +43,8 @@ class OwnData(SplitSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.path is MISSING:
+            raise UserError(f"--data: needs a path, such as {self.example}")
         object.__setattr__(self, "path", str(check_path("data", self.path, f"a path, such as {self.example}")))
         check_share("data.test", self.test)
 

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import csv
-import math
+import itertools
 import re
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
 
 import numpy as np
 
+from pyrovae.contexts.words import listed
+from pyrovae.data.columns import named_in, positions
 from pyrovae.data.dataset import Dataset
-from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
+from pyrovae.data.labels import MISSING, Labels, label_in_words, several_labels
 from pyrovae.data.own import OwnNumbers, check_array
-from pyrovae.errors import UserError, check_choice, shown, suggest
-
-INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*")
-"""What an int64 holds for sure."""
+from pyrovae.data.written import is_number, is_whole
+from pyrovae.errors import UserError, check_choice, shown
 
 POINTS = frozenset(".eE")
 """What tells a real from an integer."""
+
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
+
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+Line = tuple[int, list[str]]
+"""The number of a line and its cells."""
 
 
 @final
@@ -37,9 +45,12 @@ class CsvFile(OwnNumbers):
         kind: What the numbers are; ``auto``: only 0 and 1 are binary, integers from 0 up without decimal points are
             counts, the rest reals.
         levels: Number of levels, for integers 0..levels-1.
-        label: The column of the labels, or several with commas between; the other columns are the data.
+        label: The column of the labels, or several with commas between.
+        columns: The columns that are data, in this order, with commas between; by default all but the labels.
         header: Whether the first line names the columns; ``auto`` expects names and refuses numbers, ``no`` calls the
             columns 1, 2, ....
+        delimiter: What stands between cells: comma, semicolon or tab; ``auto`` is comma, and refuses a table that looks
+            otherwise.
 
     Raises:
         UserError: If an option is wrong.
@@ -48,126 +59,159 @@ class CsvFile(OwnNumbers):
     example = "FILE.csv"
 
     label: str | None = None
+    columns: str | None = None
     header: Literal["auto", "yes", "no"] = "auto"
+    delimiter: Literal["auto", "comma", "semicolon", "tab"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("data.header", self.header, ("auto", "yes", "no"))
-        if self.label is not None and (not isinstance(self.label, str) or not self.label.strip()):
-            raise UserError(f"--data.label {shown(self.label)}: needs the name of a column, or names with commas between")
+        check_choice("data.delimiter", self.delimiter, ("auto", *DELIMITERS))
+        for option in ("label", "columns"):
+            value = getattr(self, option)
+            if value is not None and not isinstance(value, str):
+                raise UserError(f"--data.{option} {shown(value)}: needs the name of a column, or names with commas between")
 
     def load(self, root: Path) -> Dataset:
-        names, rows = self._named(_read(self.path))
+        names, rows = self._named(self._lines())
         if not rows:
-            raise UserError(f"{self.path}: has no line of data; needs at least 2 data below the names of the columns")
-        labels = self._label_columns(names)
-        columns = [i for i in range(len(names)) if i not in labels]
-        if not columns:
-            raise UserError(f"--data.label {self.label}: leaves no column of data in {self.path}")
-        x, values, whole = np.empty((len(rows), len(columns))), [], True
+            raise UserError(f"{self.path}: has no line of data below the names of the columns; add lines")
+        labels = self._wanted("label", names)
+        columns = self._data_columns(names, labels)
+        x, whole = np.empty((len(rows), len(columns))), True
         for i, (line, cells) in enumerate(rows):
             self._check_width(line, cells, names)
             texts = [cells[k] for k in columns]
+            together = "".join(texts)
             try:
                 x[i] = list(map(float, texts))
             except ValueError:
                 x[i] = np.nan
-            if not np.isfinite(x[i]).all():
-                raise self._no_number(line, [names[k] for k in columns], texts)
-            whole = whole and POINTS.isdisjoint("".join(texts))
-            values.append([self._label(line, names[k], cells[k]) for k in labels])
+            # Python takes 1_000 and digits of other scripts for numbers.
+            if not np.isfinite(x[i]).all() or "_" in together or not together.isascii():
+                self._check_numbers(line, [names[k] for k in columns], texts)
+            whole = whole and POINTS.isdisjoint(together)
         x = x.astype(np.int64) if whole and np.abs(x).max() < 2**53 else x
         check_array(self.path, "the table", x, (len(columns),))
-        return self.dataset({"x": x}, _labels([names[k] for k in labels], values))
+        found = self.dataset({"all": x}, self._labels([names[k] for k in labels], labels, rows))
+        return replace(found, spec=replace(found.spec, columns=tuple(names[k] for k in columns)))
 
-    def _named(self, rows: list[tuple[int, list[str]]]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._named(self._lines(1))[0])
+
+    def _named(self, rows: list[Line]) -> tuple[list[str], list[Line]]:
         if not rows:
             raise UserError(f"{self.path}: is empty; needs a line with the names of the columns, then a datum a line")
         first = [cell.strip() for cell in rows[0][1]]
+        self._check_delimiter(first)
         if self.header == "no":
             return [str(i + 1) for i in range(len(first))], rows
-        if self.header == "auto" and all(map(_is_number, first)):
+        if self.header == "auto" and all(map(is_number, first)):
             raise UserError(
                 f"{self.path}: line {rows[0][0]} has only numbers, not the names of the columns; "
                 "give --data.header no if it is a datum, yes if the columns are called so"
             )
+        met = set()
         for position, name in enumerate(first):
-            if not name or name in first[:position]:
+            if not name or name in met:
                 problem = f"calls another column {name} too" if name else "has no name"
                 raise UserError(f"{self.path}: line {rows[0][0]}, column {position + 1} {problem}; name every column once")
+            met.add(name)
         return first, rows[1:]
 
-    def _label_columns(self, names: Sequence[str]) -> list[int]:
-        wanted = [name.strip() for name in next(csv.reader([self.label]), [])] if self.label is not None else []
-        if self.label is not None and not wanted:
-            raise UserError(f"--data.label {self.label}: needs the name of a column; {suggest('', names)}")
-        for name in wanted:
-            if name not in names:
-                raise UserError(f"--data.label {name}: {self.path} has no such column; {suggest(name, names)}")
-        if len(set(wanted)) < len(wanted):
-            raise UserError(f"--data.label {self.label}: names a column twice")
-        return [names.index(name) for name in wanted]
+    def _check_delimiter(self, first: Sequence[str]) -> None:
+        """Refuse a table whose first line has more of another delimiter, where none was named."""
+        text, used = "".join(first), len(first) - 1
+        for name in ("semicolon", "tab"):
+            if self.delimiter == "auto" and text.count(DELIMITERS[name]) > used:
+                raise UserError(f"{self.path}: its first line has {name}s, not commas; give --data.delimiter {name}")
+
+    def _wanted(self, option: Literal["label", "columns"], names: Sequence[str]) -> list[int]:
+        text = getattr(self, option)
+        flag = f"--data.{option}"
+        wanted = [] if text is None else named_in(flag, text, names)
+        return positions(wanted, names, lambda name: f"{flag} {name}: {self.path} has no such column")
+
+    def _data_columns(self, names: Sequence[str], labels: Sequence[int]) -> list[int]:
+        """Where the data stand; columns that are neither they nor labels are named."""
+        others = set(range(len(names))).difference(labels)
+        if not others:
+            raise UserError(f"--data.label {self.label}: leaves no column of data in {self.path}; name fewer columns")
+        if self.columns is None:
+            return sorted(others)
+        columns = self._wanted("columns", names)
+        both = [names[k] for k in columns if k not in others]
+        if both:
+            raise UserError(f"--data.label {self.label}: {both[0]} is a column of data (--data.columns); it cannot be both")
+        unused = [names[k] for k in sorted(others.difference(columns))]
+        if unused:
+            warnings.warn(f"{self.path}: not used: the columns {listed(unused)}", UserWarning, stacklevel=2)
+        return columns
 
     def _check_width(self, line: int, cells: Sequence[str], names: Sequence[str]) -> None:
         if len(cells) != len(names):
             where = (
                 f"column {names[len(cells)]} is missing" if len(cells) < len(names) else f"nothing after {names[-1]} has a name"
             )
-            raise UserError(f"{self.path}: line {line} has {len(cells)} cells, the first {len(names)}: {where}")
+            raise UserError(f"{self.path}: line {line} has {len(cells)} cells, the first {len(names)}: {where}; mend it")
 
     def _present(self, line: int, name: str, cell: str) -> str:
         if not cell.strip():
             raise UserError(f"{self.path}: line {line}, column {name} is empty; fill it or remove the line")
         return cell.strip()
 
-    def _label(self, line: int, name: str, cell: str) -> str:
-        text = self._present(line, name, cell)
-        if text in MISSING:
+    def _check_numbers(self, line: int, names: Sequence[str], cells: Sequence[str]) -> None:
+        """Refuse the first cell that is no number."""
+        for name, cell in zip(names, cells, strict=True):
+            if is_number(cell):
+                continue
+            text = self._present(line, name, cell)
+            point = f"write {text.replace(',', '.')}" if DECIMAL_COMMA.fullmatch(text) else "mend it"
             raise UserError(
-                f"{self.path}: line {line}, column {name}: {text} stands for a label that is missing; give it one, such as "
-                "unknown, or remove the line"
+                f"{self.path}: line {line}, column {name}: {text} is no finite number; "
+                f"{point}, remove the line, or name a column of labels with --data.label"
             )
-        return text
 
-    def _no_number(self, line: int, names: Sequence[str], cells: Sequence[str]) -> UserError:
-        name, cell = next((name, cell) for name, cell in zip(names, cells, strict=True) if not _is_number(cell))
-        text = self._present(line, name, cell)
-        return UserError(
-            f"{self.path}: line {line}, column {name}: {text} is no finite number; "
-            "mend it, remove the line, or name a column of labels with --data.label"
-        )
+    def _labels(self, names: Sequence[str], columns: Sequence[int], rows: Sequence[Line]) -> Labels:
+        found = {
+            name: self._label(name, [(line, cells[k]) for line, cells in rows]) for name, k in zip(names, columns, strict=True)
+        }
+        if not found:
+            return Labels()
+        return several_labels(found) if len(found) > 1 else next(iter(found.values()))
 
+    def _label(self, name: str, cells: Sequence[tuple[int, str]]) -> Labels:
+        """The labels of a column, as they are written.
 
-def _read(path: str) -> list[tuple[int, list[str]]]:
-    """(number of the line, cells) of every line but the empty ones at the end."""
-    if not Path(path).is_file():
-        raise UserError(f"--data {path}: no such file")
-    try:
-        # Spreadsheets begin their files with a byte order mark.
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, cells) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as a table ({error}); needs commas between cells, in UTF-8") from error
-    while rows and not any(cell.strip() for cell in rows[-1][1]):
-        rows.pop()
-    return rows
+        Raises:
+            UserError: If one is missing, or they are measurements and no names of classes.
+        """
+        texts = [self._present(line, name, cell) for line, cell in cells]
+        for (line, _), text in zip(cells, texts, strict=True):
+            if text in MISSING:
+                raise UserError(
+                    f"{self.path}: line {line}, column {name}: {text} stands for a label that is missing; give it one, such as "
+                    "unknown, or remove the line"
+                )
+        if all(map(is_number, texts)) and not all(map(is_whole, texts)):
+            (line, _), text = next((cell, text) for cell, text in zip(cells, texts, strict=True) if not is_whole(text))
+            raise UserError(
+                f"{self.path}: line {line}, column {name}: {text} is a real, which names no class; leave {name} out of "
+                "--data.label, or write names into it"
+            )
+        return label_in_words(name, texts)
 
-
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
-
-
-def _labels(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Labels:
-    columns = {name: _ordered([row[i] for row in rows]) for i, name in enumerate(names)}
-    if not columns:
-        return Labels()
-    return several_labels(columns) if len(columns) > 1 else one_label(next(iter(columns.values())))
-
-
-def _ordered(cells: Sequence[str]) -> np.ndarray:
-    """Integers as such, so that 10 comes after 9; all else as text."""
-    return np.array([int(cell) for cell in cells] if all(INTEGER.fullmatch(cell) for cell in cells) else cells)
+    def _lines(self, most: int | None = None) -> list[Line]:
+        """Every line, or the first ones, without the empty ones at the end."""
+        if not Path(self.path).is_file():
+            raise UserError(f"--data {self.path}: no such file")
+        try:
+            # Spreadsheets begin their files with a byte order mark.
+            with open(self.path, encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file, strict=True, delimiter=DELIMITERS.get(self.delimiter, ","))
+                rows = [(reader.line_num, cells) for cells in itertools.islice(reader, most)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{self.path}: cannot be read as a table ({error}); needs commas between cells, in UTF-8") from error
+        while rows and not any(cell.strip() for cell in rows[-1][1]):
+            rows.pop()
+        return rows

@@ -164,7 +164,7 @@ def classify_split(
     return Classification(
         run=run,
         data=dataset.name,
-        split=split,
+        split=dataset.reported(split),
         n=len(rows),
         samples=samples,
         seed=seed,

@@ -100,7 +100,7 @@ def evaluate_split(
     return Evaluation(
         run=run,
         data=dataset.name,
-        split=split,
+        split=dataset.reported(split),
         n=len(rows),
         samples=chosen.get("samples"),
         seed=seed,

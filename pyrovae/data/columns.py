@@ -1,0 +1,59 @@
+"""Columns of tables by their names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from pyrovae.errors import UserError, suggest
+
+
+def in_one_line(names: Sequence[str]) -> str:
+    """Names as an option takes them: commas between, quotes about those that have commas.
+
+    Example:
+        >>> in_one_line(["width", "height, of all"])
+        'width,"height, of all"'
+    """
+    text = io.StringIO()
+    # Only what is in the end of a line is sure to be quoted.
+    csv.writer(text, lineterminator="\r\n").writerow(names)
+    return text.getvalue().removesuffix("\r\n")
+
+
+def named_in(option: str, text: str, there: Sequence[str]) -> list[str]:
+    """The names that an option gives, the inverse of ``in_one_line``.
+
+    Args:
+        option: The flag, for the error.
+        text: Its value.
+        there: The names that there are, for the error.
+
+    Raises:
+        UserError: If it gives none, or one twice.
+    """
+    names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True), [])]
+    if not any(names):
+        raise UserError(f"{option} {text}: needs the name of a column; {suggest('', there)}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{option} {text}: names a column twice")
+    return names
+
+
+def positions(names: Sequence[str], there: Sequence[str], refusal: Callable[[str], str]) -> list[int]:
+    """Where the columns of these names stand.
+
+    Args:
+        names: Those that are wanted, in the order that is wanted.
+        there: Those that there are.
+        refusal: The name of one that is missing -> what is said of it.
+
+    Raises:
+        UserError: Naming the first that is missing, and those that are nearest to it.
+    """
+    where = {name: position for position, name in enumerate(there)}
+    for name in names:
+        if name not in where:
+            raise UserError(f"{refusal(name)}; {suggest(name, there)}")
+    return [where[name] for name in names]
