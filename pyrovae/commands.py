@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import drawing, files, runs
+from pyrovae.bounds import check_memory
 from pyrovae.comparison import compare
 from pyrovae.data import Dataset
 from pyrovae.devices import choose_device
@@ -304,7 +305,7 @@ def sample(
         count: Number of draws.
         given: The context of a conditional model: a class such as 7, or glasses=yes,smile=no; uniform draws each one's labels
             uniformly from the combinations in the training data; without it they are as frequent as there.
-        out: A .png (a picture of the means E[x|z] and of the draws) or a .npz file (``z``, ``mean``, ``x``, ``c``).
+        out: A .png (a picture of the means E[x|z] and of the draws, at most 512) or a .npz file (``z``, ``mean``, ``x``, ``c``).
         seed: Of the draws.
         device: auto, cpu, cuda or cuda:N.
 
@@ -313,10 +314,17 @@ def sample(
     """
     count, seed = check_integer("count", count, 1), check_seed("seed", seed)
     out = _file(out, (".png", ".npz"))
+    if out is not None and out.suffix == ".png" and count > drawing.MOST_SAMPLES:
+        raise UserError(
+            f"--count {count}: a picture has room for {drawing.MOST_SAMPLES} draws; take fewer, or --out FILE.npz for any number"
+        )
     chosen = choose_device(device)
     if isinstance(run, VAE) and device != "auto":
         run.to(chosen)
     vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN), chosen)
+    # Latents, means and draws, and what the draws are made from.
+    needed = 4 * count * (vae.latent_dim + 3 * vae.spec.size)
+    check_memory(needed, f"--count {count}", "draw fewer, several times with another --seed")
     found = draw_samples(vae, count, seed, None if given is None else _named(given))
     if out is not None and out.suffix == ".npz":
         files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})

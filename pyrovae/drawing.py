@@ -22,6 +22,9 @@ RED = "#c23b22"
 TILE = 0.62
 """Inches of one picture in a row of pictures."""
 
+MOST_SAMPLES = 512
+"""Draws in one picture: each has axes of its own, which take matplotlib some hundredths of a second."""
+
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""

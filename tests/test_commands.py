@@ -359,3 +359,22 @@ def test_resume_by_python_is_training_in_one_go(make_run, tmp_path, run):
     whole = load(make_run("two-epochs", epochs=2)).state_dict()
     assert [row["epoch"] for row in found.fit.history] == [1, 2]
     assert all(torch.equal(tensor, whole[name]) for name, tensor in found.vae.state_dict().items())
+
+
+def test_more_samples_than_a_picture_holds_are_refused_before_they_are_drawn(digits_run, tmp_path, cli):
+    answer = cli("sample", digits_run, "--count", "3000", "--out", tmp_path / "x.png")
+    assert answer.code == 2
+    assert answer.err == (
+        "pyrovae sample: error: --count 3000: a picture has room for 512 draws; take fewer, or --out FILE.npz for any number\n"
+    )
+    assert not (tmp_path / "x.png").exists()
+    assert cli("sample", digits_run, "--count", "3000", "--out", tmp_path / "x.npz").code == 0
+    with np.load(tmp_path / "x.npz") as written:
+        assert written["x"].shape == (3000, 8, 8)
+
+
+def test_more_samples_than_fit_the_memory_are_refused(digits_run, cli):
+    answer = cli("sample", digits_run, "--count", str(10**12))
+    assert answer.code == 2
+    assert "error: --count 1000000000000 needs 776000.0 GB of memory, and " in answer.err  # 4 bytes x (2 + 3 x 64) x 10^12
+    assert answer.err.endswith("are free; draw fewer, several times with another --seed\n")
