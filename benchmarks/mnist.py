@@ -67,7 +67,7 @@ class OurEpochs:
     def epoch(self) -> None:
         for rows in torch.randperm(len(self.x)).split(128):
             batch = self.x[rows]
-            self.engine.step(self.vae.transform(batch, torch.rand(batch.shape)), None, 1.0)
+            self.engine.step(self.vae.preprocessed(batch, torch.rand(batch.shape)), None, 1.0)
 
 
 def timed(x: torch.Tensor, repeats: int) -> tuple[list[float], list[float]]:
@@ -104,7 +104,7 @@ def main(data_root: str | None, out: Path, epochs: int, repeats: int) -> None:
         vae, all_data = trained(Path(folder) / "60000", data_root, 0, epochs)
     test, train = dataset.test, torch.cat([dataset.train.x, dataset.valid.x])
     # The bits that `evaluate --seed 0` draws: the hand-written estimator differs in its samples of z only.
-    bits = vae.transform(test.x, keyed.uniform(0, test.index.tolist(), (28, 28))).flatten(1)
+    bits = vae.preprocessed(test.x, keyed.uniform(0, test.index.tolist(), (28, 28))).flatten(1)
     cross = score(as_plain(vae), bits)
     plain = PlainTraining(train.flatten(1))
     began = time.perf_counter()

@@ -340,7 +340,13 @@ class Network(Part):
 
 
 class Preprocess(Part):
-    """Data -> the support that a likelihood needs: invertible, or a declared quantiser."""
+    """Data -> the support that a likelihood needs: invertible, or a declared quantiser.
+
+    Attributes:
+        finer: What to do about data that float32 does not tell apart after it, for an error.
+    """
+
+    finer: str = "train with --preprocess standardise"
 
     @abstractmethod
     def build(self, spec: DataSpec, x: Tensor | None) -> Transform:
@@ -375,13 +381,17 @@ class Transform(nn.Module, ABC):
         self.given = given
         self.made = made
 
-    @abstractmethod
     def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        """y (*, *E) as floats, from x (*, *E) and uniform noise u (*, *E) in [0, 1)."""
+        """y (*, *E) in torch's default type, from x (*, *E) and uniform noise u (*, *E) in [0, 1)."""
+        return self.exactly(x, u).to(torch.get_default_dtype())
+
+    @abstractmethod
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        """y before it is rounded for the networks: in float64, but where a narrower type holds all there is to know of x."""
 
     @abstractmethod
     def inverse(self, y: Tensor) -> Tensor:
-        """y on the scale of x, for pictures; on the scale of y where the transform is a quantiser."""
+        """y on the scale of x; on the scale of y where the transform is a quantiser."""
 
     def log_abs_det_jacobian(self) -> float | Tensor:
         """log|det dy/dx| per datum, in nats: log p(x) = log p(y) + this."""

@@ -20,7 +20,8 @@ def as_tensor(name: str, value: Any) -> Tensor:
         UserError: If it is something else.
     """
     try:
-        tensor = torch.as_tensor(value)
+        # Python's own numbers are float64, which torch would round.
+        tensor = torch.as_tensor(value, dtype=None if hasattr(value, "dtype") else torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(f"{name} {shown(value)}: needs a tensor, an array or a list of numbers") from error
     if tensor.is_complex():

@@ -16,6 +16,7 @@ from torch import Tensor
 from pyrovae import runs
 from pyrovae.contexts.words import listed
 from pyrovae.data import Dataset, Source, Split, from_path
+from pyrovae.data.dataset import VALUES, changed
 from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_path
 from pyrovae.evidence import keyed
@@ -72,11 +73,11 @@ def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str, remedy: s
             f"{flag}: the columns of {dataset.name} are called {listed(dataset.spec.columns)} now, and {listed(names)} when "
             f"the run was made; restore them, or {remedy}"
         )
-    for key in ("sha256", "split_sha256"):
-        if key in recorded and recorded[key] != found[key]:
-            raise UserError(
-                f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); restore them, or {remedy}"
-            )
+    key = changed(recorded, found)
+    if key is not None:
+        raise UserError(
+            f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); restore them, or {remedy}"
+        )
 
 
 @final
@@ -154,7 +155,7 @@ def _split_as_recorded(
 ) -> Dataset:
     """Data that turn out to be those of the run are split as the run split them: its test rows were not trained on."""
     recorded, found = config["run"].get("data") or {}, dataset.record()
-    if "data" not in config or recorded.get("sha256") != found["sha256"] or recorded["split_sha256"] == found["split_sha256"]:
+    if "data" not in config or not _same_values(recorded, found) or recorded["split_sha256"] == found["split_sha256"]:
         return dataset
     own = make("data", config["data"])
     if type(own) is not type(source):
@@ -168,9 +169,13 @@ def _split_as_recorded(
 def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
     """Other data than the run's that came in one part: nothing of them was trained on, so every split is all of them."""
     recorded = config["run"].get("data") or {}
-    if not dataset.in_one_part or dataset.record()["sha256"] == recorded.get("sha256"):
+    if not dataset.in_one_part or _same_values(recorded, dataset.record()):
         return dataset
     return replace(dataset, rows=dict.fromkeys(dataset.rows, torch.arange(len(dataset.x))))
+
+
+def _same_values(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    return "sha256" in recorded and changed(recorded, found, VALUES) is None
 
 
 def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | None) -> Dataset:
@@ -208,7 +213,7 @@ def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096
         u = None
         if vae.transform.needs_noise:
             u = keyed.uniform(seed, index[start : start + rows].tolist(), tuple(x.shape[1:])).to(device)
-        yield vae.transform(part.to(device), u)
+        yield vae.preprocessed(part.to(device), u)
 
 
 def context_of(vae: VAE, split: Split) -> Tensor | None:

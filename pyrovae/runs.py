@@ -237,16 +237,21 @@ def _csv(rows: list[dict[str, float]]) -> bytes:
     return text.getvalue().encode()
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    """On the CPU, with the strides that its shape alone gives: one element with a stride of 0 counts as contiguous too."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
 def _digest(tensors: Mapping[str, Tensor], plain: str) -> str:
     digest = hashlib.sha256(plain.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(_plain(tensors[name]).view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def _write(folder: Path, name: str, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: _plain(tensor) for name, tensor in tensors.items()}
     text = json.dumps(plain)
     # One key: safetensors writes several in an order that varies, and equal contents are to make equal files.
     metadata = json.dumps({"plain": text, "sha256": _digest(tensors, text)})

@@ -296,7 +296,7 @@ def _epoch(run: _Run, x: Tensor, c: Tensor | None, request: Request, saver: _Sav
     while state.step < steps and not request.asked:
         rows = order[state.step * run.batch_size : (state.step + 1) * run.batch_size]
         batch = x[rows]
-        y = run.vae.transform(batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None)
+        y = run.vae.preprocessed(batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None)
         weight = run.schedule.at(state.epoch + (state.step + 1) / steps)
         loss_sum += run.engine.step(y, None if c is None else c[rows], weight).double() * len(rows)
         state.step += 1

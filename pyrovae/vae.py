@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import (
@@ -32,6 +33,7 @@ from pyrovae.networks.feedforward import Feedforward
 from pyrovae.parts import defaults, describe, is_auto, make, name_of
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.preprocess.none import Identity
+from pyrovae.preprocess.rounding import some, too_coarse
 
 BASELINE_WIDTH = 100
 """Hidden units of the baseline of the score-function gradient."""
@@ -202,11 +204,13 @@ class VAE(nn.Module):
                     f"the data are {spec.kind} (levels: {spec.levels}), the VAE was made for {self.spec.kind} "
                     f"(levels: {self.spec.levels}); give it data of that kind"
                 )
+            self._check_rounding(self.transform, x)
             return
-        transform = self._choose_preprocess(spec).build(spec, x)
-        self._check_made(transform)
         device = next(self.parameters()).device
-        self.transform = transform.to(device)
+        transform = self._choose_preprocess(spec).build(spec, x).to(device)
+        self._check_made(transform)
+        self._check_rounding(transform, x)
+        self.transform = transform
         self.prepared = True
 
     def initialise(self, x: Tensor, c: Tensor | None = None) -> None:
@@ -220,8 +224,37 @@ class VAE(nn.Module):
         rows = torch.randperm(len(x))[:INITIAL_ROWS]
         part = x[rows].to(next(self.parameters()).device)
         with torch.no_grad():
-            y = self.transform(part, torch.rand(part.shape, device=part.device))
+            y = self.preprocessed(part, torch.rand(part.shape, device=part.device))
             self.prior_module.initialise(self._features(y))
+
+    def preprocessed(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        """y (*, *E), what the likelihood sees of data x as they were given, in the precision of the model.
+
+        Args:
+            x: Data (*, *E) on the model's device, of any type; what the preprocessing subtracts and scales, it does in float64.
+            u: Uniform noise (*, *E) in [0, 1), where the preprocessing needs it.
+        """
+        return self.transform.exactly(x, u).to(next(self.parameters()).dtype)
+
+    def _check_rounding(self, transform: Transform, x: Tensor | None) -> None:
+        """Refuse data that rounding for the networks would change too much, such as 1,700,000,001 as it is."""
+        if x is None:
+            return
+        one, rows = next(self.parameters()), some(x)
+        part = x[rows].to(one.device)
+        y = transform.exactly(part, torch.full(part.shape, 0.5, device=one.device))
+        worst = too_coarse(y, one.dtype)
+        if worst is None:
+            return
+        position, preprocess = (int(rows[worst[0]]), *worst[1:]), self._choose_preprocess(transform.given)
+        given, exact, rounded = (f"{number.item():.15g}" for number in (x[position], y[worst], y[worst].to(one.dtype)))
+        made = "" if given == exact else f", {exact} when it is preprocessed,"
+        reals = "" if self.likelihood_density.support is constraints.real else " and a likelihood of reals, --likelihood normal"
+        raise UserError(
+            f"--preprocess {name_of('preprocess', preprocess)}: data value {given} at {position}{made} becomes {rounded} in "
+            f"{str(one.dtype).removeprefix('torch.')}, the precision of the networks, and data that differ as little as these do "
+            f"would be lost; {preprocess.finer}{reals}"
+        )
 
     def _check_kind(self, transform: Transform) -> None:
         likelihood = self.parts["likelihood"]
@@ -249,7 +282,7 @@ class VAE(nn.Module):
         """
         for start in range(0, len(x), rows):
             part = x[start : start + rows].to(next(self.parameters()).device)
-            y = self.transform(part, torch.full(part.shape, 0.5, device=part.device))
+            y = self.preprocessed(part, torch.full(part.shape, 0.5, device=part.device))
             bad = ~self.likelihood_density.support.check(y)
             if bad.any():
                 where = bad.nonzero()[0]
@@ -316,7 +349,7 @@ class VAE(nn.Module):
         elif self.transform.needs_noise:
             u = torch.rand(x.shape, device=x.device)
         self.context_module.check(c)
-        return self._posterior(self.transform(x, u).to(one.dtype), c)
+        return self._posterior(self.preprocessed(x, u), c)
 
     def posterior(self, y: Tensor, c: Tensor | None = None) -> dist.Distribution:
         """q(z|y,c) of preprocessed data y (*, *E): batch shape (*,), event shape (D,). ``encode`` takes raw data.

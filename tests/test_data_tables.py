@@ -34,7 +34,7 @@ def test_a_table_is_its_numbers(tmp_path: Path) -> None:
         writer.writerows(x.tolist())
     dataset = load(tmp_path / "mine.csv", test=6, valid=4)
     assert (dataset.spec.event_shape, dataset.spec.kind, dataset.y) == ((4,), "reals", None)
-    np.testing.assert_array_equal(dataset.x, x.astype(np.float32))
+    np.testing.assert_array_equal(dataset.x, x)
     assert {name: len(rows) for name, rows in dataset.rows.items()} == {"train": 20, "valid": 4, "test": 6}
 
 

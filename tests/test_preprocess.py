@@ -227,7 +227,7 @@ def test_standardised_normal_density_integrates_to_1_in_the_units_of_the_data() 
     p = vae.likelihood(torch.zeros(2, dtype=torch.float64))
 
     def density(value: float) -> float:
-        y = vae.transform(torch.tensor([value], dtype=torch.float64))
+        y = vae.preprocessed(torch.tensor([value], dtype=torch.float64))
         return (p.log_prob(y) + vae.transform.log_abs_det_jacobian()).exp().item()
 
     # 40 x 30 is more than 40 standard deviations of the data on either side.

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from pyrovae import files, runs
 from pyrovae.comparison.entries import Settings, check_evidence, read_entry
 from pyrovae.comparison.league import League, rank, write_league
+from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_path
 from pyrovae.opening import A_RUN
 
@@ -82,7 +83,7 @@ def check_comparable(configs: Mapping[Path, Mapping[str, Any]]) -> None:
                 f"{first} and {folder}: their data have different shapes, {shapes[0]} and {shapes[1]}; log evidence is "
                 "comparable on the same data only"
             )
-        if here["sha256"] != there["sha256"]:
+        if changed(here, there, VALUES):
             names = [_data_name(configs[run]) for run in (first, folder)]
             which = f"{names[0]} and {names[1]}" if names[0] != names[1] else f"two versions of {names[0]}"
             raise UserError(

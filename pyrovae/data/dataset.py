@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -17,6 +17,9 @@ from pyrovae.errors import UserError, check_number, check_seed, shown
 
 SIXTH = 1 / 6
 
+ROWS = 4096
+"""Data that are converted at a time."""
+
 
 @final
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Split:
     """Some rows of a data set.
 
     Args:
-        x: Data (N, *E), as they were given (bytes stay bytes).
+        x: Data (N, *E), as they were given: bytes stay bytes, and what float32 cannot hold stays float64.
         y: Codes of the labels: (N,) where a datum has one, (N, A) where it has several, or None.
         index: Row of each datum in the data set, (N,): the key of its noise in evaluation.
     """
@@ -101,10 +104,35 @@ class Dataset:
         return self.split("test")
 
     def record(self) -> dict[str, Any]:
-        """Sizes of the splits and a digest of the data and of the rows in each split."""
-        values = hashlib.sha256(self.x.numpy().tobytes()).hexdigest()
+        """Sizes of the splits and digests of the data and of the rows in each split.
+
+        ``sha256`` is of the data as bytes or float32; ``sha256_float64`` of those that are kept in float64, else None.
+        """
+        wide = self.x.dtype == torch.float64
         rows = hashlib.sha256(b"".join(self.rows[k].numpy().tobytes() + b"/" for k in sorted(self.rows))).hexdigest()
-        return {"sizes": {k: len(v) for k, v in self.rows.items()}, "sha256": values, "split_sha256": rows}
+        return {
+            "sizes": {k: len(v) for k, v in self.rows.items()},
+            "sha256": _digest(self.x, torch.float32 if wide else self.x.dtype),
+            "sha256_float64": _digest(self.x, torch.float64) if wide else None,
+            "split_sha256": rows,
+        }
+
+
+VALUES = ("sha256", "sha256_float64")
+"""The digests of the values in a record."""
+
+
+def changed(recorded: Mapping[str, Any], found: Mapping[str, Any], keys: Sequence[str] = (*VALUES, "split_sha256")) -> str | None:
+    """The first digest that two records have and that differs, if any: older records have fewer."""
+    both = (key for key in keys if key in recorded and key in found)
+    return next((key for key in both if recorded[key] != found[key]), None)
+
+
+def _digest(x: Tensor, dtype: torch.dtype) -> str:
+    digest = hashlib.sha256()
+    for part in x.split(ROWS):
+        digest.update(part.to(dtype).contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_share(option: str, value: float) -> None:

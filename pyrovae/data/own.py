@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Kind
-from pyrovae.data.dataset import SIXTH, Dataset, SplitSource, check_share
+from pyrovae.data.dataset import ROWS, SIXTH, Dataset, SplitSource, check_share
 from pyrovae.data.labels import Labels
 from pyrovae.errors import UserError, check_choice, check_integer, check_path
 
@@ -20,6 +20,9 @@ PARTS = ("train", "valid", "test")
 LARGEST_REAL = np.finfo(np.float32).max
 LARGEST_INTEGER = 2**24
 """All integers up to it have a float32."""
+
+LARGEST_EXACT = 2**53
+"""All integers up to it have a float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +93,15 @@ class OwnNumbers(OwnData):
         super().__post_init__()
         if self.levels is not None:
             check_integer("data.levels", self.levels, 2)
+            if self.levels > LARGEST_INTEGER:
+                raise UserError(
+                    f"--data.levels {self.levels}: the networks compute in float32, which tells no more than {LARGEST_INTEGER} "
+                    "levels apart; give --data.kind reals --preprocess standardise"
+                )
         check_choice("data.kind", self.kind, ("auto", *get_args(Kind)))
 
     def dataset(self, parts: Mapping[str, np.ndarray], labels: Labels) -> Dataset:
-        """The data set of checked arrays (n, *E), bytes and booleans as bytes, other numbers as float32.
+        """The data set of checked arrays (n, *E), bytes and booleans as bytes, other numbers as float32 or float64.
 
         Raises:
             UserError: If the numbers are not of the kind that was asked for.
@@ -117,15 +125,16 @@ class OwnNumbers(OwnData):
         if bad.any():
             position = tuple(int(i) for i in np.argwhere(bad)[0])
             allowed = f"integers from 0 up to {LARGEST_INTEGER}" if levels is None else f"integers 0..{levels - 1}"
+            too_large = levels is None and x[position] > LARGEST_INTEGER
+            remedy = "--data.kind reals --preprocess standardise" if too_large else "--data.levels, or --data.kind reals"
             raise UserError(
-                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; "
-                "give --data.levels, or --data.kind reals"
+                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; give {remedy}"
             )
         return kind, levels
 
 
 def check_array(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...]) -> None:
-    """Refuse an array that is no data: of another type or shape, too small, or with numbers that float32 does not have.
+    """Refuse an array that is no data: of another type or shape, too small, or with numbers that floats do not have.
 
     Args:
         path: The file, for the error.
@@ -155,6 +164,12 @@ def check_array(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...
     if bad.any():
         position = tuple(int(i) for i in np.argwhere(bad)[0])
         raise UserError(f"{path}: {name} has value {x[position]:g} at {position}, which float32 cannot hold; rescale the data")
+    if x.dtype.kind in "ui" and (x.max() > LARGEST_EXACT or x.min() < -LARGEST_EXACT):
+        position = tuple(int(i) for i in np.argwhere((x > LARGEST_EXACT) | (x < -LARGEST_EXACT))[0])
+        raise UserError(
+            f"{path}: {name} has the integer {x[position]} at {position}, which float64 does not tell from its neighbours "
+            "(2^53 is the last that it does); subtract a number from all of them, or leave them out if they only name the data"
+        )
 
 
 def _guess(x: np.ndarray) -> Kind:
@@ -166,6 +181,9 @@ def _guess(x: np.ndarray) -> Kind:
 
 
 def _tensor(x: np.ndarray) -> Tensor:
-    if x.dtype == np.bool_:
-        x = x.astype(np.uint8)
-    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32)))
+    """Bytes and booleans as bytes, other numbers as float32 where that holds them all, else as float64."""
+    if x.dtype in (np.bool_, np.uint8):
+        return torch.from_numpy(np.ascontiguousarray(x.astype(np.uint8, copy=False)))
+    parts = (x[start : start + ROWS] for start in range(0, len(x), ROWS))
+    held = all((part.astype(np.float32) == part).all() for part in parts)
+    return torch.from_numpy(np.ascontiguousarray(x, np.float32 if held else np.float64))

@@ -17,7 +17,7 @@ from pyrovae.contexts.words import listed
 from pyrovae.data.columns import named_in, positions
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, label_in_words, several_labels
-from pyrovae.data.own import OwnNumbers, check_array
+from pyrovae.data.own import LARGEST_EXACT, OwnNumbers, check_array
 from pyrovae.data.written import is_number, is_whole
 from pyrovae.errors import UserError, check_choice, shown
 
@@ -91,7 +91,9 @@ class CsvFile(OwnNumbers):
             if not np.isfinite(x[i]).all() or "_" in together or not together.isascii():
                 self._check_numbers(line, [names[k] for k in columns], texts)
             whole = whole and POINTS.isdisjoint(together)
-        x = x.astype(np.int64) if whole and np.abs(x).max() < 2**53 else x
+        if whole and np.abs(x).max() >= LARGEST_EXACT:
+            raise self._not_exact(np.abs(x).max(0), [names[k] for k in columns])
+        x = x.astype(np.int64) if whole else x
         check_array(self.path, "the table", x, (len(columns),))
         found = self.dataset({"all": x}, self._labels([names[k] for k in labels], labels, rows))
         return replace(found, spec=replace(found.spec, columns=tuple(names[k] for k in columns)))
@@ -171,6 +173,13 @@ class CsvFile(OwnNumbers):
                 f"{self.path}: line {line}, column {name}: {text} is no finite number; "
                 f"{point}, remove the line, or name a column of labels with --data.label"
             )
+
+    def _not_exact(self, largest: np.ndarray, names: Sequence[str]) -> UserError:
+        name = names[int((largest >= LARGEST_EXACT).argmax())]
+        return UserError(
+            f"{self.path}: column {name} has whole numbers of 2^53 or more, which float64 does not tell from their neighbours; "
+            "subtract a number from all of them, or choose other columns with --data.columns if it only names the data"
+        )
 
     def _labels(self, names: Sequence[str], columns: Sequence[int], rows: Sequence[Line]) -> Labels:
         found = {

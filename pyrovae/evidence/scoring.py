@@ -85,7 +85,7 @@ def preprocessed(vae: VAE, x: Tensor, data: list[int], seed: int, draw: int = 0)
     """
     one = next(vae.parameters())
     u = keyed.uniform(seed, data, tuple(x.shape[1:]), draw).to(one.device) if vae.transform.needs_noise else None
-    return vae.transform(x.to(one.device), u).to(one.dtype)
+    return vae.preprocessed(x.to(one.device), u)
 
 
 def preprocessing_draws(vae: VAE, dequantisations: int) -> int:

@@ -33,7 +33,7 @@ class ToBits(Transform):
         self.top = 1.0 if given.levels is None else given.levels - 1.0
         self.needs_noise = threshold is None
 
-    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
         bits = x > self.threshold if self.threshold is not None else u * self.top < x
         return bits.to(torch.get_default_dtype())
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import final
 
-import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError
+from pyrovae.preprocess.rounding import exact_floats
 
 DEQUANTISED = "dequantisation bound"
 """What a log-probability of integers is that was computed through a density of dequantised ones."""
@@ -33,8 +33,8 @@ class AddUniform(Transform):
         super().__init__(given, made)
         self.width = width
 
-    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        return (x.to(torch.get_default_dtype()) + u) / self.width
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return (exact_floats(x) + u) / self.width
 
     def inverse(self, y: Tensor) -> Tensor:
         return y * self.width - 0.5
@@ -54,6 +54,8 @@ class Dequantise(Preprocess):
     Raises:
         UserError: If the data are reals already.
     """
+
+    finer = "train with --data.kind reals --preprocess standardise"
 
     def build(self, spec: DataSpec, x: Tensor | None) -> AddUniform:
         if spec.kind == "reals":

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
+from pyrovae.preprocess.rounding import exact_floats
 
 
 @final
 class Identity(Transform):
     """y = x, as floats."""
 
-    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        return x.to(torch.get_default_dtype())
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return x if x.is_floating_point() else exact_floats(x)
 
     def inverse(self, y: Tensor) -> Tensor:
         return y

@@ -7,12 +7,12 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import final
 
-import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError
 from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.preprocess.rounding import exact_floats
 
 MARGIN = 1e-6
 """y stays that far from 0 and 1: (255 + u) / 256 can be 1 in float32, whose spacing there is 6e-8, and u can be 0."""
@@ -40,8 +40,8 @@ class SqueezeLevels(Transform):
         super().__init__(given, made)
         self.width = width
 
-    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        return MARGIN + (x.to(torch.get_default_dtype()) + u) * (SPAN / self.width)
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return MARGIN + (exact_floats(x) + u) * (SPAN / self.width)
 
     def inverse(self, y: Tensor) -> Tensor:
         return (y - MARGIN) * (self.width / SPAN) - 0.5
@@ -55,8 +55,8 @@ class SqueezeLevels(Transform):
 class SqueezeReals(Transform):
     """y = e + (1 - 2 e) x, for x within [0, 1]."""
 
-    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        return MARGIN + SPAN * x.to(torch.get_default_dtype())
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return MARGIN + SPAN * exact_floats(x)
 
     def inverse(self, y: Tensor) -> Tensor:
         return (y - MARGIN) / SPAN

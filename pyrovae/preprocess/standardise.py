@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -11,10 +12,15 @@ from torch import Tensor
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError, check_choice
 
+LAST_BITS = 4 * torch.finfo(torch.float64).eps
+"""A standard deviation that small, relative to the largest number, is one of rounding."""
+
 
 @final
 class Affine(Transform):
-    """y = (x - mean) / scale.
+    """y = (x - mean) / scale, in float64: what is left of large numbers may be small.
+
+    Mean and scale stay in float64 in a model of float32; those of a file stay what they were when it was written.
 
     Args:
         given: Reals; the result is of the same kind.
@@ -27,11 +33,25 @@ class Affine(Transform):
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
 
-    def forward(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        return (x.to(self.mean.dtype) - self.mean) / self.scale
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Affine:
+        # What moves a module to another device changes its precision too.
+        kept = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            setattr(self, name, buffer.to(getattr(self, name).device))
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
+        for name, buffer in self.named_buffers():
+            setattr(self, name, buffer.to(state_dict.get(prefix + name, buffer).dtype))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return (x.double() - self.mean.double()) / self.scale.double()
 
     def inverse(self, y: Tensor) -> Tensor:
-        return y * self.scale + self.mean
+        """In float64, which holds 1,700,000,001 too."""
+        return y.double() * self.scale.double() + self.mean.double()
 
     def log_abs_det_jacobian(self) -> Tensor:
         """-sum log scale."""
@@ -43,7 +63,7 @@ class Affine(Transform):
 class Standardise(Preprocess):
     """y = (x - mean) / scale, both of the training data; log p(x) = log p(y) - sum log scale.
 
-    An element that is constant in the training data keeps scale 1.
+    Computed in float64, whatever the networks are. An element that is constant in the training data keeps scale 1.
 
     Args:
         over: ``data`` (a mean and scale for each element) or ``everything`` (one for all elements, as for images).
@@ -53,6 +73,12 @@ class Standardise(Preprocess):
     """
 
     over: Literal["data", "everything"] = "data"
+
+    @property
+    def finer(self) -> str:
+        if self.over == "everything":
+            return "train with --preprocess.over data"
+        return "remove what is far from the rest, or take logarithms of the data"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,12 +90,13 @@ class Standardise(Preprocess):
                 f"--preprocess standardise: {spec.kind} data have probabilities, which scaling does not keep; "
                 "use --preprocess dequantise, or --data.kind reals to take them for reals"
             )
-        dtype = torch.get_default_dtype()
+        shape = spec.event_shape
         if x is None:
-            return Affine(spec, torch.zeros(spec.event_shape, dtype=dtype), torch.ones(spec.event_shape, dtype=dtype))
+            return Affine(spec, torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64))
         values = x.double()
         dims = (0,) if self.over == "data" else tuple(range(values.dim()))
         scale, mean = torch.std_mean(values, dims, correction=0)
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        shape = spec.event_shape
-        return Affine(spec, mean.expand(shape).to(dtype).clone(), scale.expand(shape).to(dtype).clone())
+        # Numbers that were computed in two ways differ in their last bits, which are no data.
+        constant = scale <= LAST_BITS * values.abs().amax(dims)
+        scale = torch.where(constant, torch.ones_like(scale), scale)
+        return Affine(spec, *(torch.zeros(shape, dtype=torch.float64) + each for each in (mean, scale)))
