@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from pyrovae.errors import UserError, suggest
 from pyrovae.interruption import exiting, stopped
-from pyrovae.parsing import TRAIN_ROLES, Parser, add_part, flat, names_of, several, spelt_out, take, underscored
+from pyrovae.parsing import TRAIN_ROLES, Parser, add_data, add_part, flat, names_of, several, spelt_out, take, underscored
 
 COMMANDS = {
     "train": "Train a VAE and write a run folder.",
@@ -115,11 +115,14 @@ def _other(command: str, tokens: list[str]) -> int:
     function = getattr(commands, command)
     parser = Parser(command, function, {"run", "data", "evidence"})
     parser.add_argument("run", help=parser.doc("run"))
+    data = None
     if "data" in inspect.signature(function).parameters:
-        parser.add_argument("--data", default=None, help=parser.doc("data"))
+        tokens, data = add_data(parser, tokens)
     if "evidence" in inspect.signature(function).parameters:
         parser.add_argument("--evidence", action="store_true", help=parser.doc("evidence"))
     parsed = parser.parse(tokens)
+    if data is not None:
+        parsed["data"] = {**parsed["data"], **data}
     found = function(**parsed)
     if command == "evaluate":
         print(found.table())

@@ -98,6 +98,25 @@ def add_part(parser: Parser, role: str, given: str, tokens: list[str]) -> dict[s
     return fixed
 
 
+def add_data(parser: Parser, tokens: list[str]) -> tuple[list[str], dict[str, str] | None]:
+    """Add ``--data``, and the options of the data that it names, as ``train`` has them.
+
+    Returns:
+        The other tokens, and the name of the data as the table spells it; None where none were named.
+
+    Raises:
+        UserError: If there are no such data, or they have no such option.
+    """
+    tokens, named = take("data", spelt_out(tokens))
+    if named is not None:
+        return tokens, add_part(parser, "data", named, tokens)
+    alone = next((token for token in tokens if token.startswith("--data.")), None)
+    if alone is not None:
+        raise UserError(f"{option_name(alone[2:].partition('=')[0])}: of which data? name them with --data")
+    parser.add_argument("--data", default=None, help=f"{parser.doc('data')} With it, the options of pyrovae train for such data.")
+    return tokens, None
+
+
 def _is_tuple(hint: Any) -> bool:
     return any(get_origin(kind) is tuple for kind in (hint, *get_args(hint)))
 

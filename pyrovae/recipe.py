@@ -26,7 +26,7 @@ from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import A_RUN, Part, check_data, load_source
 from pyrovae.parts import describe, is_auto, make
-from pyrovae.settings import check_contexts, check_objective, check_one_process, check_patience, plain_settings
+from pyrovae.settings import check_contexts, check_objective, check_one_process, check_sizes, plain_settings
 from pyrovae.training import DivergedError, FitResult, TrainingState, fit, score_name
 from pyrovae.vae import VAE
 
@@ -167,7 +167,7 @@ def train(
         check_tensorboard()
     folder = _check_place(out, resume)
     dataset = load_source(source, data_root)
-    check_patience(choices["patience"], dataset)
+    check_sizes(choices["patience"], dataset)
     vae = new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
     schedule = KLSchedule(weight=choices["kl_weight"], warmup=choices["kl_warmup"])
     check_objective(vae, objective, schedule, choices["particles"])

@@ -61,12 +61,14 @@ def plain_settings(
     }
 
 
-def check_patience(patience: int, dataset: Dataset) -> None:
-    """Refuse to wait for better validation data where there are none.
+def check_sizes(patience: int, dataset: Dataset) -> None:
+    """Refuse a single training datum, and to wait for better validation data where there are none.
 
     Raises:
         UserError: Naming the options.
     """
+    if len(dataset.x) < 2:
+        raise UserError(f"--data {dataset.name}: has one datum; needs at least 2 to train on")
     if patience and dataset.valid is None:
         raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
 

@@ -23,7 +23,7 @@ from pyrovae.objectives import KLSchedule
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
 from pyrovae.recipe import MAY_DIFFER, new_vae, resolved_objective, train
-from pyrovae.settings import check_objective, check_one_process, check_patience, plain_settings
+from pyrovae.settings import check_objective, check_one_process, check_sizes, plain_settings
 from pyrovae.vae import VAE
 
 LISTED = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", "latent_dim", "seed")
@@ -228,7 +228,7 @@ def _swept(points: Sequence[_Point], fixed: Mapping[str, Any], settings: Setting
     earlier = _earlier(folder, points)
     dataset = load_source(make("data", from_path(fixed["data"])), fixed["data_root"])
     dataset.split(settings.split)
-    check_patience(fixed["patience"], dataset)
+    check_sizes(fixed["patience"], dataset)
     possible, refusals = _checked(points, fixed, dataset, folder)
     finished, trained, signal = _trained(possible, refusals, fixed, folder, progress)
     made = {"out": folder, "runs": tuple(finished), "trained": trained}

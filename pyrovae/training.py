@@ -24,7 +24,7 @@ from pyrovae.evidence.validation import validate
 from pyrovae.interruption import Interrupted, Request, finishing
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.parts import is_auto, make
-from pyrovae.settings import check_contexts, check_objective, check_patience, context_on, plain_settings
+from pyrovae.settings import check_contexts, check_objective, check_sizes, context_on, plain_settings
 from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
@@ -161,7 +161,7 @@ def fit(
         particles=particles,
         seed=seed,
     )
-    check_patience(numbers["patience"], dataset)
+    check_sizes(numbers["patience"], dataset)
     objective = make("objective", objective)
     schedule = KLSchedule(weight=numbers["kl_weight"], warmup=numbers["kl_warmup"])
     epochs, seed = numbers["epochs"], numbers["seed"]

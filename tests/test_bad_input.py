@@ -225,8 +225,8 @@ DATA = [
     row("objects", "train --data objects.npy", "objects.npy", "never unpickled", "np.save"),
     row("object-labels", "train --data object_labels.npz", "object_labels.npz", "never unpickled"),
     row("evaluate-objects", "evaluate runs/good --data objects.npy", "objects.npy", "never unpickled"),
-    row("one-row", "train --data one_row.npy", "one_row.npy", "(1, 4)", "at least 2"),
-    row("no-rows", "train --data no_rows.npy", "no_rows.npy", "(0, 4)", "at least 2"),
+    row("one-row", "train --data one_row.npy", "one_row.npy", "one datum", "at least 2 to train on"),
+    row("no-rows", "train --data no_rows.npy", "no_rows.npy", "(0, 4)", "at least one number each"),
     row("no-numbers", "train --data no_numbers.npy", "no_numbers.npy", "(30, 0)", "at least one number"),
     row("one-dimensional", "train --data flat.npy", "flat.npy", "(30,)", "(1000, 28, 28)"),
     row("complex", "train --data complex.npy", "complex.npy", "complex128", "reals"),
@@ -288,6 +288,8 @@ RUNS = [
     row("changed-data", "evaluate runs/other_data", "digits", "not those of the run", "--data"),
     row("no-data", "evaluate runs/no_data", "runs/no_data", "--data"),
     row("data-missing", "evaluate runs/good --data missing.npy", "--data missing.npy", "no such file"),
+    row("data-option-alone", "evaluate runs/good --data.label a", "--data.label", "of which data?", "--data"),
+    row("data-option-of-others", "encode runs/good --data digits --data.label a", "--data.label", "digits", "--data.valid"),
     row("data-unknown", "evaluate runs/good --data digit", "--data digit", "did you mean digits?"),
     row("data-of-another-shape", "evaluate runs/good --data large_pictures.npy", "--data", "(9, 9)", "(8, 8)", "give data of"),
     row("data-of-another-kind", "evaluate runs/good --data real_pictures.npy", "16.5", "(0, 0, 0)", "0..16"),
@@ -369,9 +371,10 @@ PARTS = [
 def flags_of(command: str) -> set[str]:
     """Every flag that a command takes, with whatever parts."""
     names = {*commands.__dict__[command].__annotations__} if command != "list" else set()
+    roles = ROLES if command == "train" else {"data"} & names
+    names |= {f"{role}.{option}" for role in roles for name in ROLES[role] for option in defaults(role, name)}
     if command == "train":
-        options = {f"{role}.{option}" for role, table in ROLES.items() for name in table for option in defaults(role, name)}
-        names |= {"config", "print_config", *options}
+        names |= {"config", "print_config"}
     return {option_name(name) for name in names} | {"--help"}
 
 

@@ -64,8 +64,8 @@ class ImageFolder(OwnData):
         if not folder.is_dir():
             raise UserError(f"--data {folder}: no such folder")
         names = sorted(file.relative_to(folder).parts for file in folder.rglob("*") if _is_picture(file, folder))
-        if len(names) < 2:
-            raise UserError(f"--data {folder}: has {len(names)} pictures ({', '.join(SUFFIXES)}); needs at least 2")
+        if not names:
+            raise UserError(f"--data {folder}: has 0 pictures ({', '.join(SUFFIXES)}); name a folder that has some")
         parts = self._parts(folder, names)
         names = [name for part in parts.values() for name in part]
         # Labels are below the folder of the split where there is one.

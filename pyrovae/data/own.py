@@ -149,8 +149,8 @@ def check_array(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...
         raise UserError(f"{path}: {name} has type {x.dtype}; needs integers, reals or booleans")
     if x.ndim < 2:
         raise UserError(f"{path}: {name} has shape {x.shape}; needs (number of data, ...), such as (1000, 28, 28)")
-    if len(x) < 2 or x.size == 0:
-        raise UserError(f"{path}: {name} has shape {x.shape}; needs at least 2 data with at least one number each")
+    if x.size == 0:
+        raise UserError(f"{path}: {name} has shape {x.shape}; needs data with at least one number each")
     if x.shape[1:] != event_shape:
         raise UserError(f"{path}: {name} has data of shape {x.shape[1:]}, the others {event_shape}; they must agree")
     bad = ~np.isfinite(x)
