@@ -445,11 +445,13 @@ class Evidence:
     Args:
         estimate: Shape (N,), float64.
         monte_carlo_error: Standard error of the estimator for each datum, shape (N,).
+        degrees_of_freedom: Of that error, shape (N,): intervals have the quantiles of Student's t; None for those of the normal.
         diagnostics: Further per-datum tensors by name, shape (N,) or (N, D).
     """
 
     estimate: Tensor
     monte_carlo_error: Tensor
+    degrees_of_freedom: Tensor | None = None
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -469,10 +471,24 @@ class Evidence:
         error = torch.linalg.vector_norm(self.monte_carlo_error) / len(self.monte_carlo_error)
         return error.item() if torch.isfinite(error) else None
 
+    @property
+    def mean_degrees_of_freedom(self) -> float | None:
+        """Degrees of freedom of ``mean_monte_carlo_error``, (sum_n v_n)^2 / sum_n v_n^2 / (f_n + 2) - 2 of variances v_n with f_n
+        degrees each; None where they are without limit, or there is no error.
+
+        Source: Welch (1947), The Generalization of Student's Problem when Several Different Population Variances are Involved.
+        """
+        if self.degrees_of_freedom is None:
+            return None
+        variance = self.monte_carlo_error**2
+        found = variance.sum() ** 2 / (variance**2 / (self.degrees_of_freedom + 2)).sum() - 2
+        return found.item() if torch.isfinite(found) else None
+
     def summary(self) -> dict[str, float | None]:
-        """mean, standard_error and monte_carlo_error, ready for JSON."""
+        """mean, standard_error, monte_carlo_error and its degrees_of_freedom, ready for JSON."""
         return {
             "mean": self.mean,
             "standard_error": self.standard_error,
             "monte_carlo_error": self.mean_monte_carlo_error,
+            "degrees_of_freedom": self.mean_degrees_of_freedom,
         }

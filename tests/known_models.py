@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import torch
+from arviz_stats.base import array_stats
 from scipy import stats
 from torch import Tensor
 
 from pyrovae import VAE, Dataset
 from pyrovae.contracts import DataSpec, Evidence
+from pyrovae.evidence.pareto import FEWEST, tail_length
 
 SHAPE = (2, 3)
 SIZE = 6
@@ -57,15 +59,15 @@ class LinearGaussian:
             stats.multivariate_normal(self.bias, self.covariance()).logpdf(x.double().numpy().reshape(-1, self.size))
         )
 
-    def vae(self, shift: float = 0.0, **options: object) -> VAE:
-        """A linear VAE of these weights; its guide is the posterior, each mean moved by ``shift`` scales."""
+    def vae(self, shift: float = 0.0, stretch: float = 1.0, **options: object) -> VAE:
+        """A linear VAE of these weights; its guide is the posterior, means moved by ``shift`` scales, scales stretched."""
         given = {"kind": "reals", "network": "linear", "likelihood": {"name": "normal", "scale": self.noise}, **options}
         vae = VAE(self.shape, self.latents, **given)
         mean_bias = -self.to_mean @ self.bias + shift * self.posterior_scale
         encoder, decoder = vae.encoder.layers[0], vae.decoder.layers[0]
         with torch.no_grad():
             encoder.weight.copy_(torch.tensor(np.concatenate([self.to_mean, np.zeros_like(self.to_mean)])))
-            encoder.bias.copy_(torch.tensor(np.concatenate([mean_bias, raw_scale(self.posterior_scale)])))
+            encoder.bias.copy_(torch.tensor(np.concatenate([mean_bias, raw_scale(stretch * self.posterior_scale)])))
             decoder.weight.copy_(torch.tensor(self.weight))
             decoder.bias.copy_(torch.tensor(self.bias))
         return vae
@@ -94,6 +96,33 @@ def jumble(vae: VAE, seed: int, size: float = 1.0) -> VAE:
         for parameter in vae.parameters():
             parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
     return vae
+
+
+def fitted_tail(log_weights: np.ndarray) -> np.ndarray:
+    """Log-weights (K, B), those of the tail replaced by quantiles of SciPy's generalised Pareto density as ArviZ fits it."""
+    count = tail_length(len(log_weights))
+    ordered = np.sort(log_weights, 0)
+    for column in ordered.T if len(log_weights) >= FEWEST else []:
+        top, cut = column[-1], np.exp(column[-count - 1] - column[-1])
+        shape, scale = array_stats._gpdfit(np.exp(column[-count:] - top) - cut)
+        shape += 10 / count * (shape - 0.5)  # ArviZ adds ten weights at k = 1/2
+        column[-count:] = top + np.log(cut + stats.genpareto(shape, scale=scale).ppf((np.arange(count) + 0.5) / count))
+    return ordered
+
+
+def delta_method(log_weights: np.ndarray, of_gap: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Standard error of the log of the mean weight, or of the gap, the larger of two; degrees of freedom; of (K, B)."""
+    samples, count = len(log_weights), tail_length(len(log_weights))
+    errors = []
+    for logs in (log_weights, fitted_tail(log_weights)):
+        w = np.exp(logs - log_weights.max(0))
+        values = w / w.mean(0) - (logs if of_gap else 0)
+        errors.append(stats.sem(values))
+    # 2 n / (kurtosis - 1) of the fitted, where what is not in the tail counts as normal
+    squares = (values - values.mean(0)) ** 2
+    inside, rest = squares[samples - count :], squares[: samples - count]
+    kurtosis = samples * ((inside**2).sum(0) + 3 * rest.sum(0) ** 2 / len(rest)) / squares.sum(0) ** 2
+    return np.maximum(*errors), np.clip(2 * samples / (kurtosis - 1 + 2 / samples), 1, samples - 1)
 
 
 def assert_same_evidence(found: Evidence, expected: Evidence) -> None:

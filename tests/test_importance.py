@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from arviz_stats.base import array_stats
-from known_models import LinearGaussian, assert_same_evidence, digit_vae, shift_for
+from known_models import LinearGaussian, assert_same_evidence, delta_method, digit_vae, shift_for
 from scipy import special, stats
 from torch import Tensor
 
@@ -45,15 +45,34 @@ def test_streamed_weights_are_those_of_scipy_and_arviz(samples, piece):
     np.testing.assert_allclose(found.log_mean, special.logsumexp(log_weights, 0) - math.log(samples), **close)
     np.testing.assert_allclose(found.mean_log, log_weights.mean(0), **close)
     np.testing.assert_allclose(found.effective_sample_size, w.sum(0) ** 2 / (w**2).sum(0), **close)
+    tail = found.tail()
     if samples == 1:
-        assert found.log_mean_error.isnan().all()
-        assert found.khat.isnan().all()
+        assert found.log_mean_error(tail).error.isnan().all()
+        assert tail.khat.isnan().all()
         return
     np.testing.assert_allclose(found.mean_log_error, stats.sem(log_weights), rtol=1e-7)
-    np.testing.assert_allclose(found.log_mean_error, stats.sem(w) / w.mean(0), rtol=1e-7)
     # ArviZ takes log-likelihoods, whose importance weights are their inverses
-    np.testing.assert_allclose(found.khat, array_stats.psislw(-log_weights.T)[1], rtol=1e-9)
+    np.testing.assert_allclose(tail.khat, array_stats.psislw(-log_weights.T)[1], rtol=1e-9)
     assert found.largest.shape == (tail_length(samples) + 1, 6)
+
+
+@pytest.mark.parametrize("samples", [3, 20, 30, 1000, 5003])
+@pytest.mark.parametrize("of", ["log mean", "gap"])
+def test_errors_are_the_larger_of_the_samples_and_of_the_fitted_tails(samples, of):
+    log_weights = heavy(samples)
+    found = streamed(log_weights, 50)
+    spread = (found.log_mean_error if of == "log mean" else found.gap_error)(found.tail())
+    error, degrees = delta_method(log_weights, of == "gap")
+    np.testing.assert_allclose(spread.error, error, rtol=1e-7)
+    np.testing.assert_allclose(spread.degrees, degrees, rtol=1e-6)
+
+
+def test_the_fit_is_to_the_tail_as_it_was_drawn_where_there_is_none():
+    for log_weights in (np.repeat([-1.0, -2.0], [10, 90]), np.full(100, -3.0)):  # tied; equal
+        found = streamed(log_weights[:, None], 50)
+        w = np.exp(log_weights)
+        expected = stats.sem(w) / w.mean()
+        np.testing.assert_allclose(found.log_mean_error(found.tail()).error, [expected], rtol=1e-7, atol=1e-8)
 
 
 def test_memory_a_datum_is_of_the_order_of_the_square_root_of_the_samples():
@@ -70,7 +89,7 @@ def test_weights_of_zero_are_kept_out_of_the_tail():
     found = streamed(log_weights, 50)
     positive = special.logsumexp(log_weights[1::2], 0) - math.log(2000)
     np.testing.assert_allclose(found.log_mean, positive, rtol=1e-12)
-    np.testing.assert_allclose(found.khat, array_stats.psislw(-np.maximum(log_weights, -1e5).T)[1], rtol=1e-9)
+    np.testing.assert_allclose(found.tail().khat, array_stats.psislw(-np.maximum(log_weights, -1e5).T)[1], rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +102,7 @@ def test_weights_of_zero_are_kept_out_of_the_tail():
     ],
 )
 def test_khat_of_degenerate_weights(log_weights, expected):
-    np.testing.assert_equal(streamed(log_weights[:, None], 50).khat.item(), expected)
+    np.testing.assert_equal(streamed(log_weights[:, None], 50).tail().khat.item(), expected)
 
 
 @pytest.mark.parametrize("samples", [30, 100, 500, 5000, 100_000])

@@ -225,8 +225,9 @@ def annealed(
             bound's mean over them, and their standard error as the Monte Carlo error.
 
     Returns:
-        Per datum in nats, higher is better; the error is the delta method's over chains, NaN for one. Diagnostics:
-        ``log_evidence`` with ``_error``, ``effective_sample_size`` of the chains (N,), ``acceptance`` (N, T - 1), the mean over
+        Per datum in nats, higher is better; the error is the delta method's over chains, NaN for one, with as many degrees
+        of freedom as there are effective chains, less one. Diagnostics: ``log_evidence`` with ``_error`` and ``_degrees``,
+        ``effective_sample_size`` of the chains (N,), ``acceptance`` (N, T - 1), the mean over
         chains at each temperature after the first.
 
     Raises:
@@ -248,6 +249,8 @@ def annealed(
         return {
             "log_evidence": log_mean + vae.transform.log_abs_det_jacobian(),
             "log_evidence_error": error,
+            # Chains that weigh nothing say nothing of the spread of the others.
+            "log_evidence_degrees": (effective - 1).clamp(min=1),
             "effective_sample_size": effective,
             "acceptance": acceptance,
         }
@@ -266,4 +269,4 @@ def log_mean_weight(log_weight: Tensor, data: Sequence[int]) -> tuple[Tensor, Te
     check_log_weights(log_weight, list(data), "annealed log-weights")
     weights = Weights(len(log_weight), log_weight[0])
     weights.add(log_weight)
-    return weights.log_mean, weights.log_mean_error, weights.effective_sample_size
+    return weights.log_mean, weights.log_mean_error(weights.tail()).error, weights.effective_sample_size

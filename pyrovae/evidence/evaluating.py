@@ -22,6 +22,7 @@ from pyrovae.evidence.measuring import Kept, in_pieces
 from pyrovae.evidence.options import checked, options_of
 from pyrovae.evidence.pareto import threshold
 from pyrovae.evidence.precision import Guarded, guard_rows, unguarded
+from pyrovae.evidence.scoring import as_evidence
 from pyrovae.evidence.weights import ladder
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
@@ -114,6 +115,7 @@ def evaluate_split(
         seconds=seconds,
         **digests,
         per_datum={"index": rows.index, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
+        | ({} if found.degrees_of_freedom is None else {"degrees_of_freedom": found.degrees_of_freedom})
         | {name: values for name, values in found.diagnostics.items() if name != "acceptance"},
     )
 
@@ -124,10 +126,16 @@ def _found(
     def of(vae: VAE, chosen: Tensor) -> dict[str, Tensor]:
         contexts = None if c is None else c[chosen]
         found = ESTIMATORS[estimator](vae, rows.x[chosen], contexts, seed=seed, index=rows.index[chosen], **options)
-        return {**found.diagnostics, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
+        degrees = {} if found.degrees_of_freedom is None else {"degrees_of_freedom": found.degrees_of_freedom}
+        return {**found.diagnostics, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error, **degrees}
 
     found = in_pieces(lambda part: guarded.measure(of, part), len(rows), kept, estimator)
-    return Evidence(estimate=found.pop("estimate"), monte_carlo_error=found.pop("monte_carlo_error"), diagnostics=found)
+    return Evidence(
+        estimate=found.pop("estimate"),
+        monte_carlo_error=found.pop("monte_carlo_error"),
+        degrees_of_freedom=found.pop("degrees_of_freedom", None),
+        diagnostics=found,
+    )
 
 
 def _decomposed(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str, Any]:
@@ -177,7 +185,7 @@ def untrusted(estimator: str, arrays: Mapping[str, Tensor], options: Mapping[str
 
 
 def _number(arrays: Mapping[str, Tensor], name: str) -> dict[str, float | None] | None:
-    return Evidence(estimate=arrays[name], monte_carlo_error=arrays[f"{name}_error"]).summary() if name in arrays else None
+    return as_evidence(arrays, name).summary() if name in arrays else None
 
 
 def _bounds(bound: Tensor, samples: int) -> list[dict[str, float | None]]:

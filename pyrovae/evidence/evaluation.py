@@ -9,7 +9,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from pyrovae.evidence.reporting import decomposition_rows, finite, precision_notes, with_errors
+from pyrovae.evidence.reporting import decomposition_rows, few_degrees_note, finite, precision_notes, with_errors
 from pyrovae.preprocess.binarise import BINARISED
 
 FEW_EFFECTIVE = 10.0
@@ -34,8 +34,8 @@ class Evaluation:
         method: How the exact evidence was found: ``linear-Gaussian``, ``enumeration`` or ``quadrature``; None for the others.
         quantity: What is estimated: ``log p(x)``, or ``log p(x|c)`` of a conditional model, which is not log p(x).
         units: What the numbers below are measured in.
-        elbo: ``mean``, ``standard_error`` (of the mean over data) and ``monte_carlo_error`` (of the estimator); None where it was
-            not estimated.
+        elbo: ``mean``, ``standard_error`` (of the mean over data), ``monte_carlo_error`` (of the estimator) and its
+            ``degrees_of_freedom`` (of Student's t; None without limit); None where it was not estimated.
         log_evidence: Likewise; None for ``elbo`` and ``reconstruction``.
         gap: log evidence - ELBO, likewise; None without both.
         bounds: The importance-weighted bound at fewer ``samples``: ``mean`` and ``standard_error`` of each, rising in
@@ -60,8 +60,8 @@ class Evaluation:
         seconds: Wall clock of the estimation.
         model_sha256: Digest of the model: parts, options and weights.
         data_sha256: Digest of the data that were scored: values, rows and contexts.
-        per_datum: Arrays (n,) by name: ``index`` (row in the data set), ``estimate``, ``monte_carlo_error``, and those that the
-            estimator has besides.
+        per_datum: Arrays (n,) by name: ``index`` (row in the data set), ``estimate``, ``monte_carlo_error`` with its
+            ``degrees_of_freedom``, and those that the estimator has besides.
     """
 
     run: str | None
@@ -169,6 +169,9 @@ class Evaluation:
                 "binarised data are another data set; for the levels themselves use --likelihood continuous_bernoulli, "
                 "binomial or beta"
             )
+        few = few_degrees_note([self.elbo, self.log_evidence, self.gap])
+        if few is not None and self.estimator != "reconstruction":
+            notes.append(few)
         notes += precision_notes(self.precision)
         if self.estimator == "importance":
             notes.append("a mode that the proposal never visits is invisible to these: --estimator annealed is the check")

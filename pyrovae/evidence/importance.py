@@ -12,6 +12,7 @@ from pyrovae.contracts import Evidence
 from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence import keyed
 from pyrovae.evidence.factorised import factorised
+from pyrovae.evidence.pareto import Tail
 from pyrovae.evidence.proposals import Proposal, check_proposal, propose
 from pyrovae.evidence.scoring import (
     as_evidence,
@@ -226,8 +227,9 @@ def _measure(proposal: Proposal, y: Tensor, samples: int, first_block: int) -> d
         log_weight = log_likelihood - log_ratio
         check_log_weights(log_weight, proposal.data)
         weights.add(log_weight)
-    found = _evidence(weights, vae.transform.log_abs_det_jacobian())
-    return found if log_q is not None else found | _parts(found, weights, reconstruction, kl_per_dimension, mean, vae)
+    tail = weights.tail()
+    found = _evidence(weights, tail, vae.transform.log_abs_det_jacobian())
+    return found if log_q is not None else found | _parts(found, weights, tail, reconstruction, kl_per_dimension, mean, vae)
 
 
 def _log_ratio(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,12 +241,14 @@ def _log_ratio(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Ten
     return each.sum(-1).double(), each.sum(0).double()
 
 
-def _evidence(weights: Weights, log_det: float | Tensor) -> dict[str, Tensor]:
+def _evidence(weights: Weights, tail: Tail, log_det: float | Tensor) -> dict[str, Tensor]:
+    error = weights.log_mean_error(tail)
     return {
         "log_evidence": weights.log_mean + log_det,
-        "log_evidence_error": weights.log_mean_error,
+        "log_evidence_error": error.error,
+        "log_evidence_degrees": error.degrees,
         "effective_sample_size": weights.effective_sample_size,
-        "khat": weights.khat,
+        "khat": tail.khat,
         "bound": weights.bound + log_det,
     }
 
@@ -252,18 +256,21 @@ def _evidence(weights: Weights, log_det: float | Tensor) -> dict[str, Tensor]:
 def _parts(
     found: dict[str, Tensor],
     weights: Weights,
+    tail: Tail,
     reconstruction: Tensor,
     kl_per_dimension: Tensor,
     mean: Tensor,
     vae: VAE,
 ) -> dict[str, Tensor]:
     log_det, samples = vae.transform.log_abs_det_jacobian(), weights.seen
-    elbo, reconstruction = weights.mean_log, reconstruction / samples
+    elbo, reconstruction, gap_error = weights.mean_log, reconstruction / samples, weights.gap_error(tail)
     return {
         "elbo": elbo + log_det,
         "elbo_error": weights.mean_log_error,
+        "elbo_degrees": torch.full_like(elbo, max(samples - 1, 1)),
         "gap": found["log_evidence"] - (elbo + log_det),
-        "gap_error": weights.gap_error,
+        "gap_error": gap_error.error,
+        "gap_degrees": gap_error.degrees,
         "reconstruction": reconstruction + log_det,
         "kl": reconstruction - elbo,
         "kl_per_dimension": kl_per_dimension / samples,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +15,14 @@ FEWEST = 25
 TIED = 1e-9
 """Log-weights nearer to each other than this are one weight, up to rounding."""
 
+PRIOR_SHAPE, PRIOR_WEIGHT = 0.5, 10
+"""k-hat is drawn towards this shape as by so many weights more (Vehtari et al., 2024)."""
+
 _UNDERFLOW = 745.0
 """exp of less than minus this is 0 in float64."""
+
+_SMALLEST = math.log(1e-300)
+"""Log of the smallest weight, next to the largest, that a fit can start from."""
 
 
 def tail_length(samples: int) -> int:
@@ -35,8 +42,25 @@ def threshold(samples: int) -> float:
     return min(1 - 1 / math.log10(samples), 0.7) if samples > 10 else 0.0
 
 
+@final
+@dataclass(frozen=True)
+class Tail:
+    """The largest weights of each datum, and the generalised Pareto density that fits them.
+
+    Args:
+        khat: Its shape k, (B,); see ``khat``.
+        largest: The log-weights of the tail, (M, B), rising.
+        smoothed: In their place the quantiles (i - 1/2) / M of the fit without the prior of k-hat, (M, B), not cut at the largest
+            weight that was drawn; the tail itself where there is no fit.
+    """
+
+    khat: Tensor
+    largest: Tensor
+    smoothed: Tensor
+
+
 def khat(largest: Tensor, samples: int) -> Tensor:
-    """The shape of the generalised Pareto density that fits the tail of the weights of each datum, by ArviZ' PSIS.
+    """The shape of the generalised Pareto density that fits the tail of the weights of each datum, as ArviZ' PSIS has it.
 
     Weights have as many moments as 1 / k; below ``threshold(samples)`` their mean, and its error, can be relied on.
 
@@ -50,27 +74,53 @@ def khat(largest: Tensor, samples: int) -> Tensor:
 
     Source: Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto Smoothed Importance Sampling.
     """
+    return fit_tail(largest, samples).khat
+
+
+def fit_tail(largest: Tensor, samples: int) -> Tail:
+    """Fit the tail of the weights of each datum.
+
+    Args:
+        largest: As in ``khat``.
+        samples: As in ``khat``.
+    """
+    ordered = largest.double().sort(0).values
+    tail = ordered[1:]
     if samples < FEWEST:
-        return torch.full(largest.shape[1:], math.nan, dtype=torch.float64)
-    ordered = np.sort(largest.double().cpu().numpy().T, -1)
-    return torch.tensor([_khat(row, samples) for row in ordered], dtype=torch.float64)
-
-
-def _khat(ordered: np.ndarray, samples: int) -> float:
-    from arviz_stats.base import array_stats
-
-    if ordered[-1] == -math.inf:
-        return math.nan
-    relative = np.maximum(ordered - ordered[-1], -_UNDERFLOW)
-    if relative[1] > -TIED:
-        return -math.inf
+        return Tail(torch.full_like(ordered[0], math.nan), tail, tail)
+    top = ordered[-1]
+    relative = (ordered - torch.where(top.isinf(), torch.zeros_like(top), top)).clamp(min=-_UNDERFLOW)
     # The fit starts from the lower quartile of the tail's excess over the largest weight outside it.
     quartile = relative[1 + int((len(relative) - 1) / 4 + 0.5) - 1]
-    if math.exp(quartile) < 1e-300:
-        return math.inf
-    if quartile - relative[0] < TIED:
-        return math.nan
-    everything = np.full(samples, relative[0])
-    everything[-len(relative) :] = relative
-    # ArviZ takes log-likelihoods left out, whose weights are their inverses.
-    return float(array_stats.psislw(-everything)[1])
+    found = torch.full_like(top, math.nan)
+    found = torch.where(quartile < _SMALLEST, math.inf, found)
+    found = torch.where(relative[1] > -TIED, -math.inf, found)
+    found = torch.where(top == -math.inf, math.nan, found)
+    fits = (quartile - relative[0] >= TIED) & (quartile >= _SMALLEST) & (relative[1] <= -TIED) & (top > -math.inf)
+    smoothed = tail.clone()
+    if fits.any():
+        weight = relative[:, fits].exp()
+        shape, scale = _fit((weight[1:] - weight[0]).T)
+        below = (torch.arange(len(tail), dtype=weight.dtype, device=weight.device) + 0.5) / len(tail)
+        excess = scale * torch.expm1(-shape * torch.log1p(-below)[:, None]) / shape
+        # The prior steadies k-hat; in the quantiles it would make the error of good weights too large.
+        found[fits] = (len(tail) * shape + PRIOR_WEIGHT * PRIOR_SHAPE) / (len(tail) + PRIOR_WEIGHT)
+        smoothed[:, fits] = (weight[0] + excess).log() + top[fits]
+    return Tail(found, tail, smoothed)
+
+
+def _fit(excess: Tensor) -> tuple[Tensor, Tensor]:
+    """Shape and scale (B,) of the generalised Pareto density of rising excesses (B, M).
+
+    Source: Zhang and Stephens (2009), A New and Efficient Estimation Method for the Generalized Pareto Distribution.
+    """
+    m = excess.shape[-1]
+    count = 30 + int(math.sqrt(m))
+    place = torch.arange(1, count + 1, dtype=excess.dtype, device=excess.device)
+    slopes = (1 - torch.sqrt(count / (place - 0.5))) / (3 * excess[:, int(m / 4 + 0.5) - 1, None]) + 1 / excess[:, -1:]
+    shapes = torch.log1p(-slopes.unsqueeze(-1) * excess.unsqueeze(1)).mean(-1)
+    chance = torch.softmax(m * (torch.log(-slopes / shapes) - shapes - 1), -1)
+    chance = torch.where(chance >= 10 * torch.finfo(excess.dtype).eps, chance, 0.0)
+    slope = (slopes * chance).sum(-1) / chance.sum(-1)
+    shape = torch.log1p(-slope.unsqueeze(-1) * excess).mean(-1)
+    return shape, -shape / slope

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from scipy import stats
+
+FEW_DEGREES = 20.0
+"""Degrees of freedom below which the quantiles of Student's t differ from the normal ones by more than 7 %."""
 
 
 def with_errors(number: Mapping[str, float | None]) -> str:
@@ -17,6 +22,24 @@ def with_errors(number: Mapping[str, float | None]) -> str:
     over_data = "" if number["standard_error"] is None else f" +- {number['standard_error']:.3f}"
     noise = "" if number["monte_carlo_error"] is None else f"  [{number['monte_carlo_error']:.4f}]"
     return f"{number['mean']:.3f}{over_data}{noise}"
+
+
+def few_degrees_note(numbers: Iterable[Mapping[str, float | None] | None]) -> str | None:
+    """How wide an interval is where errors are known from few values, by Student's t; None where the normal quantiles will do.
+
+    Args:
+        numbers: With their ``degrees_of_freedom``, as ``Evidence.summary`` returns them; None for one that there is not.
+
+    Example:
+        >>> few_degrees_note([{"degrees_of_freedom": 3.0}, {"degrees_of_freedom": 400.0}, None])
+        'Monte Carlo errors of few values: 95 % is within 3.18 of them (3 degrees of freedom), not 1.96'
+    """
+    known = [number["degrees_of_freedom"] for number in numbers if number is not None and number.get("degrees_of_freedom")]
+    if not known or min(known) >= FEW_DEGREES:
+        return None
+    least = min(known)
+    of = f"{stats.t.ppf(0.975, least):.2f} of them ({least:.3g} degrees of freedom)"
+    return f"Monte Carlo errors of few values: 95 % is within {of}, not {stats.norm.ppf(0.975):.2f}"
 
 
 def finite(value: Any) -> Any:

@@ -36,8 +36,8 @@ def score(
 ) -> dict[str, Tensor]:
     """Measure data a few at a time, averaged over draws of the dequantisation noise where there is such noise.
 
-    A number ``NAME`` that has a ``NAME_error`` gets the standard error over the draws instead, where there are several; of
-    effective sample sizes the least is kept, of k-hat the largest.
+    A number ``NAME`` that has a ``NAME_error`` gets the standard error over the draws instead, where there are several, and
+    ``NAME_degrees`` of freedom, their number less one; of effective sample sizes the least is kept.
 
     Args:
         vae: The model; in evaluation mode while it is measured.
@@ -140,8 +140,9 @@ def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weig
 
 
 def as_evidence(found: Mapping[str, Tensor], name: str = "log_evidence") -> Evidence:
-    """``NAME`` and ``NAME_error`` as the estimate, everything as diagnostics."""
-    return Evidence(estimate=found[name], monte_carlo_error=found[f"{name}_error"], diagnostics=found)
+    """``NAME``, ``NAME_error`` and ``NAME_degrees`` as the estimate, everything as diagnostics."""
+    error, degrees = found[f"{name}_error"], found.get(f"{name}_degrees")
+    return Evidence(estimate=found[name], monte_carlo_error=error, degrees_of_freedom=degrees, diagnostics=found)
 
 
 def in_chunks(of: Callable[[slice], dict[str, Tensor]], count: int, size: int) -> dict[str, Tensor]:
@@ -184,7 +185,9 @@ def average(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Over draws of the noise: means, their standard errors, the fewest effective samples, the largest k-hat."""
     stacked = {key: torch.stack([found[key] for found in draws]) for key in draws[0]}
     means = {key: values.mean(0) for key, values in stacked.items()}
-    errors = {f"{key}_error": stacked[key].std(0) / math.sqrt(len(draws)) for key in means if f"{key}_error" in means}
+    known = [key for key in means if f"{key}_error" in means]
+    errors = {f"{key}_error": stacked[key].std(0) / math.sqrt(len(draws)) for key in known}
+    degrees = {f"{key}_degrees": torch.full_like(means[key], len(draws) - 1) for key in known}
     fewest = {key: stacked[key].amin(0) for key in means if key in LOWEST}
     most = {key: stacked[key].amax(0) for key in means if key in HIGHEST}
-    return means | errors | fewest | most
+    return means | errors | degrees | fewest | most

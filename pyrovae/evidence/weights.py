@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from pyrovae.evidence.pareto import khat, tail_length
+from pyrovae.evidence.pareto import Tail, fit_tail, tail_length
 
 TOGETHER = 1000
 """Samples of a datum that are merged at a time."""
@@ -24,6 +25,20 @@ def ladder(samples: int) -> list[int]:
         [1, 5, 50, 300]
     """
     return [rung for rung in RUNGS if rung < samples] + [samples]
+
+
+@final
+@dataclass(frozen=True)
+class Spread:
+    """How far an estimate moves with other noise.
+
+    Args:
+        error: Its standard error, (B,); NaN for one sample.
+        degrees: Degrees of freedom of that error: of Student's t, whose quantiles take the place of the normal ones, (B,).
+    """
+
+    error: Tensor
+    degrees: Tensor
 
 
 @final
@@ -88,12 +103,6 @@ class Weights:
         return self.top + torch.log(self.weight / self.seen)
 
     @property
-    def log_mean_error(self) -> Tensor:
-        """Standard error of the mean weight over the mean weight (the delta method), (B,); NaN for one sample."""
-        relative = self.weight_squared / self.weight**2 - 1 / self.seen
-        return torch.sqrt(relative.clamp(min=0) * self.seen / self._unbiased)
-
-    @property
     def mean_log(self) -> Tensor:
         """(1/K) sum of log w, (B,)."""
         return self.shift + self.log_weight / self.seen
@@ -105,15 +114,6 @@ class Weights:
         return torch.sqrt(spread / self._unbiased / self.seen)
 
     @property
-    def gap_error(self) -> Tensor:
-        """Standard error of log mean - mean log, (B,), by the delta method: that of the mean of w / E[w] - log w; NaN for one."""
-        n, mean = self.seen, self.weight / self.seen
-        relative = self.weight_squared / mean**2 - n
-        spread = self.log_weight_squared - self.log_weight**2 / n
-        shared = self.both / mean - self.log_weight
-        return torch.sqrt((relative + spread - 2 * shared).clamp(min=0) / self._unbiased / n)
-
-    @property
     def _unbiased(self) -> float:
         return self.seen - 1 if self.seen > 1 else math.nan
 
@@ -122,10 +122,58 @@ class Weights:
         """(sum w)^2 / sum w^2, (B,), from 1 to K; 0 where all weights are."""
         return torch.where(self.weight > 0, self.weight**2 / self.weight_squared, 0.0)
 
-    @property
-    def khat(self) -> Tensor:
-        """Pareto k-hat of the weights, (B,)."""
-        return khat(self.largest, self.seen).to(self.top.device)
+    def tail(self) -> Tail:
+        """The largest weights, with what fits them and the k-hat."""
+        return fit_tail(self.largest, self.seen)
+
+    def log_mean_error(self, tail: Tail) -> Spread:
+        """Standard error of the mean weight over the mean weight, by the delta method; see ``_spread``.
+
+        Args:
+            tail: What ``tail`` returned.
+        """
+        return self._spread(tail, log_share=0)
+
+    def gap_error(self, tail: Tail) -> Spread:
+        """Standard error of log mean - mean log, by the delta method: that of the mean of w / E[w] - log w; see ``_spread``.
+
+        Args:
+            tail: What ``tail`` returned.
+        """
+        return self._spread(tail, log_share=1)
+
+    def _spread(self, tail: Tail, log_share: int) -> Spread:
+        """Standard error of the mean of f = w / E[w] - g log w over the samples, g = ``log_share`` 0 or 1.
+
+        A sample's own variance is too small where it has missed the tail that its size is about to show. It is taken twice, with
+        the largest weights as they were drawn and as the fit expects them, and the larger one counts.
+        """
+        drawn, fitted = self._moments(tail, tail.largest, log_share), self._moments(tail, tail.smoothed, log_share)
+        error = torch.sqrt(torch.maximum(drawn[0], fitted[0]) / self._unbiased / self.seen)
+        return Spread(error=error, degrees=self._degrees(*fitted))
+
+    def _moments(self, tail: Tail, instead: Tensor, log_share: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum of (f - mean f)^2 over all samples, over the tail, and of (f - mean f)^4 over the tail, others in its place."""
+        largest = tail.largest
+        finite = torch.where(self.top.isinf(), torch.zeros_like(self.top), self.top)
+        w, new = torch.exp(largest - finite), torch.exp(instead - finite)
+        mean = (self.weight - w.sum(0) + new.sum(0)) / self.seen
+        squares = (self.weight_squared - (w**2).sum(0) + (new**2).sum(0)) / mean**2 - self.seen
+        inside = new / mean - 1
+        if log_share:  # not multiplied by 0: a weight of zero has a logarithm of -inf
+            log, log_new = largest - self.shift, instead - self.shift
+            mean_log = (self.log_weight - log.sum(0) + log_new.sum(0)) / self.seen
+            spread = self.log_weight_squared - (log**2).sum(0) + (log_new**2).sum(0) - self.seen * mean_log**2
+            shared = (self.both - (w * log).sum(0) + (new * log_new).sum(0)) / mean - self.seen * mean_log
+            squares, inside = squares + spread - 2 * shared, inside - (log_new - mean_log)
+        return squares.clamp(min=0), (inside**2).sum(0), (inside**4).sum(0)
+
+    def _degrees(self, squares: Tensor, tail_squares: Tensor, tail_fourth: Tensor) -> Tensor:
+        """Degrees of freedom 2 n / (kurtosis - 1) of a variance, at most n - 1; outside the tail values count as normal ones."""
+        n, rest = self.seen, (squares - tail_squares).clamp(min=0)
+        kurtosis = n * (tail_fourth + 3 * rest**2 / max(n - len(self.largest) + 1, 1)) / squares**2
+        found = 2 * n / (kurtosis - 1 + 2 / n).clamp(min=2 / n)
+        return torch.where(squares > 0, found.clamp(1, max(n - 1, 1)), float(max(n - 1, 1)))
 
     @property
     def bound(self) -> Tensor:
