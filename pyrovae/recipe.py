@@ -14,6 +14,7 @@ from typing import Any, final
 import torch
 
 from pyrovae import runs
+from pyrovae.binding import MAY_DIFFER
 from pyrovae.claims import Claim, check_new, claim_next
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
@@ -31,7 +32,6 @@ from pyrovae.training import DivergedError, FitResult, TrainingState, fit, score
 from pyrovae.vae import VAE
 
 SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
-MAY_DIFFER = ("epochs", "device", "data_root", "tensorboard")
 
 
 @final
@@ -174,8 +174,9 @@ def train(
     options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
     written = {k: choices[k] for k in ("data", "objective")} | options, dataset.record()
     with _claimed(folder, choices["data"]["name"], resume) as claim:
-        state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset) if resume else None
-        runs.write_config(claim.folder, vae, *written)
+        state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset, vae) if resume else None
+        write_config = partial(runs.write_config, claim.folder, vae, *written)
+        config = write_config()
         try:
             with event_log(claim.folder) if choices["tensorboard"] else nullcontext() as log:
                 result = fit(
@@ -184,7 +185,7 @@ def train(
                     objective=objective,
                     progress=progress,
                     resume=state,
-                    save=_saver(claim, partial(runs.write_config, claim.folder, vae, *written)),
+                    save=_saver(claim, config, write_config),
                     log=log,
                     **{key: value for key, value in options.items() if key not in ("data_root", "tensorboard")},
                 )
@@ -249,7 +250,7 @@ def _claimed(folder: Path | None, data: str, resume: bool) -> Claim:
     return claim_next(f"runs/{data}-") if folder is None else Claim(folder, new=not resume)
 
 
-def _saver(claim: Claim, write_config: Callable[[], None]) -> Callable[[TrainingState], None]:
+def _saver(claim: Claim, config: Mapping[str, Any], write_config: Callable[[], Any]) -> Callable[[TrainingState], None]:
     """A function that saves the state; where the folder is gone it is made whole again."""
 
     def save(state: TrainingState) -> None:
@@ -258,7 +259,7 @@ def _saver(claim: Claim, write_config: Callable[[], None]) -> Callable[[Training
                 f"{claim.folder}: was deleted or renamed while it trained; it is written again, whole", UserWarning, stacklevel=2
             )
             write_config()
-        runs.save_state(claim.folder, state)
+        runs.save_state(claim.folder, state, config)
 
     return save
 
@@ -311,14 +312,15 @@ def _enough_memory(latent_dim: int) -> Iterator[None]:
         raise UserError(f"--latent-dim {latent_dim}: this model needs more memory than there is; try smaller networks") from error
 
 
-def _earlier_state(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> TrainingState | None:
+def _earlier_state(folder: Path, given: Mapping[str, Any], dataset: Dataset, vae: VAE) -> TrainingState | None:
     """Where the run to resume stands.
 
     Raises:
-        UserError: If it was trained with other options or other data, or has finished more epochs than are asked for.
+        UserError: If it was trained with other options or other data, its state is damaged, or it has finished more epochs than
+            are asked for.
     """
     _check_same(folder, given, dataset)
-    state = runs.load_state(folder)
+    state = runs.load_state(folder, vae)
     if state is not None and given["epochs"] < state.epoch:
         raise UserError(f"--epochs {given['epochs']}: the run has finished {state.epoch} already; ask for more")
     return state

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import io
-import json
 import re
+import shlex
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
-from safetensors.torch import save as write_tensors
 from torch import Tensor
 
+from pyrovae.binding import MODEL_KEYS, difference, model_options, training_options
 from pyrovae.bounds import BAD_YAML, read_yaml, why
 from pyrovae.claims import Claim, check_new
 from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_path
 from pyrovae.files import write_whole
+from pyrovae.states import Seconds, check_fits, put_together, taken_apart, timed
+from pyrovae.tensorfiles import read_tensors, write_tensors
 from pyrovae.training import TrainingState
 from pyrovae.vae import VAE
 from pyrovae.version import __version__
@@ -32,7 +32,14 @@ FORMAT = 1
 CONFIG = "config.yaml"
 MODEL = "model.safetensors"
 STATE = "training_state/state.safetensors"
+SECONDS = "training_state/seconds.json"
 METRICS = "metrics.csv"
+
+MADE_WITH = "made_with"
+"""In the files of tensors: the options that they were made with."""
+
+EDITED = "edited"
+"""Under ``run`` in config.yaml: true where the model is meant to be another than was trained."""
 
 
 def discard_if_unsaved(folder: Path) -> None:
@@ -57,8 +64,7 @@ def save(vae: VAE, folder: str | Path) -> Path:
     if not vae.prepared and vae.preprocess_choice != "auto":
         raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
     with Claim(folder, new=True):
-        write_config(folder, vae, {}, {})
-        save_weights(folder, vae.state_dict())
+        save_weights(folder, vae.state_dict(), write_config(folder, vae, {}, {}))
     return folder
 
 
@@ -66,13 +72,51 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
     """The VAE of a run folder, with its best weights.
 
     Raises:
-        UserError: If the folder is missing, damaged, or written by a newer version.
+        UserError: If the folder is missing, damaged, or written by a newer version, or config.yaml is not that of the weights.
     """
     folder, device = check_path("run", folder, "a run folder"), choose_device(device)
-    vae = rebuild(folder)
-    tensors = _read(folder / MODEL)[0]
-    _fill(vae, tensors, folder / MODEL)
+    path, config = folder / MODEL, read_config(folder)
+    vae = _built(folder, config, 0)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: is missing; training has not saved it yet, or it was deleted: "
+            f"pyrovae train --resume --out {shlex.quote(str(folder))} goes on with it"
+        )
+    tensors, plain = read_tensors(path)
+    _check_made_with(folder, config, plain.get(MADE_WITH))
+    try:
+        vae.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path}: does not fit config.yaml ({str(error).splitlines()[-1].strip()})") from error
     return vae.to(device)
+
+
+def _check_made_with(folder: Path, config: Mapping[str, Any], recorded: Any) -> None:
+    """Refuse a configuration that was edited, unless it says so; weights of before have no record.
+
+    Raises:
+        UserError: Naming the option.
+    """
+    if recorded is None:
+        return
+    try:
+        found = difference(model_options(config), recorded)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{folder / MODEL}: is damaged ({error}); restore it or train again") from error
+    if found is None:
+        return
+    name, now, before = map(_short, found)
+    what = f"{folder / CONFIG}: has {name} {now}, and the weights were made with {before}"
+    if config["run"].get(EDITED) is not True:
+        raise UserError(
+            f"{what}; restore it, or, where another model with these weights is wanted, say so by {EDITED}: true under run:"
+        )
+    warnings.warn(f"{what}: another model than was trained, as {EDITED}: true says", UserWarning, stacklevel=4)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def rebuild(folder: Path, seed: int = 0) -> VAE:
@@ -81,7 +125,10 @@ def rebuild(folder: Path, seed: int = 0) -> VAE:
     Raises:
         UserError: If the folder is missing or its config.yaml damaged.
     """
-    config = read_config(folder)
+    return _built(folder, read_config(folder), seed)
+
+
+def _built(folder: Path, config: Mapping[str, Any], seed: int) -> VAE:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -92,7 +139,7 @@ def rebuild(folder: Path, seed: int = 0) -> VAE:
         raise UserError(f"{folder / CONFIG}: is damaged ({error}); restore it or train again") from error
 
 
-def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """Write config.yaml: the options that make the run, and under ``run`` what they turned out to mean.
 
     Args:
@@ -100,13 +147,18 @@ def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Map
         vae: The model.
         options: Options of ``train`` beyond the model's own.
         record: What is known of the data.
+
+    Returns:
+        What ``read_config`` will.
     """
     config = vae.config()
     found = {key: config.pop(key) for key in ("event_shape", "kind", "levels", "labels", "columns")}
     run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
-    text = yaml.safe_dump({**config, **options, "run": run}, sort_keys=False, width=120)
+    config = {**config, **options, "run": run}
+    text = yaml.safe_dump(config, sort_keys=False, width=120)
     header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
     write_whole(folder / CONFIG, (header + text).encode(), folder)
+    return config
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -134,9 +186,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-MODEL_KEYS = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "latent_dim")
-
-
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that ``VAE.from_config`` takes.
 
@@ -157,59 +206,77 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def save_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write model.safetensors with a digest of its contents."""
-    _write(folder, MODEL, weights, {})
+def save_weights(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write model.safetensors: the weights, the options of their model, and a digest of both.
+
+    Args:
+        folder: The run folder.
+        weights: Parameters and buffers.
+        config: What ``write_config`` returned.
+    """
+    write_tensors(folder / MODEL, weights, {MADE_WITH: model_options(config)}, folder)
 
 
-def save_state(folder: Path, state: TrainingState) -> None:
-    """Write the training state, the best weights and metrics.csv, each whole or not at all."""
-    optimizer = state.optimizer["state"]
-    tensors = {
-        **{f"weights/{k}": v for k, v in state.weights.items()},
-        **{f"best/{k}": v for k, v in state.best_weights.items()},
-        **{f"random/{k}": v for k, v in state.random.items()},
-        **{f"optimizer/{i}/{k}": v for i, slots in optimizer.items() for k, v in slots.items()},
-    }
-    plain = {
-        "epoch": state.epoch,
-        "step": state.step,
-        "loss_sum": state.loss_sum,
-        "seconds": state.seconds,
-        "best_epoch": state.best_epoch,
-        "history": state.history,
-        "param_groups": state.optimizer["param_groups"],
-    }
-    save_weights(folder, state.best_weights)
+def save_state(folder: Path, state: TrainingState, config: Mapping[str, Any]) -> None:
+    """Write the training state, the best weights and metrics.csv, each whole or not at all.
+
+    Args:
+        folder: The run folder.
+        state: Where the training stands.
+        config: What ``write_config`` returned.
+    """
+    tensors, plain, seconds = taken_apart(state)
+    save_weights(folder, state.best_weights, config)
     write_whole(folder / METRICS, _csv(state.history), folder)
-    _write(folder, STATE, tensors, plain)
+    write_whole(folder / SECONDS, seconds.to_json().encode(), folder)
+    write_tensors(folder / STATE, tensors, {MADE_WITH: training_options(config), **plain}, folder)
 
 
-def load_state(folder: Path) -> TrainingState | None:
+def load_state(folder: Path, vae: VAE | None = None) -> TrainingState | None:
     """What ``save_state`` wrote; None where training was stopped before it first saved.
 
+    Args:
+        folder: The run folder.
+        vae: The model that is to go on from there.
+
     Raises:
-        UserError: If it is damaged.
+        UserError: If it is damaged, of another run, or does not fit the model.
     """
     path = folder / STATE
     if not path.is_file():
         return None
-    tensors, plain = _read(path)
-    groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "random": {}, "optimizer": {}}
-    for key, tensor in tensors.items():
-        group, name = key.split("/", 1)
-        groups[group][name] = tensor
-    optimizer: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in groups["optimizer"].items():
-        parameter, slot = key.split("/")
-        optimizer.setdefault(int(parameter), {})[slot] = tensor
-    return TrainingState(
-        weights=groups["weights"],
-        optimizer={"state": optimizer, "param_groups": plain.pop("param_groups")},
-        random=groups["random"],
-        best_weights=groups["best"],
-        **plain,
-    )
+    tensors, plain = read_tensors(path)
+    recorded = plain.pop(MADE_WITH, {})
+    try:
+        found = recorded and difference(training_options(read_config(folder)), recorded)
+        state = put_together(tensors, plain)
+        if vae is not None:
+            check_fits(state, vae)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{path}: is no state of this training ({error}); restore it, or start a new run with another --out"
+        ) from error
+    if found:
+        name, now, before = map(_short, found)
+        raise UserError(
+            f"{path}: is of a training with {name} {before}, and {CONFIG} has {now}; restore what was there, or start a new run "
+            "with another --out"
+        )
+    return _timed(folder, state)
+
+
+def _timed(folder: Path, state: TrainingState) -> TrainingState:
+    """A state with how long the run has trained, as far as that is known."""
+    path = folder / SECONDS
+    try:
+        return timed(state, Seconds.from_json(path.read_text(encoding="utf-8"), len(state.history)))
+    except FileNotFoundError:
+        return state
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(f"{path}: is damaged ({error}); how long the run has trained is not known", UserWarning, stacklevel=3)
+        return state
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -235,51 +302,3 @@ def _csv(rows: list[dict[str, float]]) -> bytes:
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """On the CPU, with the strides that its shape alone gives: one element with a stride of 0 counts as contiguous too."""
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-
-
-def _digest(tensors: Mapping[str, Tensor], plain: str) -> str:
-    digest = hashlib.sha256(plain.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(_plain(tensors[name]).view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _write(folder: Path, name: str, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-    tensors = {name: _plain(tensor) for name, tensor in tensors.items()}
-    text = json.dumps(plain)
-    # One key: safetensors writes several in an order that varies, and equal contents are to make equal files.
-    metadata = json.dumps({"plain": text, "sha256": _digest(tensors, text)})
-    write_whole(folder / name, write_tensors(tensors, {"pyrovae": metadata}), folder)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not path.is_file():
-        raise UserError(
-            f"{path}: is missing; training has not saved it yet, or it was deleted: "
-            f"pyrovae train --resume --out {path.parent} goes on with it"
-        )
-    try:
-        content = path.read_bytes()
-        tensors = read_tensors(content)
-        length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["pyrovae"])
-        intact = metadata["sha256"] == _digest(tensors, metadata["plain"])
-        plain = json.loads(metadata["plain"])
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path}: is damaged ({error}); restore it or train again") from error
-    if not intact:
-        raise UserError(f"{path}: is damaged (its digest does not match its contents); restore it or train again")
-    return tensors, plain
-
-
-def _fill(vae: VAE, tensors: Mapping[str, Tensor], path: Path) -> None:
-    try:
-        vae.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"{path}: does not fit config.yaml ({str(error).splitlines()[-1].strip()})") from error

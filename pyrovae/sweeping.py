@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 from pyrovae import files, runs
+from pyrovae.binding import MAY_DIFFER
 from pyrovae.claims import Claim
 from pyrovae.comparison import Entry, League, Settings, rank, read_entry, shown, write_league
 from pyrovae.data import Dataset, from_path
@@ -22,7 +23,7 @@ from pyrovae.errors import UserError, check_each_once, check_flag, check_integer
 from pyrovae.objectives import KLSchedule
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
-from pyrovae.recipe import MAY_DIFFER, new_vae, resolved_objective, train
+from pyrovae.recipe import new_vae, resolved_objective, train
 from pyrovae.settings import check_objective, check_one_process, check_sizes, plain_settings
 from pyrovae.vae import VAE
 

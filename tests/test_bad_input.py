@@ -283,7 +283,7 @@ RUNS = [
     row("wrong-kind", "evaluate runs/wrong_kind", "runs/wrong_kind/config.yaml", "pictures"),
     row("wrong-data", "evaluate runs/wrong_data", "runs/wrong_data/config.yaml", "damaged"),
     row("no-latent-dim", "evaluate runs/no_latent_dim", "runs/no_latent_dim/config.yaml", "latent_dim"),
-    row("other-latent-dim", "evaluate runs/other_latent_dim", "model.safetensors", "config.yaml"),
+    row("other-latent-dim", "evaluate runs/other_latent_dim", "config.yaml", "latent_dim 3", "made with 2", "edited: true"),
     row("bad-metrics", "figures runs/bad_metrics", "runs/bad_metrics/metrics.csv", "damaged"),
     row("changed-data", "evaluate runs/other_data", "digits", "not those of the run", "--data"),
     row("no-data", "evaluate runs/no_data", "runs/no_data", "--data"),

@@ -368,7 +368,7 @@ def without_frequencies(run: Path, folder: Path) -> Path:
     state = runs.load_state(folder)
     for name in ("context_module.combinations", "context_module.counts"):
         del state.weights[name], state.best_weights[name]
-    runs.save_state(folder, state)
+    runs.save_state(folder, state, runs.read_config(folder))
     return folder
 
 
@@ -403,7 +403,7 @@ def test_frequencies_that_belong_to_another_model_are_refused(run_of, tmp_path):
         {counts: torch.zeros(10, dtype=torch.long)},
         {counts: torch.ones(10) / 10},
     ):
-        runs.save_weights(folder, {**weights, **wrong})
+        runs.save_weights(folder, {**weights, **wrong}, runs.read_config(folder))
         with pytest.raises(UserError, match=r"does not fit config\.yaml \(.* are no frequencies of its labels"):
             pyrovae.load(folder)
 

@@ -116,6 +116,7 @@ def test_a_run_holds_what_the_design_promises_and_no_more(make_run):
         "model.safetensors",
         "metrics.csv",
         "training_state/state.safetensors",
+        "training_state/seconds.json",
     }
 
 
@@ -210,9 +211,9 @@ def uninterrupted(make_run) -> Path:
     return make_run("three-epochs", epochs=3, likelihood="binomial")
 
 
-@pytest.mark.parametrize("written", range(1, 7))
+@pytest.mark.parametrize("written", range(1, 9))
 def test_a_disk_that_fills_up_during_training_costs_no_saved_state(tmp_path, monkeypatch, uninterrupted, written):
-    """config.yaml is one file, every save three more: the disk is full in the first save or in the second."""
+    """config.yaml is one file, every save four more: the disk is full in the first save or in the second."""
     folder = tmp_path / "run"
     options = {key: value for key, value in commands.recorded_options(uninterrupted).items() if key != "device"}
     with monkeypatch.context() as patch:
@@ -221,7 +222,7 @@ def test_a_disk_that_fills_up_during_training_costs_no_saved_state(tmp_path, mon
         with pytest.raises(UserError, match="could not be written"):
             commands.train(**options, device="cpu", out=str(folder), progress=False)
     assert not [name for name in files(folder) if "tmp" in name]
-    if written >= 4:
+    if written >= 5:
         assert runs.load(folder).latent_dim == 2
         assert runs.load_state(folder).epoch == 1
     commands.resume(folder, device="cpu", progress=False)
@@ -252,9 +253,17 @@ def test_nothing_that_is_loaded_is_unpickled(run, monkeypatch):
 # --- the training state ---------------------------------------------------------------------------------------------------
 
 
-def train_in_memory(epochs: int, resume: TrainingState | None = None) -> TrainingState:
+def small_vae() -> VAE:
     torch.manual_seed(0)
-    vae = VAE((8, 8), 2, "binomial", network={"name": "mlp", "hidden": (8,)}, kind="levels", levels=17)
+    return VAE((8, 8), 2, "binomial", network={"name": "mlp", "hidden": (8,)}, kind="levels", levels=17)
+
+
+def save_state(folder: Path, state: TrainingState) -> None:
+    runs.save_state(folder, state, runs.write_config(folder, small_vae(), {}, {}))
+
+
+def train_in_memory(epochs: int, resume: TrainingState | None = None) -> TrainingState:
+    vae = small_vae()
     states = []
     dataset = commands.load_dataset({"name": "digits", "valid": 100})
     fit(vae, dataset, epochs=epochs, device="cpu", progress=False, resume=resume, save=states.append, seed=5)
@@ -267,7 +276,7 @@ def optimizer_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
 
 def test_a_training_state_comes_back_to_the_last_bit(tmp_path):
     state = train_in_memory(2)
-    runs.save_state(tmp_path, state)
+    save_state(tmp_path, state)
     loaded = runs.load_state(tmp_path)
     for name in ("weights", "best_weights", "random"):
         assert same(getattr(state, name), getattr(loaded, name)), name
@@ -282,7 +291,7 @@ def test_a_training_state_comes_back_to_the_last_bit(tmp_path):
 
 
 def test_training_goes_on_from_a_loaded_state_as_if_it_had_never_stopped(tmp_path):
-    runs.save_state(tmp_path, train_in_memory(1))
+    save_state(tmp_path, train_in_memory(1))
     resumed, whole = train_in_memory(3, resume=runs.load_state(tmp_path)), train_in_memory(3)
     assert same(resumed.weights, whole.weights)
     assert same(resumed.random, whole.random)

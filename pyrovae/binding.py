@@ -1,0 +1,73 @@
+"""What a run's tensors were made with goes into their files: a configuration that says otherwise is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pyrovae.parts import ROLES, describe, make
+
+MODEL_KEYS = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "latent_dim")
+
+DIGESTS = ("sha256", "split_sha256")
+SIZES = "sizes"
+
+MAY_DIFFER = ("epochs", "device", "data_root", "tensorboard")
+"""Options of ``train`` that a training may go on with otherwise."""
+
+
+def model_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a configuration that make the model, as plain data with every default filled in.
+
+    Args:
+        config: What ``runs.read_config`` returned.
+    """
+    data = config["run"].get("data") or {}
+    kinds = {key: value for key, value in data.items() if key not in (*DIGESTS, SIZES)}
+    return _plain({key: _filled(key, config.get(key)) for key in MODEL_KEYS} | kinds)
+
+
+def training_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that make a training what it is, its data by their digests.
+
+    Args:
+        config: What ``runs.read_config`` returned.
+    """
+    data = config["run"].get("data") or {}
+    other = {key: value for key, value in config.items() if key not in (*MODEL_KEYS, *MAY_DIFFER, "run", "data")}
+    digests = {key: data.get(key) for key in DIGESTS}
+    return model_options(config) | _plain({key: _filled(key, value) for key, value in other.items()} | digests)
+
+
+def difference(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first option that is another: its name, what it is now, and what was recorded; None where all are the same.
+
+    Args:
+        now: What ``model_options`` or ``training_options`` returned.
+        recorded: The same, as it was read from a file; an option that it does not have is not compared.
+
+    Example:
+        >>> difference({"likelihood": {"name": "normal", "scale": 0.2}}, {"likelihood": {"name": "normal", "scale": 0.1}})
+        ('likelihood.scale', 0.2, 0.1)
+    """
+    for key, before in recorded.items():
+        value = now.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            within = difference(value, before if before.get("name") == value.get("name") else {"name": before.get("name")})
+            if within is not None:
+                name, value, before = within
+                return (key if name == "name" else f"{key}.{name}"), value, before
+        elif value != before:
+            return key, value, before
+    return None
+
+
+def _filled(key: str, value: Any) -> Any:
+    """A part with the defaults of the options that it does not name."""
+    is_part = key in ROLES and isinstance(value, Mapping)
+    return describe(key, make(key, value)) if is_part else value
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(options))
