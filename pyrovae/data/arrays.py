@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import final
 
 import numpy as np
 
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
-from pyrovae.data.own import OwnNumbers, check_array
+from pyrovae.data.numpy_files import NumpyFile
+from pyrovae.data.own import AS_THEY_ARE, OwnNumbers, check_shape, check_values
 from pyrovae.data.split_names import array_called, check_trainable, in_splits
 from pyrovae.errors import UserError
-
-UNREADABLE = (ValueError, EOFError, OSError, MemoryError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, TokenError)
-"""What NumPy, and zipfile, zlib and tokenize below it, raise for damaged files."""
 
 ATTRIBUTES = "attributes"
 """The array of the names of several labels."""
@@ -53,16 +48,23 @@ class ArrayFile(OwnNumbers):
 
     def load(self, root: Path) -> Dataset:
         path = Path(self.path)
-        if not path.is_file():
+        if not path.exists():
             raise UserError(f"--data {path}: no such file, nor a data set of that name (see pyrovae list)")
         if path.suffix not in (".npy", ".npz"):
             raise UserError(f"--data {path}: needs a .npy, .npz or .csv file, or a folder of pictures")
-        arrays = read_arrays(path)
-        data, labels = _roles(self.path, arrays)
-        first = arrays[next(iter(data.values()))]
-        for name in data.values():
-            check_array(self.path, name, arrays[name], first.shape[1:])
-        return self.dataset({split: arrays[name] for split, name in data.items()}, _labels(self.path, data, labels, arrays))
+        file = NumpyFile(path)
+        data, labels = _roles(self.path, file.headers)
+        headers = {split: file.header(name) for split, name in data.items()}
+        event_shape = next(iter(headers.values())).shape[1:]
+        for split, name in data.items():
+            check_shape(self.path, name, headers[split].shape, headers[split].dtype, event_shape)
+        sizes = {split: header.shape[0] for split, header in headers.items()}
+        found = _labels(self.path, data, labels, sizes, file.arrays([*labels.values(), ATTRIBUTES]))
+        kept = np.result_type(*(header.dtype for header in headers.values())) in AS_THEY_ARE
+        x = file.read(list(data.values()), spare=0 if kept else np.dtype(np.float32).itemsize)
+        for name, part in zip(data.values(), np.split(x, np.cumsum(list(sizes.values()))[:-1]), strict=True):
+            check_values(self.path, name, part)
+        return self.dataset(x, sizes, found)
 
 
 def _roles(path: str, names: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -90,31 +92,21 @@ def _roles(path: str, names: Collection[str]) -> tuple[dict[str, str], dict[str,
     return data, labels
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by name, or that of a .npy file as ``x``; nothing is unpickled.
+def _labels(
+    path: str, data: Mapping[str, str], labels: Mapping[str, str], sizes: Mapping[str, int], arrays: Mapping[str, np.ndarray]
+) -> Labels:
+    """The labels of the data.
+
+    Args:
+        path: The file, for errors.
+        data: Split -> name of the array of its data.
+        labels: The same of its labels.
+        sizes: Split -> number of its data.
+        arrays: Name -> array of labels, and ``attributes``.
 
     Raises:
-        UserError: If the file is damaged or holds something else.
+        UserError: If they do not fit the data, or are no names of classes.
     """
-    try:
-        # NumPy leaves a file that it opened itself open where it is no archive.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except UNREADABLE as error:
-        if "Object arrays" in str(error) or "pickle" in str(error).lower():
-            raise UserError(
-                f"{path}: holds Python objects (or is no NumPy file), which are never unpickled; "
-                "save plain numbers, np.save(file, array.astype('float32'))"
-            ) from error
-        raise UserError(f"{path}: cannot be read as a NumPy file ({error})") from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise UserError(f"{path}: {name} is no NumPy array; write the file with np.savez")
-    return arrays
-
-
-def _labels(path: str, data: Mapping[str, str], labels: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> Labels:
     missing = [split for split in data if split not in labels]
     if missing:
         wanted = "y" if missing[0] == "all" else f"y_{missing[0]}"
@@ -126,8 +118,8 @@ def _labels(path: str, data: Mapping[str, str], labels: Mapping[str, str], array
     given = {name: labels[split] for split, name in data.items()}
     names = list(given)
     width = arrays[given[names[0]]].shape[1:]
-    for name, label in given.items():
-        shape, count = arrays[label].shape, len(arrays[name])
+    for (name, label), count in zip(given.items(), sizes.values(), strict=True):
+        shape = arrays[label].shape
         if len(shape) not in (1, 2) or shape[0] != count or 0 in shape:
             raise UserError(f"{path}: the labels of {name} have shape {shape}; needs ({count},) or ({count}, number of labels)")
         if shape[1:] != width:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from pyrovae.contracts import DataSpec
-from pyrovae.data.arrays import read_arrays
 from pyrovae.data.dataset import Dataset, Source
 from pyrovae.data.downloads import fetching
+from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.data.own import PARTS
 from pyrovae.errors import UserError
 
@@ -44,7 +44,7 @@ class BinarizedMnist(Source):
 
 
 def _packed(path: Path) -> list[np.ndarray]:
-    arrays = read_arrays(path)
+    arrays = NumpyFile(path).arrays(PARTS)
     for name in PARTS:
         found = arrays.get(name)
         if found is None or found.dtype != np.uint8 or found.shape[1:] != (PIXELS // 8,) or not len(found):

@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Part
+from pyrovae.data.pieces import pieces
 from pyrovae.errors import UserError, check_number, check_seed, shown
 
 SIXTH = 1 / 6
-
-ROWS = 4096
-"""Data that are converted at a time."""
 
 
 @final
@@ -130,8 +128,8 @@ def changed(recorded: Mapping[str, Any], found: Mapping[str, Any], keys: Sequenc
 
 def _digest(x: Tensor, dtype: torch.dtype) -> str:
     digest = hashlib.sha256()
-    for part in x.split(ROWS):
-        digest.update(part.to(dtype).contiguous().numpy().tobytes())
+    for _, part in pieces(x.numpy()):
+        digest.update(torch.from_numpy(part).to(dtype).contiguous().numpy())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 import zlib
@@ -17,6 +18,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from pyrovae.bounds import check_memory
 from pyrovae.errors import UserError
 
 DAMAGED = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -146,7 +148,12 @@ def stacked(paths: Sequence[Path], read: Callable[[Path], Image.Image], shape: t
         paths: Their files.
         read: File -> picture, all of one size.
         shape: (H, W) or (3, H, W).
+
+    Raises:
+        UserError: If they do not fit the free memory.
     """
+    remedy = "give fewer, or smaller ones by --data.size"
+    check_memory(math.prod((len(paths), *shape)), f"the array of {len(paths)} pictures", remedy)
     x = np.empty((len(paths), *shape), np.uint8)
     # Pillow decodes outside of Python's lock.
     with without_warnings(), ThreadPoolExecutor() as pool:

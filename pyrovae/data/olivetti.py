@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from pyrovae.contracts import Attribute, DataSpec
-from pyrovae.data.arrays import read_arrays
 from pyrovae.data.dataset import Dataset, SplitSource
 from pyrovae.data.downloads import fetching
 from pyrovae.data.labels import Labels, one_label
+from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.errors import UserError, check_choice, check_integer
 
 FILE = "olivetti.npz"
@@ -64,7 +64,7 @@ class Olivetti(SplitSource):
         path = root / "olivetti" / FILE
         if not path.is_file():
             _download(path)
-        arrays = read_arrays(path)
+        arrays = NumpyFile(path).arrays(["images", "subject", *ANSWERED])
         images, subject = _checked(path, arrays)
         answers = {name: arrays[name] for name in ANSWERED if name in arrays}
         if self.unknown == "drop":

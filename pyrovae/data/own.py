@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Kind
-from pyrovae.data.dataset import ROWS, SIXTH, Dataset, SplitSource, check_share
+from pyrovae.data.dataset import SIXTH, Dataset, SplitSource, check_share
 from pyrovae.data.labels import Labels
+from pyrovae.data.pieces import first_where, pieces
 from pyrovae.errors import UserError, check_choice, check_integer, check_path
 
 PARTS = ("train", "valid", "test")
+
+AS_THEY_ARE = (np.bool_, np.uint8, np.float32)
+"""Types whose tensor is the array itself; of others there is one beside it, usually of 4 bytes an element."""
 
 LARGEST_REAL = np.finfo(np.float32).max
 LARGEST_INTEGER = 2**24
@@ -100,17 +104,20 @@ class OwnNumbers(OwnData):
                 )
         check_choice("data.kind", self.kind, ("auto", *get_args(Kind)))
 
-    def dataset(self, parts: Mapping[str, np.ndarray], labels: Labels) -> Dataset:
-        """The data set of checked arrays (n, *E), bytes and booleans as bytes, other numbers as float32 or float64.
+    def dataset(self, x: np.ndarray, sizes: Mapping[str, int], labels: Labels) -> Dataset:
+        """The data set of checked data (N, *E), bytes and booleans as bytes, other numbers as float32 or float64.
+
+        Args:
+            x: The data, of one part after the other.
+            sizes: Number of data of each part, as in ``splits``.
+            labels: Of all of them.
 
         Raises:
             UserError: If the numbers are not of the kind that was asked for.
         """
-        x = np.concatenate(list(parts.values()))
         kind, levels = self._kind(x)
         spec = DataSpec(tuple(x.shape[1:]), kind, levels, labels.class_names, labels.attributes)
-        rows = self.splits({name: len(part) for name, part in parts.items()})
-        return Dataset(self.path, spec, _tensor(x), labels.y, rows, in_one_part="train" not in parts)
+        return Dataset(self.path, spec, _tensor(x), labels.y, self.splits(sizes), in_one_part="train" not in sizes)
 
     def _kind(self, x: np.ndarray) -> tuple[Kind, int | None]:
         kind = self.kind
@@ -121,9 +128,9 @@ class OwnNumbers(OwnData):
         if kind == "levels" and self.levels is None and x.dtype != np.uint8:
             raise UserError("--data.kind levels: needs the number of levels, --data.levels L")
         levels = {"levels": self.levels or 256, "binary": 2}.get(kind)
-        bad = (x < 0) | (x != np.floor(x)) | (x > (LARGEST_INTEGER if levels is None else levels - 1))
-        if bad.any():
-            position = tuple(int(i) for i in np.argwhere(bad)[0])
+        top = LARGEST_INTEGER if levels is None else levels - 1
+        position = first_where(x, lambda part: (part < 0) | (part != np.floor(part)) | (part > top))
+        if position is not None:
             allowed = f"integers from 0 up to {LARGEST_INTEGER}" if levels is None else f"integers 0..{levels - 1}"
             too_large = levels is None and x[position] > LARGEST_INTEGER
             remedy = "--data.kind reals --preprocess standardise" if too_large else "--data.levels, or --data.kind reals"
@@ -133,39 +140,51 @@ class OwnNumbers(OwnData):
         return kind, levels
 
 
-def check_array(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...]) -> None:
-    """Refuse an array that is no data: of another type or shape, too small, or with numbers that floats do not have.
+def check_shape(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, event_shape: tuple[int, ...]) -> None:
+    """Refuse an array that is no data by its header: of another type or shape, or too small.
+
+    Args:
+        path: The file, for the error.
+        name: What the array is called there.
+        shape: Its shape.
+        dtype: Its type.
+        event_shape: What the shape of a datum must be.
+
+    Raises:
+        UserError: Naming the array.
+    """
+    if dtype.kind not in "buif":
+        raise UserError(f"{path}: {name} has type {dtype}; needs integers, reals or booleans")
+    if len(shape) < 2:
+        raise UserError(f"{path}: {name} has shape {shape}; needs (number of data, ...), such as (1000, 28, 28)")
+    if 0 in shape:
+        raise UserError(f"{path}: {name} has shape {shape}; needs data with at least one number each")
+    if shape[1:] != event_shape:
+        raise UserError(f"{path}: {name} has data of shape {shape[1:]}, the others {event_shape}; they must agree")
+
+
+def check_values(path: str, name: str, x: np.ndarray) -> None:
+    """Refuse numbers that floats do not have.
 
     Args:
         path: The file, for the error.
         name: What the array is called there.
         x: The array.
-        event_shape: What the shape of a datum must be.
 
     Raises:
         UserError: Naming the array and the first number that is wrong.
     """
-    if x.dtype.kind not in "buif":
-        raise UserError(f"{path}: {name} has type {x.dtype}; needs integers, reals or booleans")
-    if x.ndim < 2:
-        raise UserError(f"{path}: {name} has shape {x.shape}; needs (number of data, ...), such as (1000, 28, 28)")
-    if x.size == 0:
-        raise UserError(f"{path}: {name} has shape {x.shape}; needs data with at least one number each")
-    if x.shape[1:] != event_shape:
-        raise UserError(f"{path}: {name} has data of shape {x.shape[1:]}, the others {event_shape}; they must agree")
-    bad = ~np.isfinite(x)
-    if bad.any():
-        position = tuple(int(i) for i in np.argwhere(bad)[0])
+    position = first_where(x, lambda part: ~np.isfinite(part))
+    if position is not None:
+        count = sum(int((~np.isfinite(part)).sum()) for _, part in pieces(x))
         raise UserError(
-            f"{path}: {name} has {int(bad.sum())} NaN or infinite values, the first at {position}; "
-            "remove or fill them before training"
+            f"{path}: {name} has {count} NaN or infinite values, the first at {position}; remove or fill them before training"
         )
-    bad = (x > LARGEST_REAL) | (x < -LARGEST_REAL)
-    if bad.any():
-        position = tuple(int(i) for i in np.argwhere(bad)[0])
+    position = first_where(x, lambda part: (part > LARGEST_REAL) | (part < -LARGEST_REAL))
+    if position is not None:
         raise UserError(f"{path}: {name} has value {x[position]:g} at {position}, which float32 cannot hold; rescale the data")
     if x.dtype.kind in "ui" and (x.max() > LARGEST_EXACT or x.min() < -LARGEST_EXACT):
-        position = tuple(int(i) for i in np.argwhere((x > LARGEST_EXACT) | (x < -LARGEST_EXACT))[0])
+        position = first_where(x, lambda part: (part > LARGEST_EXACT) | (part < -LARGEST_EXACT))
         raise UserError(
             f"{path}: {name} has the integer {x[position]} at {position}, which float64 does not tell from its neighbours "
             "(2^53 is the last that it does); subtract a number from all of them, or leave them out if they only name the data"
@@ -173,7 +192,7 @@ def check_array(path: str, name: str, x: np.ndarray, event_shape: tuple[int, ...
 
 
 def _guess(x: np.ndarray) -> Kind:
-    if ((x == 0) | (x == 1)).all():
+    if first_where(x, lambda part: (part != 0) & (part != 1)) is None:
         return "binary"
     if x.dtype == np.uint8:
         return "levels"
@@ -183,7 +202,6 @@ def _guess(x: np.ndarray) -> Kind:
 def _tensor(x: np.ndarray) -> Tensor:
     """Bytes and booleans as bytes, other numbers as float32 where that holds them all, else as float64."""
     if x.dtype in (np.bool_, np.uint8):
-        return torch.from_numpy(np.ascontiguousarray(x.astype(np.uint8, copy=False)))
-    parts = (x[start : start + ROWS] for start in range(0, len(x), ROWS))
-    held = all((part.astype(np.float32) == part).all() for part in parts)
+        return torch.from_numpy(np.ascontiguousarray(x).view(np.uint8))
+    held = first_where(x, lambda part: part.astype(np.float32) != part) is None
     return torch.from_numpy(np.ascontiguousarray(x, np.float32 if held else np.float64))

@@ -17,7 +17,7 @@ from pyrovae.contexts.words import listed
 from pyrovae.data.columns import named_in, positions
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, label_in_words, several_labels
-from pyrovae.data.own import LARGEST_EXACT, OwnNumbers, check_array
+from pyrovae.data.own import LARGEST_EXACT, OwnNumbers, check_shape, check_values
 from pyrovae.data.written import is_number, is_whole
 from pyrovae.errors import UserError, check_choice, shown
 
@@ -94,8 +94,9 @@ class CsvFile(OwnNumbers):
         if whole and np.abs(x).max() >= LARGEST_EXACT:
             raise self._not_exact(np.abs(x).max(0), [names[k] for k in columns])
         x = x.astype(np.int64) if whole else x
-        check_array(self.path, "the table", x, (len(columns),))
-        found = self.dataset({"all": x}, self._labels([names[k] for k in labels], labels, rows))
+        check_shape(self.path, "the table", x.shape, x.dtype, (len(columns),))
+        check_values(self.path, "the table", x)
+        found = self.dataset(x, {"all": len(x)}, self._labels([names[k] for k in labels], labels, rows))
         return replace(found, spec=replace(found.spec, columns=tuple(names[k] for k in columns)))
 
     def names(self) -> tuple[str, ...]:
