@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pyrovae.errors import UserError, suggest
-from pyrovae.interruption import exiting, stopped
+from pyrovae.door import leave
+from pyrovae.errors import UserError, check_path, shown, suggest
+from pyrovae.interruption import stopped
 from pyrovae.parsing import TRAIN_ROLES, Parser, add_data, add_part, flat, names_of, several, spelt_out, take, underscored
 
 COMMANDS = {
@@ -39,26 +38,11 @@ pyrovae COMMAND --help tells a command's options; those of a chosen part are sho
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0, 2 after a user's error (one line on stderr), 128 + its number after a signal."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    command = arguments[0] if arguments else "--help"
-    try:
-        with exiting(), warnings.catch_warnings():
-            warnings.showwarning = _note
-            sys.exit(_run(command, arguments[1:]))
-    except UserError as error:
-        where = f"pyrovae {command}" if command in COMMANDS else "pyrovae"
-        print(f"{where}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        # The reader of our output has gone; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
-def _note(message: Warning | str, *where: Any, **more: Any) -> None:
-    """A warning as a line for people, without the line of code that it comes from."""
-    print(f"pyrovae: note: {message}", file=sys.stderr)
+    """Run the command line and exit: 0; 1 where stdout could not be written; 2 after an error that the user can mend, with one
+    line on stderr; 128 + its number after a signal.
+    """
+    command, *tokens = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    leave(lambda: _run(command, tokens), f"pyrovae {command}" if command in COMMANDS else "pyrovae", tokens)
 
 
 def _run(command: str, tokens: list[str]) -> int:
@@ -72,9 +56,18 @@ def _run(command: str, tokens: list[str]) -> int:
         print(f"pyrovae {__version__}")
         return 0
     if command not in COMMANDS:
-        raise UserError(f"{command}: no such command; {suggest(command, COMMANDS)}")
+        raise UserError(f"{shown(command)}: no such command; {suggest(command, COMMANDS)}")
     run = {"train": _train, "sweep": _sweep, "compare": _compare, "list": _list}.get(command, _other)
-    return run(command, [underscored(token) for token in tokens])
+    tokens = [underscored(token) for token in tokens]
+    _check_each_option_once(tokens)
+    return run(command, tokens)
+
+
+def _check_each_option_once(tokens: Sequence[str]) -> None:
+    flags = [token.partition("=")[0].removesuffix(".name") for token in tokens if token.startswith("--")]
+    for flag in flags:
+        if flags.count(flag) > 1:
+            raise UserError(f"{flag.replace('_', '-')}: given twice; give it once")
 
 
 def _train(command: str, tokens: list[str]) -> int:
@@ -193,22 +186,27 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
     tokens, path = take("config", tokens)
     if "--resume" in tokens:
         if path is not None:
-            raise UserError(f"--config {path}: a resumed run has its own; leave --config or --resume out")
+            raise UserError(f"--config {shown(path)}: a resumed run has its own; leave --config or --resume out")
         out = take("out", tokens)[1]
         if out is None:
             raise UserError("--resume: needs the run to go on with, --out RUN")
-        return tokens, commands.recorded_options(Path(out))
+        return tokens, commands.recorded_options(check_path("out", out, "a run folder"))
     if path is None:
         return tokens, {}
     try:
-        config = read_yaml(Path(path))
+        config = read_yaml(check_path("config", path, "a file of options"))
     except BAD_YAML as error:
         raise UserError(f"--config {path}: cannot be read ({why(error)}); give a file of options, name: value") from error
     if not isinstance(config, Mapping):
         raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
-    return tokens, {
-        str(k).replace("-", "_"): v for k, v in config.items() if v is not None and k not in ("run", "resume", "config")
-    }
+    options = {str(key).replace("-", "_"): value for key, value in config.items() if key != "run"}
+    if options.pop("resume", None):
+        raise UserError(f"--config {path}: resume: true is no option of a file; give --resume --out RUN, without --config")
+    known = inspect.signature(commands.train).parameters.keys() - {"resume", "progress"}
+    for key in options:
+        if key.partition(".")[0] not in known:
+            raise UserError(f"--config {path}: {shown(key)}: no such option; {suggest(key, known)}")
+    return tokens, {key: value for key, value in options.items() if value is not None}
 
 
 def _without_options_of_others(config: Mapping[str, Any], tokens: list[str]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
 import numbers
 import operator
 import os
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,37 @@ def plain_option(name: str, value: object) -> Any:
     if len(shape) != 1 or shape[0] > MOST_VALUES:
         raise UserError(f"{name} {shown(value)}: needs a number, a name, or a list of a few")
     return tuple(value.tolist())
+
+
+OF_MEMORY = ("allocate memory", "out of memory", "Storage size calculation overflowed", "bad_alloc", "failed to map segment")
+"""What torch and the loader of libraries say; neither has a class of its own for it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory."""
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    said = isinstance(error, RuntimeError | ImportError | OSError) and any(words in str(error) for words in OF_MEMORY)
+    return said or isinstance(error, MemoryError) or (isinstance(error, ValueError) and "array is too big" in str(error))
+
+
+@contextmanager
+def enough_memory(asked: str, remedy: str) -> Iterator[None]:
+    """Refuse what needs more memory than there is.
+
+    Args:
+        asked: What was, such as ``--count 10``.
+        remedy: What to try instead.
+
+    Raises:
+        UserError: Saying so.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"{asked}: this needs more memory than there is; {remedy}") from error
 
 
 def is_number(value: object) -> bool:

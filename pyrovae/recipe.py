@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from pyrovae.claims import Claim, check_new, claim_next
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
 from pyrovae.devices import device_name
-from pyrovae.errors import UserError, check_flag, check_path, option_name
+from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name, shown
 from pyrovae.events import check_tensorboard, event_log
 from pyrovae.evidence.evaluating import bits_kind
 from pyrovae.files import check_writable
@@ -280,7 +280,10 @@ def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     likelihood, prior, posterior, network, context, preprocess = parts
     if is_auto(preprocess):
         default_preprocess(make("likelihood", likelihood), spec, dataset.x)
-    with torch.random.fork_rng(devices=[]), _enough_memory(latent_dim):
+    with (
+        torch.random.fork_rng(devices=[]),
+        enough_memory(f"--latent-dim {shown(latent_dim)}", "try a smaller one, or smaller networks"),
+    ):
         torch.default_generator.manual_seed(seed)
         vae = VAE(
             spec.event_shape,
@@ -300,16 +303,6 @@ def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     vae.check_support(dataset.x)
     check_contexts(vae, dataset)
     return vae
-
-
-@contextmanager
-def _enough_memory(latent_dim: int) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # torch has no class of its own for this on the CPU
-        if "allocate" not in str(error):
-            raise
-        raise UserError(f"--latent-dim {latent_dim}: this model needs more memory than there is; try smaller networks") from error
 
 
 def _earlier_state(folder: Path, given: Mapping[str, Any], dataset: Dataset, vae: VAE) -> TrainingState | None:

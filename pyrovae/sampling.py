@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.devices import seed_all
+from pyrovae.errors import enough_memory
 from pyrovae.opening import inference
 from pyrovae.vae import VAE
 
@@ -57,7 +58,11 @@ def draw_samples(vae: VAE, count: int, seed: int, given: str | None = None) -> S
     if remark and given is None:
         warnings.warn(remark, UserWarning, stacklevel=2)
     c = None if every is None else every.to(device)
-    with inference(vae), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        enough_memory(f"--count {count}", "draw fewer at a time"),
+        inference(vae),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+    ):
         seed_all(seed, device)
         z = prior_samples(vae, count, c)
         x = _in_units(vae, vae.likelihood(z, c).sample())

@@ -8,6 +8,7 @@ import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -380,7 +381,8 @@ def _trained(
 
 def _say(text: str, progress: bool) -> None:
     if progress:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):  # a log that is full does not end what it is the log of
+            print(text, file=sys.stderr, flush=True)
 
 
 def _entries(

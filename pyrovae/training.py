@@ -19,7 +19,7 @@ from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, Split
 from pyrovae.devices import choose_device, random_states, seed_all, set_random_states
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, enough_memory
 from pyrovae.evidence.validation import validate
 from pyrovae.interruption import Interrupted, Request, finishing
 from pyrovae.objectives import KLSchedule, natural_objective
@@ -191,7 +191,8 @@ def fit(
         run = _Run(vae, dataset, engine, schedule, numbers["batch_size"], epochs, numbers["patience"], seed, chosen, state, began)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; _epoch raises on it
-            number = _train(run, save, log, progress)
+            with enough_memory(f"--batch-size {run.batch_size}", "try a smaller one, smaller networks or fewer --particles"):
+                number = _train(run, save, log, progress)
     vae.load_state_dict(state.best_weights)
     out_of_patience = number is None and state.epoch < epochs
     return FitResult(state.history, state.best_epoch, number is not None, out_of_patience, number)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import pyrovae
-from pyrovae.errors import UserError
-from pyrovae.interruption import exiting, stopped
+from pyrovae.door import leave
+from pyrovae.interruption import stopped
 
 RUN = Path("runs/demo")
 
@@ -53,9 +52,4 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=250)
     parser.add_argument("--out", type=Path, default=RUN)
     arguments = parser.parse_args()
-    try:
-        with exiting():
-            sys.exit(main(arguments.epochs, arguments.out))
-    except UserError as error:
-        print(f"demo: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    leave(lambda: main(arguments.epochs, arguments.out), "demo")

@@ -28,6 +28,7 @@ ROOMS = [
     "claims",
     "events",
     "interruption",
+    "door",
     "contracts",
     "families",
     "likelihoods",

@@ -29,7 +29,8 @@ TINY = {
     "limit": 20,
     "progress": False,
 }
-FLAGS = shlex.split("--network.hidden [8] --latent-dim 2 --epochs 1 --device cpu --samples 3 --limit 20")
+SMALL = shlex.split("--network.hidden [8] --device cpu --samples 3 --limit 20")
+FLAGS = [*SMALL, "--latent-dim", "2", "--epochs", "1"]
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_a_run_that_lost_patience_is_finished(out):
 
 
 def test_ctrl_c_ends_a_sweep_and_the_next_call_goes_on(cli, out, tmp_path, interrupted_at, monkeypatch):
-    line = ["sweep", "--likelihood", "bernoulli,binomial", *FLAGS, "--epochs", 2]
+    line = ["sweep", "--likelihood", "bernoulli,binomial", *SMALL, "--latent-dim", 2, "--epochs", 2]
     interrupted_at(30)  # 10 steps an epoch: in the first epoch of the second run
     stopped = cli(*line, "--out", out)
     monkeypatch.undo()
@@ -307,7 +308,18 @@ def test_an_option_is_for_those_parts_that_have_it(cli, out):
 
 
 def test_comma_lists_of_numbers_and_both_spellings(cli, out):
-    line = [*FLAGS, "--likelihood=binomial", "--latent_dim=1,3", "--seed", "0,5", "--network=mlp,linear", "--out", out]
+    line = [
+        *SMALL,
+        "--epochs",
+        1,
+        "--likelihood=binomial",
+        "--latent_dim=1,3",
+        "--seed",
+        "0,5",
+        "--network=mlp,linear",
+        "--out",
+        out,
+    ]
     assert cli("sweep", *line).code == 0
     made = [config_of(folder) for folder in out.iterdir() if folder.is_dir()]
     found = {(c["latent_dim"], c["seed"], c["network"]["name"]) for c in made}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_integer, is_out_of_memory
 from pyrovae.evidence import keyed
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
@@ -162,17 +162,12 @@ def in_chunks(of: Callable[[slice], dict[str, Tensor]], count: int, size: int) -
             parts.append(of(slice(start, min(start + size, count))))
             start += size
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             size //= 2
             if not size:
                 raise UserError("one datum does not fit the memory; use --device cpu, fewer --samples or --chains") from error
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _by_draw(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:

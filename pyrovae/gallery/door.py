@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from pyrovae.door import leave
 from pyrovae.errors import UserError, suggest
 from pyrovae.files import check_writable, write_whole
 from pyrovae.gallery.catalogue import PICTURES
 from pyrovae.gallery.models import CONTINUES, Studio, command
 from pyrovae.gallery.panels import png
-from pyrovae.interruption import exiting
 
 
 def draw(name: str, studio: Studio, out: Path) -> str:
@@ -59,8 +59,8 @@ def filled(page: str, name: str, text: str) -> str:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw the pictures that are named, or all."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Draw the pictures that are named, or all, and exit."""
     parser = argparse.ArgumentParser(description=f"Draw pictures of the gallery: {', '.join(PICTURES)}; all where none is named.")
     parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="names of pictures; all where none is given")
     parser.add_argument("--data-root", help="folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder")
@@ -70,12 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quick", action="store_true", help="tiny models, 8x8 digits for MNIST: to see that pictures are drawn")
     given = parser.parse_args(arguments)
-    try:
-        with exiting():
-            _draw_all(given)
-    except UserError as error:
-        print(f"gallery: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    leave(lambda: _draw_all(given), "gallery")
 
 
 def _draw_all(given: argparse.Namespace) -> None:
