@@ -17,6 +17,7 @@ import numpy as np
 import pyro.distributions as dist
 import torch
 from references import (
+    COUNTS,
     beta,
     bounded,
     categorical,
@@ -61,6 +62,8 @@ class Case:
         extreme_params: Raw parameters that a badly trained decoder emits.
         extreme_values: Values at the edge of what the preprocessing emits.
         outside: Values that have no density.
+        large: Raw parameters and a value that are large, up to what the data may be; none where they are within [0, 1], or where
+            the size of a value plays no part in the formula.
         support: Every value of one element; None for a continuous density.
         endless: Whether the support goes on, beyond ``support`` being less than 1e-16 for ordinary parameters.
         interval: raw parameters ... -> points in order; a continuous density has less than 1e-20 outside of the first and the
@@ -81,6 +84,7 @@ class Case:
     extreme_params: tuple[Raw, ...]
     extreme_values: Raw
     outside: Raw
+    large: tuple[tuple[Raw, float], ...] = ()
     support: Raw | None = None
     endless: bool = False
     interval: Callable[..., tuple[float, ...]] | None = None
@@ -259,6 +263,16 @@ ON_REALS = {
 }
 
 
+LARGE_REALS = (
+    (1e3, 1e3 + 2),
+    (1e6, 1e6 - 3),
+    (-1e7, -1e7 + 5),
+    (1e9, 1e9 + 1024),
+    (0.0, 1e6),
+    (-1e9, 1e9),
+    (1e15, 1e15 * (1 + 2**-20)),
+)
+
 ON_POSITIVE = {
     "spec": REALS,
     "values": (0.1, 0.5, 1.0, 3.0),
@@ -280,6 +294,17 @@ def on_levels(levels: int) -> dict[str, Any]:
     }
 
 
+LARGE_COUNTS = tuple(
+    (rate, np.floor(rate + sigmas * rate**0.5)) for rate in (1e2, 1e4, 1e6, 2.0**23) for sigmas in (0, 1, -3, 0.3 * rate**0.5)
+)
+"""A rate of counts, and a count near it."""
+
+
+def raw_rate(rate: float) -> float:
+    """The inverse of exp(b tanh(raw / b))."""
+    return COUNTS * np.arctanh(np.log(rate) / COUNTS)
+
+
 def counts(most: int) -> dict[str, Any]:
     """What rows of families on all counts have in common."""
     return {
@@ -299,15 +324,20 @@ def location_scale(
     *refused: tuple[str, tuple[Any, ...]],
     roles: tuple[str, ...] = ("likelihood",),
     value: float = LEARNED,
+    large: tuple[tuple[float, float], ...] = LARGE_REALS,
 ) -> tuple[Case, ...]:
     """The four rows of a family with a location and a scale: a fixed scale, two learned ones and the network's.
 
     ``fields`` makes a row's from the scale, ``refused`` are values of further options, ``roles`` those of the network's,
-    ``value`` the learned raw scale.
+    ``value`` the learned raw scale, ``large`` are locations with a value.
     """
     options = [(name, value) for name, values in (("scale", SCALES), *refused) for value in values]
-    one = {"params": MEANS, "extreme_params": FAR_MEANS}
-    two = {"params": ((-1.5, 0.0), (0.0, -2.0), (0.7, 0.4)), "extreme_params": FAR_PAIRS}
+    one = {"params": MEANS, "extreme_params": FAR_MEANS, "large": tuple(((far,), x) for far, x in large)}
+    two = {
+        "params": ((-1.5, 0.0), (0.0, -2.0), (0.7, 0.4)),
+        "extreme_params": FAR_PAIRS,
+        "large": tuple(((far, raw), x) for far, x in large for raw in (-2.0, 0.0, 2.0)),
+    }
     learned = {"learned": value, **fields(lambda: bounded(5 * value))}
     return (
         Case(family=family, options={"scale": 0.3}, refused=tuple(options), **one, **fields(lambda: 0.3)),
@@ -330,6 +360,10 @@ def binomial(count: int, spec: DataSpec, kinds: tuple[str, ...], **options: Any)
         extreme_params=SATURATED,
         extreme_values=(0.0, float(count)),
         outside=(-1.0, 0.5, count + 1.0),
+        large=tuple(
+            ((special.logit(share) + moved,), np.floor(count * share))
+            for share, moved in itertools.product((1e-3, 0.1, 0.5, 0.9), (0.0, 0.01, -1.0, 4.0))
+        ),
         support=tuple(float(x) for x in range(count + 1)),
         preprocess=dict.fromkeys(kinds, "none"),
         refused=tuple(("total_count", value) for value in (0, -1, 2.5, True, "many")),
@@ -353,6 +387,7 @@ CASES: tuple[Case, ...] = (
     ),
     binomial(16, DataSpec((2, 3), "levels", 17), kinds=("levels", "binary")),
     binomial(255, DataSpec((2, 3), "levels", 256), kinds=("levels", "binary")),
+    binomial(65535, DataSpec((2, 3), "levels", 65536), kinds=("levels", "binary")),
     binomial(16, DataSpec((2, 3), "counts"), kinds=("levels", "binary", "counts"), total_count=16),
     *location_scale("normal", lambda scale: {**ON_REALS, **normal(scale)}, roles=("likelihood", "posterior")),
     *location_scale("laplace", lambda scale: {**ON_REALS, **laplace(scale)}),
@@ -363,12 +398,18 @@ CASES: tuple[Case, ...] = (
             options={"df": df},
             params=MEANS,
             extreme_params=FAR_MEANS,
+            large=tuple(((far,), x) for far, x in LARGE_REALS),
             **ON_REALS,
             **student_t(value, lambda: bounded(5 * LEARNED)),
         )
         for df, value in ((30, 30), ("learned", 1 + 3 * float(bounded(5 * LEARNED))))
     ),
-    *location_scale("log_normal", lambda scale: {**ON_POSITIVE, **log_normal(scale)}, value=-0.1),
+    *location_scale(
+        "log_normal",
+        lambda scale: {**ON_POSITIVE, **log_normal(scale)},
+        value=-0.1,
+        large=tuple((np.log(x) + moved, x) for x in (1e3, 1e9, 1e30) for moved in (0, 1, -20)),
+    ),
     Case(
         family="beta",
         roles=("likelihood", "posterior"),
@@ -396,6 +437,7 @@ CASES: tuple[Case, ...] = (
         family="categorical",
         params=((0.0,) * 5, (-1.0, 0.5, 2.0, 0.0, -3.0), (3.0, 1.0, -0.5, 0.2, 2.5)),
         extreme_params=((700.0, 0.0, 0.0, -700.0, 1.0), (-90.0, 90.0, 0.0, 0.0, 90.0)),
+        large=(((-1.0, 0.5, 2.0, 0.0, -3.0), 4.0), ((3.0, 1.0, -0.5, 0.2, 2.5), 3.0)),
         **on_levels(5),
         **categorical(5),
     ),
@@ -405,10 +447,14 @@ CASES: tuple[Case, ...] = (
             params=((0.0, 0.0), (-0.8, -1.0), (0.7, 1.3)),
             extreme_params=FAR_PAIRS,
             refused=tuple(("components", value) for value in (0, -1, 2.5, True, "many")),
+            large=tuple(
+                ((share * 2 - 1, raw), np.floor(share * (levels - 1) + beside))
+                for share, raw, beside in itertools.product((0.001, 0.3, 0.9), (-6.0, -3.0, 0.0), (0, 0.01 * levels))
+            ),
             **on_levels(levels),
             **logistic(levels),
         )
-        for levels in (2, 17, 256)
+        for levels in (2, 17, 256, 65536)
     ),
     Case(
         family="logistic",
@@ -422,6 +468,7 @@ CASES: tuple[Case, ...] = (
         family="poisson",
         params=((-3.0,), (-0.4,), (0.0,), (2.2,)),
         extreme_params=((-1000.0,), (1000.0,), (12.0,)),
+        large=tuple(((raw_rate(rate),), x) for rate, x in LARGE_COUNTS),
         **counts(80),
         **poisson(),
     ),
@@ -429,6 +476,7 @@ CASES: tuple[Case, ...] = (
         family="negative_binomial",
         params=((0.0, 0.0), (1.5, 0.7), (-1.0, -0.5)),
         extreme_params=(*FAR_PAIRS, (1000.0, -1000.0)),
+        large=tuple(((raw_rate(rate), size), x) for rate, x in LARGE_COUNTS for size in (-3.0, 0.0, 6.0, 30.0)),
         **counts(150),
         **negative_binomial(),
     ),

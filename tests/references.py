@@ -154,6 +154,10 @@ def categorical(levels: int) -> Reference:
     }
 
 
+def log_cosh(x: np.ndarray) -> np.ndarray:
+    return np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - np.log(np.longdouble(2))
+
+
 def logistic(levels: int, components: int = 1) -> Reference:
     """Differences of logistic distribution functions, in the tail in which they are small."""
     half = (levels - 1) / 2
@@ -169,13 +173,14 @@ def logistic(levels: int, components: int = 1) -> Reference:
         ]
 
     def log_mass(value: np.ndarray, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        # In extended precision: where the scale is wide the two ends are nearly the same.
+        # S(a) - S(b) = sinh((a - b) / 2) / (2 cosh(a / 2) cosh(b / 2)), in extended precision: where the scale is wide, S(a) and
+        # S(b) are nearly the same.
         value, location, scale = (np.asarray(x, dtype=np.longdouble) for x in (value, location, scale))
-        upper = np.where(value == levels - 1, np.inf, (value + 0.5 - location) / scale)
-        lower = np.where(value == 0, -np.inf, (value - 0.5 - location) / scale)
-        upper, lower = np.where(lower > 0, -lower, upper), np.where(lower > 0, -upper, lower)
-        upper, lower = special.log_expit(upper), special.log_expit(lower)
-        return (upper + np.log(-np.expm1(lower - upper))).astype(float)
+        upper, lower = (value + 0.5 - location) / scale, (value - 0.5 - location) / scale
+        between = 1 / (2 * scale) + np.log(-np.expm1(-1 / scale)) - np.log(np.longdouble(2))
+        inside = between - np.log(np.longdouble(2)) - log_cosh(upper / 2) - log_cosh(lower / 2)
+        ends = np.where(value == 0, special.log_expit(upper), special.log_expit(-lower))
+        return np.where((value == 0) | (value == levels - 1), ends, inside).astype(float)
 
     def log_density(value: np.ndarray, *raw: np.ndarray) -> np.ndarray:
         parts = each(raw)

@@ -12,12 +12,15 @@ from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family
 from pyrovae.errors import UserError, check_integer
+from pyrovae.families.rounded import rounded
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Binomial(Family):
     """Levels 0..n as n coin tosses with logits l: log p(x) = log C(n, x) + x l - n log(1 + e^l), summed over elements.
+
+    In float64: at n = 65,535 the terms are 45,000 and cancel.
 
     Args:
         total_count: n; None takes it from the data, which then have n + 1 levels.
@@ -47,9 +50,9 @@ class Binomial(Family):
         return 1
 
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
-        logits = params.squeeze(-1 - len(spec.event_shape))
+        logits = params.double().squeeze(-1 - len(spec.event_shape))
         tosses = torch.tensor(float(self._tosses(spec)), dtype=logits.dtype, device=logits.device)
-        return dist.Binomial(tosses, logits=logits).to_event(len(spec.event_shape))
+        return rounded(dist.Binomial(tosses, logits=logits).to_event(len(spec.event_shape)), params.dtype)
 
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
         return x / self._tosses(spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -17,6 +17,10 @@ from pyrovae.contracts import DataSpec, Family
 from pyrovae.errors import check_integer
 from pyrovae.families.levels import number_of_levels
 from pyrovae.families.positive import bounded_exp
+from pyrovae.families.rounded import rounded
+
+TOGETHER = 2**20
+"""Probabilities that are summed at a time."""
 
 
 @final
@@ -45,19 +49,25 @@ class _DiscretisedLogistics(TorchDistribution):
     def support(self) -> constraints.Constraint:
         return constraints.integer_interval(0, self.levels - 1)
 
-    def _above(self, level: int) -> Tensor:
-        """P(x > level), shape *."""
-        return (self.logits.softmax(0) * torch.sigmoid((self.loc - level - 0.5) / self.scale)).sum(0)
+    def _sum(self, weight: Callable[[Tensor], Tensor]) -> Tensor:
+        """sum_l weight(l) P(x > l), shape *; some levels at a time, for all at once would need the memory of L decoders."""
+        total, shares = torch.zeros_like(self.loc[0]), self.logits.softmax(0)
+        levels = torch.arange(self.levels - 1, dtype=self.loc.dtype, device=self.loc.device)
+        for some in levels.split(max(1, TOGETHER // max(1, self.loc.numel()))):
+            level = some.view(-1, *([1] * self.loc.dim()))
+            above = (shares * torch.sigmoid((self.loc - level - 0.5) / self.scale)).sum(1)
+            total = total + (weight(level.squeeze(1)) * above).sum(0)
+        return total
 
     @property
     def mean(self) -> Tensor:
-        """The sum over levels l of P(x > l); one at a time, for all at once would need the memory of L decoders."""
-        return sum(self._above(level) for level in range(self.levels - 1))
+        """The sum over levels l of P(x > l)."""
+        return self._sum(torch.ones_like)
 
     @property
     def variance(self) -> Tensor:
         """E[x^2] is the sum over levels l of (2 l + 1) P(x > l)."""
-        return sum((2 * level + 1) * self._above(level) for level in range(self.levels - 1)) - self.mean.square()
+        return self._sum(lambda level: 2 * level + 1) - self.mean.square()
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> _DiscretisedLogistics:
         missing = len(batch_shape) - len(self.batch_shape)
@@ -126,17 +136,20 @@ class Logistic(Family):
 
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
         levels, event_dim, count = number_of_levels("logistic", spec), len(spec.event_shape), self.components
+        # A level of 65,535 and half a level: float32 would know the difference to 0.004.
+        dtype, params = params.dtype, params.double()
         by_kind = params.unflatten(-1 - event_dim, (-1, count)).movedim((-2 - event_dim, -1 - event_dim), (0, 1))
         *logits, location, scale = by_kind.unbind(0)
         offsets = torch.arange(1 - count, count, 2, dtype=params.dtype, device=params.device) / count
         location = location + offsets.view(count, *([1] * (location.dim() - 1)))
         half = (levels - 1) / 2
-        return _DiscretisedLogistics(
+        exact = _DiscretisedLogistics(
             logits[0] if logits else torch.zeros_like(location),
             half * (1 + location),
             half / (4 * count) * bounded_exp(scale),
             levels,
         ).to_event(event_dim)
+        return rounded(exact, dtype)
 
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
         return x / (number_of_levels("logistic", spec) - 1)

@@ -6,23 +6,12 @@ from dataclasses import dataclass
 from typing import final
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family
 from pyrovae.families.positive import COUNTS, bounded_exp
-
-
-@final
-class _Poisson(dist.Poisson):
-    """Poisson with its log-probability in float64 inside: at a count of 10^6 its terms are 10^7 and cancel."""
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        rate, x = self.rate.double(), value.double()
-        return (x * rate.log() - rate - torch.lgamma(x + 1)).to(self.rate.dtype)
+from pyrovae.families.rounded import rounded
 
 
 @final
@@ -30,8 +19,8 @@ class _Poisson(dist.Poisson):
 class Poisson(Family):
     """Poisson with rate r: log p(x) = x log r - r - log x!, summed over elements.
 
-    r = exp(b tanh(raw / b)), b = log 2^24: 1 at 0, like exp near it, and within [6e-8, 1.7e7], the largest count that
-    float32 tells from its neighbours. The encoder sees log(1 + x).
+    In float64: at a count of 10^6 the terms are 10^7 and cancel. r = exp(b tanh(raw / b)), b = log 2^24: 1 at 0, like exp near
+    it, and within [6e-8, 1.7e7], the largest count that float32 tells from its neighbours. The encoder sees log(1 + x).
     """
 
     def support(self, spec: DataSpec) -> constraints.Constraint:
@@ -41,8 +30,8 @@ class Poisson(Family):
         return 1
 
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
-        raw = params.squeeze(-1 - len(spec.event_shape))
-        return _Poisson(bounded_exp(raw, COUNTS)).to_event(len(spec.event_shape))
+        raw = params.double().squeeze(-1 - len(spec.event_shape))
+        return rounded(dist.Poisson(bounded_exp(raw, COUNTS)).to_event(len(spec.event_shape)), params.dtype)
 
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
         return x.log1p()

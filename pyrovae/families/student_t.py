@@ -68,8 +68,11 @@ class _SharedStudentT(TorchDistribution):
         df = self.df.double()
         constant = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - torch.log(math.pi * df) / 2
         df, constant = df.to(self.loc.dtype), constant.to(self.loc.dtype)
-        distance = (value - self.loc) / self.scale
-        return constant - self.scale.log() - (df + 1) / 2 * torch.log1p(distance.square() / df)
+        distance, width = (value - self.loc).abs(), self.scale * df.sqrt()
+        # log(1 + (d / w)^2) of the larger and the smaller of d and w: the square of 10^20 has no float32.
+        larger, smaller = torch.maximum(distance, width), torch.minimum(distance, width)
+        stretch = 2 * (larger.log() - width.log()) + torch.log1p((smaller / larger).square())
+        return constant - self.scale.log() - (df + 1) / 2 * stretch
 
 
 @final
