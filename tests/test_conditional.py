@@ -27,6 +27,7 @@ from pyrovae.evidence import importance
 from pyrovae.objectives import AnalyticElbo
 from pyrovae.opening import open_run
 
+RANDOM = np.random.default_rng(7)
 SIZE, LATENTS, EMBEDDED = 4, 2, 3
 TWO = (Attribute("class", ("ant", "bee")),)
 FACES = (Attribute("subject", ("0", "1", "2")), Attribute("glasses", ("no", "yes")), Attribute("smile", ("no", "some", "yes")))
@@ -341,6 +342,22 @@ def test_labels_are_drawn_as_often_together_as_in_the_training_data(attributes, 
     # The other hypothesis is far away: the test would see one drawn for the other.
     other = np.ones(len(truth)) if given is None else np.array(list(truth.values()))
     assert stats.chisquare(observed, other / other.sum() * 20_000).pvalue < 1e-12
+
+
+def test_samples_of_a_run_have_the_labels_of_its_training_data(make_run, tmp_path, cli):
+    """19 of 20 data are ants; the command line draws as many, and half of either where it is asked to."""
+    y = (np.arange(400) % 20 == 0).astype(int)
+    np.savez(tmp_path / "rare.npz", x=y[:, None] + RANDOM.normal(size=(400, SIZE)), y=np.array(["ant", "bee"])[y])
+    run = make_run("rare", data={"name": str(tmp_path / "rare.npz")}, likelihood="normal", context="label")
+    training = open_run(run, None, None, "cpu").dataset.train.y
+    share = training.double().mean().item()
+    for options, expected in (((), share), (("--given", "uniform"), 0.5)):
+        answer = cli("sample", run, "--count", "4000", "--out", tmp_path / "x.npz", *options)
+        assert (answer.code, answer.err) == (0, "")
+        with np.load(tmp_path / "x.npz") as written:
+            bees = int(written["c"].sum())
+        assert stats.binomtest(bees, 4000, expected).pvalue > 1e-4
+    assert stats.binomtest(2000, 4000, share).pvalue < 1e-12
 
 
 def test_a_class_may_be_called_uniform():

@@ -100,7 +100,7 @@ class ImageFolder(OwnData):
         check_trainable(where, splits, f"add it, or name the folder itself, such as --data {folder / some}, to use all of it")
         _note_empty_splits(where, folder, tops)
         if not splits:
-            _check_no_split_below(folder, names, tops)
+            _check_labels(folder, names, tops)
             return {"all": list(names)}
         others = [top for top in tops if top not in splits.values()] + [name[0] for name in names if len(name) == 1]
         if others:
@@ -156,8 +156,10 @@ def _note_empty_splits(where: str, folder: Path, tops: Sequence[str]) -> None:
             warnings.warn(f"{where}: {top} has no pictures ({', '.join(SUFFIXES)}) and is not used", UserWarning, stacklevel=2)
 
 
-def _check_no_split_below(folder: Path, names: Iterable[tuple[str, ...]], tops: Sequence[str]) -> None:
+def _check_labels(folder: Path, names: Iterable[tuple[str, ...]], tops: Sequence[str]) -> None:
     """Refuse labels that hold splits, and labels that are splits by another name: their test would be trained on.
+
+    A single label with such a word in its name (a bullet train) is one, and a warning says so.
 
     Raises:
         UserError: Naming the folder.
@@ -175,6 +177,9 @@ def _check_no_split_below(folder: Path, names: Iterable[tuple[str, ...]], tops: 
                     f"--data {folder}: has {'/'.join(name[: depth + 1])}, which is called a split, below a label; put splits "
                     f"above labels, or name the folder that holds them: --data {above}"
                 )
+    for top in filter(speaks_of_a_split, tops):
+        text = f"--data {folder}: {top} is taken for a label, and trained on; take it out if it is a split"
+        warnings.warn(text, UserWarning, stacklevel=2)
 
 
 def _check_sizes(paths: Sequence[Path], sizes: Sequence[tuple[int, int]]) -> None:
