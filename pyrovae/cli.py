@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,17 +118,16 @@ def _other(command: str, tokens: list[str]) -> int:
     parsed = parser.parse(tokens)
     if data is not None:
         parsed["data"] = {**parsed["data"], **data}
-    found = function(**parsed)
+    with _noting_unwritten() as unwritten:
+        found = function(**parsed)
     if command == "evaluate":
         print(found.table())
-        print(f"{'written':<18} {place(Path(parsed['run']), found.estimator, found)}")
-        if parsed["json"]:
-            print(f"{'':<18} {parsed['json']}")
+        _print_written(unwritten, place(Path(parsed["run"]), found.estimator, found), json=parsed["json"])
     elif command == "classify":
         print(found.table())
-        written = place(Path(parsed["run"]), "classes", found)
-        print(f"{'written':<18} {written}")
-        print(f"{'':<18} {parsed['out'] or calibration_picture(written)}")
+        numbers = place(Path(parsed["run"]), "classes", found)
+        shown = [] if parsed["out"] or _is_below(numbers, unwritten) else [calibration_picture(numbers)]
+        _print_written(unwritten, numbers, *shown, out=parsed["out"])
     elif command == "figures":
         print("\n".join(str(path) for path in found))
     else:
@@ -135,14 +136,60 @@ def _other(command: str, tokens: list[str]) -> int:
     return 0
 
 
+@contextmanager
+def _noting_unwritten() -> Iterator[list[Path]]:
+    """The files and folders of which a warning says, within this, that they could not be written."""
+    from pyrovae.files import Unwritten
+
+    found: list[Path] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *where: Any, **more: Any) -> None:
+        if isinstance(message, Unwritten):
+            found.append(message.path)
+        show(message, *where, **more)
+
+    warnings.showwarning = note
+    try:
+        yield found
+    finally:
+        warnings.showwarning = show
+
+
+def _print_written(unwritten: Sequence[Path], *ours: Path, **asked: str | None) -> None:
+    """Say which files were written: ours, and those that were asked for, by option.
+
+    Raises:
+        UserError: If one that was asked for could not be written.
+    """
+    named = [Path(path) for path in asked.values() if path]
+    written = [path for path in (*ours, *named) if not _is_below(path, unwritten)]
+    for number, path in enumerate(written):
+        print(f"{'' if number else 'written':<18} {path}")
+    for option, path in asked.items():
+        if path:
+            _check_written(unwritten, option, Path(path))
+
+
+def _check_written(unwritten: Sequence[Path], option: str, path: Path) -> None:
+    if any(_is_below(place, [path]) for place in unwritten):
+        raise UserError(f"--{option} {path}: could not be written, the numbers are above; choose another place")
+
+
+def _is_below(path: Path, places: Sequence[Path]) -> bool:
+    return any(place in (path, *path.parents) for place in places)
+
+
 def _compare(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
 
     parser = Parser(command, commands.compare, {"run"})
     parser.add_argument("run", nargs="+", help=parser.doc("run"))
     parsed = parser.parse(tokens)
-    print(commands.compare(**parsed).table())
+    with _noting_unwritten() as unwritten:
+        print(commands.compare(**parsed).table())
     if parsed["out"]:
+        _check_written(unwritten, "out", Path(parsed["out"]))
         print(f"written: {parsed['out']}: league.csv, league.json, league.png")
     return 0
 

@@ -36,7 +36,7 @@ from pyrovae.evidence_pictures import evidence_pictures
 from pyrovae.opening import A_RUN, Opened, Part, context_of, inference, load_dataset, open_run, posteriors
 from pyrovae.pictures import pictures
 from pyrovae.recipe import TrainResult, recorded_options, resume, train
-from pyrovae.records import calibration_picture, save_estimate
+from pyrovae.records import Keeper, calibration_picture
 from pyrovae.sampling import Samples, draw_samples, value_range
 from pyrovae.sweeping import SweepResult, sweep
 from pyrovae.vae import VAE
@@ -146,7 +146,8 @@ def evaluate(
     how = {"seed": check_seed("seed", seed), "matmul": matmul if matmul is None else _plain("matmul", matmul)}
     found = estimate(run, estimator, given, how, device, data_root)
     if json is not None:
-        files.write_whole(json, found.to_json().encode())
+        with files.said_if_unwritten():
+            files.write_whole(json, found.to_json().encode())
     return found
 
 
@@ -185,6 +186,7 @@ def classify(
     """
     out = _file(out, (".png",))
     opened = open_run(run, data, data_root, device)
+    keeper = Keeper(opened.folder)
     found = classify_split(
         opened.vae,
         opened.dataset,
@@ -195,11 +197,12 @@ def classify(
         seed=seed,
         run=None if opened.folder is None else str(opened.folder),
     )
-    if opened.folder is not None:
-        written = save_estimate(opened.folder, "classes", found)
-    if out is not None or opened.folder is not None:
+    written = keeper.keep("classes", found)
+    if out is not None or written is not None:
         picture = calibration_picture(written) if out is None else out
-        _write_figure(picture, drawing.calibration(found.bins, found.calibration_error), opened.folder if out is None else None)
+        with files.said_if_unwritten():
+            figure = drawing.calibration(found.bins, found.calibration_error)
+            _write_figure(picture, figure, opened.folder if out is None else None)
     return found
 
 

@@ -21,7 +21,7 @@ from pyrovae.evidence.options import options_of
 from pyrovae.evidence.proposals import check_proposal
 from pyrovae.evidence.scoring import check_density
 from pyrovae.opening import A_RUN, Opened, open_run
-from pyrovae.records import Partial, save_estimate
+from pyrovae.records import Keeper, Partial
 from pyrovae.vae import VAE
 
 Reported = Evaluation | Certificate | Agreement
@@ -78,28 +78,29 @@ class _Home:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+        self._folder = folder
+        self._keeper = Keeper(folder)
         self._partials: list[Partial] = []
 
     def options(self) -> dict[str, Any]:
         """The name that is reported, and where results are kept meanwhile."""
-        return {} if self.folder is None else {"run": str(self.folder), "kept": self._kept}
+        return {} if self._folder is None else {"run": str(self._folder), "kept": self._kept}
 
-    def _kept(self, asked: Mapping[str, Any]) -> Partial:
-        self._partials.append(Partial(self.folder, asked))
-        return self._partials[-1]
+    def _kept(self, asked: Mapping[str, Any]) -> Partial | None:
+        partial = self._keeper.partial(asked)
+        self._partials += [] if partial is None else [partial]
+        return partial
 
     def write(self, found: Reported) -> Reported:
-        """Write it into the run."""
-        if self.folder is not None:
-            save_estimate(self.folder, found.estimator, found)
+        """Write it into the run, where that can be written."""
+        self._keeper.keep(found.estimator, found)
         return found
 
     def finish(self, found: Reported) -> Reported:
-        """Write it, and keep no parts of it any more."""
-        self.write(found)
-        for partial in self._partials:
-            partial.remove()
+        """Write it, and keep no parts of it any more once it is written."""
+        if self._keeper.keep(found.estimator, found) is not None:
+            for partial in self._partials:
+                partial.remove()
         return found
 
 

@@ -9,8 +9,10 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +24,47 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 """What a file system answers that has no locks, or cannot sync a folder."""
+
+
+@final
+class WriteError(UserError):
+    """A file could not be written; what stood there before is unchanged.
+
+    Args:
+        path: The file.
+        message: One line.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+@final
+class Unwritten(UserWarning):
+    """What was computed is shown, but a file with it could not be written.
+
+    Args:
+        path: The file or folder.
+        message: One line.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+@contextlib.contextmanager
+def said_if_unwritten(path: Path | None = None) -> Iterator[None]:
+    """Within this a file that cannot be written is a warning, ``Unwritten``: what was computed for it is shown all the same.
+
+    Args:
+        path: What is not there without that file; None for the file alone.
+    """
+    try:
+        yield
+    except WriteError as error:
+        warnings.warn(Unwritten(path or error.path, f"{error}; what was to be written is shown, and not kept"), stacklevel=3)
 
 
 def write_whole(path: Path, content: bytes, home: Path | None = None) -> None:
@@ -54,9 +97,10 @@ def write_whole(path: Path, content: bytes, home: Path | None = None) -> None:
                     temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise UserError(
+        raise WriteError(
+            path,
             f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
-            "free some space or choose another place"
+            "free some space or choose another place",
         ) from error
     sync_folder(path.parent)
 
@@ -84,10 +128,15 @@ def check_writable(path: Path, flag: str, home: Path | None = None) -> None:
         UserError: If its folder is not one, or may not be written.
     """
     check_no_link(path / "file", home)
+    if not is_writable(path):
+        raise UserError(f"{flag} {path}: could not be written there; choose another place")
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file or folder of that name may be made or written, as far as can be told before."""
     nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     folder = nearest.parent if nearest == path.absolute() and nearest.is_file() else nearest
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"{flag} {path}: could not be written there; choose another place")
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def check_no_link(path: Path, home: Path | None) -> None:
@@ -100,8 +149,9 @@ def check_no_link(path: Path, home: Path | None) -> None:
         return
     for folder in reversed(path.parents):
         if home in folder.parents and folder.is_symlink():
-            raise UserError(
-                f"{folder}: is a link, and nothing in {home} is written through links; remove it, or put a folder in its place"
+            raise WriteError(
+                folder,
+                f"{folder}: is a link, and nothing in {home} is written through links; remove it, or put a folder in its place",
             )
 
 
@@ -179,4 +229,4 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         if error.errno not in (*UNSUPPORTED, errno.EACCES):
-            raise UserError(f"{folder}: was written, but not for certain ({error.strerror}); see what is there") from error
+            raise WriteError(folder, f"{folder}: written, but not for certain ({error.strerror}); see what is there") from error

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 
 from pyrovae import files
+from pyrovae.errors import UserError
+from pyrovae.tensorfiles import read_tensors, write_tensors
 from pyrovae.version import __version__
+
+ASKED = "asked"
+"""In the file of an evaluation under way: a digest of what it depends on."""
 
 
 class Estimate(Protocol):
@@ -39,16 +44,46 @@ def place(folder: Path, name: str, found: Estimate) -> Path:
     return path.with_stem(f"{name}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}")
 
 
-def save_estimate(folder: Path, name: str, found: Estimate) -> Path:
-    """Write what was found into a run: the summary, and the arrays into an .npz file beside it.
+@final
+class Keeper:
+    """Where what is found of a run is kept: its evidence/. What cannot be written there is said, and shown all the same.
 
-    Returns:
-        The JSON file, see ``place``.
+    Args:
+        folder: The run; None for a model in memory, of which nothing is kept.
     """
-    path = place(folder, name, found)
-    files.write_arrays(path.with_suffix(".npz"), found.per_datum, folder)
-    files.write_whole(path, found.to_json().encode(), folder)
-    return path
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = None
+        with files.said_if_unwritten():
+            if folder is not None:
+                _check_evidence(folder)
+                self._folder = folder
+
+    def keep(self, name: str, found: Estimate) -> Path | None:
+        """Write what was found: the summary, and the arrays into an .npz file beside it.
+
+        Returns:
+            The JSON file, see ``place``; None where it could not be written, which a warning says.
+        """
+        if self._folder is None:
+            return None
+        path = place(self._folder, name, found)
+        with files.said_if_unwritten(path):
+            files.write_arrays(path.with_suffix(".npz"), found.per_datum, self._folder)
+            files.write_whole(path, found.to_json().encode(), self._folder)
+            return path
+        return None
+
+    def partial(self, settings: Mapping[str, Any]) -> Partial | None:
+        """Where the results of an evaluation under way are kept; None for nowhere."""
+        return None if self._folder is None else Partial(self._folder, settings)
+
+
+def _check_evidence(folder: Path) -> None:
+    evidence = folder / "evidence"
+    files.check_no_link(evidence / "numbers", folder)
+    if not files.is_writable(evidence):
+        raise files.WriteError(evidence, f"{evidence}: cannot be written")
 
 
 def calibration_picture(numbers: Path) -> Path:
@@ -60,7 +95,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     """The summary in a file; None without one that can be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -71,7 +106,7 @@ def _plain(value: Any) -> Any:
 
 @final
 class Partial:
-    """Where the results of an evaluation under way are kept in a run: evidence/.partial-DIGEST.npz.
+    """Where the results of an evaluation under way are kept in a run: evidence/.partial-DIGEST.safetensors.
 
     Args:
         folder: The run.
@@ -80,25 +115,32 @@ class Partial:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         made_by = {"torch": torch.__version__, "pyrovae": __version__}
-        digest = hashlib.sha256(json.dumps({**settings, **made_by}, sort_keys=True).encode()).hexdigest()
-        self.folder = folder
-        self.path = folder / "evidence" / f".partial-{digest[:16]}.npz"
+        self._asked = hashlib.sha256(json.dumps({**settings, **made_by}, sort_keys=True).encode()).hexdigest()
+        self._folder = folder
+        self.path = folder / "evidence" / f".partial-{self._asked[:16]}.safetensors"
 
     def load(self) -> dict[str, Tensor]:
-        """The results of the first data; empty without any, or where they cannot be read."""
-        try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile):
+        """The results of the first data; empty without any, or where they are damaged or those of another evaluation."""
+        if not self.path.is_file():
             return {}
+        try:
+            found, plain = read_tensors(self.path)
+        except UserError:
+            return {}
+        rows = {tensor.shape[:1] for tensor in found.values()}
+        return found if plain.get(ASKED) == self._asked and len(rows) == 1 and torch.Size() not in rows else {}
 
     def save(self, found: Mapping[str, Tensor]) -> None:
-        """Keep the results of the first data."""
-        files.write_arrays(self.path, found, self.folder)
+        """Keep the results of the first data.
+
+        Raises:
+            WriteError: If they cannot be written.
+        """
+        write_tensors(self.path, found, {ASKED: self._asked}, self._folder)
 
     def remove(self) -> None:
         """Nothing is to be kept any more."""
-        files.check_no_link(self.path, self.folder)
+        files.check_no_link(self.path, self._folder)
         self.path.unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_path
 from pyrovae.files import write_whole
 from pyrovae.states import Seconds, check_fits, put_together, taken_apart, timed
-from pyrovae.tensorfiles import read_tensors, write_tensors
+from pyrovae.tensorfiles import check_finite, read_tensors, write_tensors
 from pyrovae.training import TrainingState
 from pyrovae.vae import VAE
 from pyrovae.version import __version__
@@ -83,6 +83,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
             f"pyrovae train --resume --out {shlex.quote(str(folder))} goes on with it"
         )
     tensors, plain = read_tensors(path)
+    check_finite(tensors, path)
     _check_made_with(folder, config, plain.get(MADE_WITH))
     try:
         vae.load_state_dict(tensors)
@@ -246,6 +247,7 @@ def load_state(folder: Path, vae: VAE | None = None) -> TrainingState | None:
     if not path.is_file():
         return None
     tensors, plain = read_tensors(path)
+    check_finite(tensors, path)
     recorded = plain.pop(MADE_WITH, {})
     try:
         found = recorded and difference(training_options(read_config(folder)), recorded)

@@ -237,12 +237,14 @@ def _swept(points: Sequence[_Point], fixed: Mapping[str, Any], settings: Setting
     if signal is not None:
         return SweepResult(**made, refusals=tuple(refusals), league=None, interrupted=True, signal=signal)
     entries = _entries(finished, refusals, settings, fixed["device"], fixed["data_root"], progress)
-    _write_refusals(folder, [*earlier, *refusals])
+    with files.said_if_unwritten():
+        _write_refusals(folder, [*earlier, *refusals])
     if not entries:
         reasons = "; ".join(dict.fromkeys(refusal.reason for refusal in refusals))
         raise UserError(f"sweep: none of {len(points)} combinations can be trained and ranked: {reasons}")
     league = rank(entries, settings)
-    write_league(league, folder)
+    with files.said_if_unwritten():
+        write_league(league, folder)
     return SweepResult(**made, refusals=tuple(refusals), league=league, interrupted=False)
 
 

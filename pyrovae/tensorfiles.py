@@ -42,7 +42,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What ``write_tensors`` wrote.
 
     Raises:
-        UserError: If the file is damaged, or has a number that is not finite.
+        UserError: If the file is damaged.
     """
     try:
         content = path.read_bytes()
@@ -58,10 +58,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path}: is damaged (its digest does not match its contents); restore it or train again")
     if not isinstance(plain, dict):
         raise UserError(f"{path}: is damaged (its description is no mapping); restore it or train again")
+    return tensors, plain
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not finite.
+
+    Raises:
+        UserError: Naming the tensor.
+    """
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path}: has numbers in {broken[0]} that are not finite; train again with a lower --learning-rate")
-    return tensors, plain
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ def compare(
     bar = tqdm(folders, unit="run", desc="evaluating", disable=None, leave=False)
     league = rank([read_entry(folder, settings, device, data_root) for folder in bar], settings)
     if out is not None:
-        write_league(league, Path(out))
+        with files.said_if_unwritten():
+            write_league(league, Path(out))
     return league
 
 

@@ -20,7 +20,7 @@ from pyrovae.opening import open_run
 from pyrovae.parts import defaults, describe, make
 from pyrovae.preprocess.binarise import BINARISED
 from pyrovae.preprocess.dequantise import DEQUANTISED
-from pyrovae.records import read_records, save_estimate
+from pyrovae.records import Keeper, read_records
 from pyrovae.vae import VAE
 
 ESTIMATOR = "importance"
@@ -120,7 +120,7 @@ def read_entry(folder: Path, settings: Settings, device: str = "auto", data_root
     evaluation = _recorded(folder, opened.vae, opened.dataset, settings)
     if evaluation is None:
         evaluation = evaluate_split(opened.vae, opened.dataset, estimator=ESTIMATOR, run=str(folder), **asdict(settings))
-        save_estimate(folder, ESTIMATOR, evaluation)
+        Keeper(folder).keep(ESTIMATOR, evaluation)
     history = runs.read_metrics(folder)
     config = opened.config
     return Entry(

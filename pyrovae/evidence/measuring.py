@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyrovae.files import said_if_unwritten
 from pyrovae.interruption import Interrupted, number_of, raising
 
 FIRST = 16
@@ -49,6 +50,8 @@ def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Ke
         KeyboardInterrupt: If Ctrl-C, SIGTERM or SIGHUP asks to stop, saying what is kept.
     """
     before = kept.load() if kept is not None else {}
+    if before and len(next(iter(before.values()))) > n:
+        before = {}
     parts: list[Mapping[str, Tensor]] = [before] if before else []
     done = len(next(iter(before.values()))) if before else 0
     size, start = FIRST, time.perf_counter()
@@ -64,17 +67,26 @@ def in_pieces(measure: Callable[[slice], Mapping[str, Tensor]], n: int, kept: Ke
                 size = max(FIRST, min(2 * size, int(size * SECONDS / took)))
                 if kept is not None and done < n and time.perf_counter() - saved > SAVE_SECONDS:
                     parts, saved = [_joined(parts)], time.perf_counter()
-                    kept.save(parts[0])
+                    kept = kept if _saved(kept, parts[0]) else None
         except KeyboardInterrupt as interrupt:
             if kept is None or not parts:
                 raise
-            kept.save(_joined(parts))
+            if not _saved(kept, _joined(parts)):
+                raise
             kept_line = f"{done} of {n} data are kept: the same command goes on with the others"
             raise Interrupted(number_of(interrupt), kept_line) from interrupt
     found = _joined(parts)
     if kept is not None and time.perf_counter() - start > WORTH_SECONDS:
-        kept.save(found)
+        _saved(kept, found)
     return found
+
+
+def _saved(kept: Kept, found: Mapping[str, Tensor]) -> bool:
+    """Keep results; where they cannot be written a warning says so, and the evaluation goes on."""
+    with said_if_unwritten():
+        kept.save(found)
+        return True
+    return False
 
 
 def _joined(parts: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
