@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
 import torch
 from torch import Tensor
 
@@ -49,11 +54,12 @@ def seed_all(seed: int, device: torch.device) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def random_states() -> dict[str, Tensor]:
-    """Name of a device -> state of its random generator."""
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """Name of a device -> state of its random generator: of the CPU and of that device."""
     states = {"cpu": torch.random.get_rng_state()}
-    if torch.cuda.is_initialized():
-        states |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        states[f"cuda:{index}"] = torch.cuda.get_rng_state(index)
     return states
 
 
@@ -63,3 +69,52 @@ def set_random_states(states: dict[str, Tensor]) -> None:
     for device, state in states.items():
         if device != "cpu" and torch.cuda.is_initialized() and int(device[5:]) < torch.cuda.device_count():
             torch.cuda.set_rng_state(state, device)
+
+
+CPU = torch.device("cpu")
+
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within this no other thread uses what all share: Pyro's handlers and parameter store, whether distributions are validated,
+    and torch's random generators.
+
+    A thread may enter it again. No function of a user's (a callback) is to be called within: it could wait for another thread.
+    """
+    with _LOCK:
+        yield
+
+
+@contextmanager
+def own_noise(device: torch.device = CPU) -> Iterator[None]:
+    """Alone, and afterwards the random generators of the CPU and of the device are as they were."""
+    with alone(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+@final
+class Turns:
+    """Random generators of one task among others: each turn goes on where the last one ended, whatever happened between.
+
+    Args:
+        device: Where the task draws, beside the CPU.
+        seed: Where its generators start.
+    """
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self._device = device
+        with own_noise(device):
+            seed_all(seed, device)
+            self.states = random_states(device)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Alone, with the task's own generators; afterwards the others' are as they were."""
+        with own_noise(self._device):
+            set_random_states(self.states)
+            try:
+                yield
+            finally:
+                self.states = random_states(self._device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import drawing, runs
 from pyrovae.data import Split
-from pyrovae.devices import seed_all
+from pyrovae.devices import own_noise, seed_all
 from pyrovae.errors import UserError, suggest
 from pyrovae.opening import Opened, context_of, inference, posteriors, preprocessed
 from pyrovae.sampling import draw_samples, prior_samples, value_range
@@ -164,7 +164,7 @@ def _grid(scene: _Scene) -> Figure:
 def quantile_grid(vae: VAE, side: int, seed: int, c: Tensor | None = None) -> Tensor:
     """Latents (side, side, 2) at the prior's marginal quantiles (of 10,000 draws), the second coordinate rising upwards."""
     device = next(vae.parameters()).device
-    with inference(vae), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with inference(vae), own_noise(device):
         seed_all(seed, device)
         draws = prior_samples(vae, QUANTILE_DRAWS, None if c is None else c.expand(QUANTILE_DRAWS, *c.shape[1:]))
     u = (torch.arange(side, device=device) + 0.5) / side
@@ -192,7 +192,7 @@ def _classes(scene: _Scene) -> Figure:
     device = next(vae.parameters()).device
     for name, c in _contexts(vae).items():
         given = c.expand(SHOWN, *c.shape)
-        with inference(vae), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with inference(vae), own_noise(device):
             seed_all(scene.seed, device)
             rows[name] = vae.decode(prior_samples(vae, SHOWN, given), given).cpu()
     return drawing.rows_of(rows, scene.limits, "E[x|z,c], z ~ p(z|c): a row for each context, the same noise in a column")

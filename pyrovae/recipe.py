@@ -18,7 +18,8 @@ from pyrovae.binding import MAY_DIFFER
 from pyrovae.claims import Claim, check_new, claim_next
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
-from pyrovae.devices import device_name
+from pyrovae.devices import device_name, own_noise
+from pyrovae.divergence import TrainingError
 from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name, shown
 from pyrovae.events import check_tensorboard, event_log
 from pyrovae.evidence.evaluating import bits_kind
@@ -28,7 +29,7 @@ from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import A_RUN, Part, check_data, load_source
 from pyrovae.parts import describe, is_auto, make
 from pyrovae.settings import check_contexts, check_objective, check_one_process, check_sizes, plain_settings
-from pyrovae.training import DivergedError, FitResult, TrainingState, fit, score_name
+from pyrovae.training import FitResult, TrainingState, fit, score_name
 from pyrovae.vae import VAE
 
 SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
@@ -189,7 +190,7 @@ def train(
                     log=log,
                     **{key: value for key, value in options.items() if key not in ("data_root", "tensorboard")},
                 )
-        except DivergedError:
+        except TrainingError:
             runs.discard_if_unsaved(claim.folder)
             raise
     return TrainResult(claim.folder, vae, dataset, result)
@@ -281,7 +282,7 @@ def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
     if is_auto(preprocess):
         default_preprocess(make("likelihood", likelihood), spec, dataset.x)
     with (
-        torch.random.fork_rng(devices=[]),
+        own_noise(),
         enough_memory(f"--latent-dim {shown(latent_dim)}", "try a smaller one, or smaller networks"),
     ):
         torch.default_generator.manual_seed(seed)

@@ -19,7 +19,7 @@ from torch import Tensor
 from pyrovae.binding import MODEL_KEYS, difference, model_options, training_options
 from pyrovae.bounds import BAD_YAML, read_yaml, why
 from pyrovae.claims import Claim, check_new
-from pyrovae.devices import choose_device
+from pyrovae.devices import choose_device, own_noise
 from pyrovae.errors import UserError, check_path
 from pyrovae.files import write_whole
 from pyrovae.states import Seconds, check_fits, put_together, taken_apart, timed
@@ -131,7 +131,7 @@ def rebuild(folder: Path, seed: int = 0) -> VAE:
 
 def _built(folder: Path, config: Mapping[str, Any], seed: int) -> VAE:
     try:
-        with torch.random.fork_rng(devices=[]):
+        with own_noise():
             torch.default_generator.manual_seed(seed)
             return VAE.from_config(model_config(config))
     except UserError as error:

@@ -6,10 +6,9 @@ import warnings
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
-from pyrovae.devices import seed_all
+from pyrovae.devices import own_noise, seed_all
 from pyrovae.errors import enough_memory
 from pyrovae.opening import inference
 from pyrovae.vae import VAE
@@ -58,11 +57,7 @@ def draw_samples(vae: VAE, count: int, seed: int, given: str | None = None) -> S
     if remark and given is None:
         warnings.warn(remark, UserWarning, stacklevel=2)
     c = None if every is None else every.to(device)
-    with (
-        enough_memory(f"--count {count}", "draw fewer at a time"),
-        inference(vae),
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-    ):
+    with enough_memory(f"--count {count}", "draw fewer at a time"), inference(vae), own_noise(device):
         seed_all(seed, device)
         z = prior_samples(vae, count, c)
         x = _in_units(vae, vae.likelihood(z, c).sample())

@@ -70,6 +70,8 @@ def taken_apart(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, Any]
         **{name: getattr(state, name) for name in COUNTS},
         "loss_sum": state.loss_sum,
         "history": [{name: value for name, value in row.items() if name != SECONDS} for row in state.history],
+        "untrained": state.untrained,
+        "worse": state.worse,
         "param_groups": state.optimizer["param_groups"],
     }
     return tensors, plain, Seconds(state.seconds, [row[SECONDS] for row in state.history])
@@ -101,7 +103,17 @@ def put_together(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Tra
         seconds=_number(plain.get(SECONDS, 0.0)),  # states once held them
         best_weights=groups["best"],
         history=[{**row, SECONDS: row.get(SECONDS, math.nan)} for row in history],
+        untrained=_untrained(plain.get("untrained")),  # states once had neither
+        worse=plain.get("worse", False) is True,
     )
+
+
+def _untrained(found: Any) -> tuple[float, float] | None:
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != 2:
+        raise ValueError("what it knows of the untrained model is no pair of numbers")
+    return _number(found[0]), _number(found[1])
 
 
 def timed(state: TrainingState, seconds: Seconds) -> TrainingState:

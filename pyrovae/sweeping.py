@@ -344,7 +344,7 @@ def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Non
 
 def _is_finished(folder: Path, epochs: int, patience: int) -> bool:
     state = runs.load_state(folder)
-    if state is None:
+    if state is None or state.worse:  # training goes on to say so
         return False
     return state.epoch >= epochs or bool(patience and state.epoch - state.best_epoch >= patience)
 

@@ -6,10 +6,11 @@ import copy
 import math
 import random
 import time
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -17,14 +18,17 @@ from tqdm import tqdm
 
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, Split
-from pyrovae.devices import choose_device, random_states, seed_all, set_random_states
+from pyrovae.devices import Turns, alone, choose_device, own_noise, seed_all
+from pyrovae.divergence import CHECK_STEPS, check_finite, diverged, measured, memory_for, spoilt
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError, enough_memory
+from pyrovae.errors import UserError
+from pyrovae.evidence.scoring import NotFiniteError
 from pyrovae.evidence.validation import validate
 from pyrovae.interruption import Interrupted, Request, finishing
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.parts import is_auto, make
 from pyrovae.settings import check_contexts, check_objective, check_sizes, context_on, plain_settings
+from pyrovae.training_state import Run, Saver, TrainingError, TrainingState, copied
 from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
@@ -35,41 +39,6 @@ WITHIN_EPOCH_SECONDS = 30.0
 
 SHORT_SECONDS = 1.0
 """Validation that takes no longer is done although a signal has asked to stop: the epoch is then complete."""
-
-
-@final
-class DivergedError(UserError):
-    """The loss or a parameter is not finite any more."""
-
-
-@final
-@dataclass
-class TrainingState:
-    """Where a training stands: enough to go on to the last bit on the same machine.
-
-    Args:
-        weights: Parameters and buffers of the VAE.
-        optimizer: What the optimizer's ``state_dict`` returned.
-        random: Name of a device -> state of its random generator.
-        epoch: Epochs finished.
-        step: Steps finished in the epoch under way.
-        loss_sum: Sum over these steps of (mean loss x data).
-        seconds: Seconds of training so far.
-        best_weights: Those of the highest validation ELBO; the latest without validation data.
-        best_epoch: Their epoch; 0 before the first.
-        history: A row an epoch: what metrics.csv holds.
-    """
-
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    random: dict[str, Tensor]
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    best_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 @final
@@ -125,6 +94,13 @@ def fit(
     The caller's random state is left as it was. Ctrl-C, SIGTERM and SIGHUP finish the step (validation that is longer than a step
     is done again by the next call), save, and return; a second Ctrl-C interrupts at once.
 
+    Training that diverges is an error: a loss or parameter that is not finite, found within 32 steps, or weights that in the end
+    are worse than the untrained model's beyond doubt (by ten times that model's |loss| + 1 nat an element, both measured on 128
+    training data). The VAE then has the best weights so far, and what was good is saved.
+
+    Threads may call it at once, each with a VAE of its own: they take turns, and each ends as it would alone. ``save`` and
+    ``log`` are called between turns and may call it too.
+
     Args:
         vae: Trained in place and moved to the device.
         dataset: Its ``train`` and ``valid`` splits are used.
@@ -166,96 +142,81 @@ def fit(
     schedule = KLSchedule(weight=numbers["kl_weight"], warmup=numbers["kl_warmup"])
     epochs, seed = numbers["epochs"], numbers["seed"]
     chosen = choose_device(device)
-    if not vae.prepared:
-        vae.prepare(dataset.spec, dataset.train.x)
-    vae.prepare(dataset.spec, dataset.x)
-    vae.check_support(dataset.x)
-    check_objective(vae, objective, schedule, numbers["particles"])
-    check_contexts(vae, dataset)
-    vae.to(chosen).train()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=numbers["learning_rate"], fused=True)
-    engine = Eager(vae, objective.build(numbers["particles"]), optimizer, numbers["clip_norm"])
-    with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
-        seed_all(seed, chosen)
-        if resume is None:
-            vae.initialise(dataset.train.x, context_on(vae, dataset.train, chosen))
-            seed_all(seed, chosen)
-        state = TrainingState(vae.state_dict(), optimizer.state_dict(), random_states())
-        if resume is not None:
-            state = copy.deepcopy(resume)
-            resume = copy.deepcopy(resume)  # the optimizer keeps the tensors that it is given
-            vae.load_state_dict(resume.weights)
-            optimizer.load_state_dict(resume.optimizer)
-            set_random_states(resume.random)
+    with _only_training_of(vae):
+        _ready(vae, dataset, objective, schedule, numbers["particles"], chosen)
+        optimizer = torch.optim.Adam(vae.parameters(), lr=numbers["learning_rate"], fused=True)
+        engine = Eager(vae, objective.build(numbers["particles"]), optimizer, numbers["clip_norm"])
+        turns, state = _beginning(vae, dataset, optimizer, chosen, seed, resume)
+        fixed = {"batch_size": numbers["batch_size"], "epochs": epochs, "patience": numbers["patience"], "seed": seed}
         began = time.monotonic() - state.seconds
-        run = _Run(vae, dataset, engine, schedule, numbers["batch_size"], epochs, numbers["patience"], seed, chosen, state, began)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; _epoch raises on it
-            with enough_memory(f"--batch-size {run.batch_size}", "try a smaller one, smaller networks or fewer --particles"):
-                number = _train(run, save, log, progress)
-    vae.load_state_dict(state.best_weights)
+        run = Run(
+            vae=vae,
+            dataset=dataset,
+            engine=engine,
+            schedule=schedule,
+            **fixed,
+            device=chosen,
+            turns=turns,
+            state=state,
+            began=began,
+        )
+        if resume is None:
+            state.untrained = measured(run)
+        try:
+            number = _train(run, save, log, progress)
+        finally:
+            vae.load_state_dict(state.best_weights or state.weights)
     out_of_patience = number is None and state.epoch < epochs
     return FitResult(state.history, state.best_epoch, number is not None, out_of_patience, number)
 
 
-@dataclass
-class _Run:
-    """What the loop works on."""
-
-    vae: VAE
-    dataset: Dataset
-    engine: Eager
-    schedule: KLSchedule
-    batch_size: int
-    epochs: int
-    patience: int
-    seed: int
-    device: torch.device
-    state: TrainingState
-    began: float
-    validation_seconds: float = math.inf
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training so far, those before a resumption counted."""
-        return time.monotonic() - self.began
-
-    def capture(self) -> TrainingState:
-        """The state with copies of everything that the next step changes."""
-        self.state.seconds = self.seconds
-        self.state.weights = _copy(self.vae.state_dict())
-        self.state.optimizer = copy.deepcopy(self.engine.optimizer.state_dict())
-        self.state.random = random_states()
-        return replace(self.state, history=list(self.state.history), best_weights=dict(self.state.best_weights))
+def _ready(vae: VAE, dataset: Dataset, objective: Objective, schedule: KLSchedule, particles: int, device: torch.device) -> None:
+    """Bind the model to the data, refuse what does not fit, and move it to the device."""
+    with alone():
+        if not vae.prepared:
+            vae.prepare(dataset.spec, dataset.train.x)
+        vae.prepare(dataset.spec, dataset.x)
+        vae.check_support(dataset.x)
+        check_objective(vae, objective, schedule, particles)
+        check_contexts(vae, dataset)
+        vae.to(device).train()
 
 
-@final
-class _Saver:
-    """Saves a run's state when it is time to.
+_under_way: WeakSet[VAE] = WeakSet()
 
-    Args:
-        run: The run.
-        save: What is called with the state; None for nothing.
-    """
 
-    def __init__(self, run: _Run, save: Callable[[TrainingState], None] | None) -> None:
-        self._run = run
-        self._save = save
-        self._saved = time.monotonic()
+@contextmanager
+def _only_training_of(vae: VAE) -> Iterator[None]:
+    """Refuse to train a VAE that another thread, or a caller further up, is training."""
+    with alone():
+        if vae in _under_way:
+            raise UserError("this VAE is being trained by another call of fit; give each its own, such as copy.deepcopy(vae)")
+        _under_way.add(vae)
+    try:
+        yield
+    finally:
+        _under_way.discard(vae)
 
-    def due(self, after: float) -> bool:
-        """Whether that many seconds have passed since the last time."""
-        return self._save is not None and time.monotonic() - self._saved > after
 
-    def save(self) -> None:
-        """Save now."""
-        if self._save is not None:
-            self._save(self._run.capture())
-            self._saved = time.monotonic()
+def _beginning(
+    vae: VAE, dataset: Dataset, optimizer: torch.optim.Optimizer, device: torch.device, seed: int, resume: TrainingState | None
+) -> tuple[Turns, TrainingState]:
+    """The random generators and the state from which training goes on; model and optimizer are put into it."""
+    if resume is None:
+        with own_noise(device):
+            seed_all(seed, device)
+            vae.initialise(dataset.train.x, context_on(vae, dataset.train, device))
+        turns = Turns(device, seed)
+        return turns, TrainingState(vae.state_dict(), optimizer.state_dict(), turns.states)
+    turns, given = Turns(device, seed), copy.deepcopy(resume)  # the optimizer keeps the tensors that it is given
+    vae.load_state_dict(given.weights)
+    optimizer.load_state_dict(given.optimizer)
+    turns.states |= given.random
+    return turns, copy.deepcopy(resume)
 
 
 def _train(
-    run: _Run,
+    run: Run,
     save: Callable[[TrainingState], None] | None,
     log: Callable[[Mapping[str, float]], None] | None,
     progress: bool,
@@ -265,9 +226,11 @@ def _train(
     x = train.x.to(run.device)
     c = context_on(run.vae, train, run.device)
     if not state.best_weights:
-        state.best_weights = _copy(run.vae.state_dict())
-    saver = _Saver(run, save)
+        state.best_weights = copied(run.vae.state_dict())
+    saver = Saver(run, save)
     with (
+        saver.rescuing(),
+        memory_for(run),
         finishing() as request,
         tqdm(total=run.epochs, initial=state.epoch, unit="epoch", disable=None if progress else True) as bar,
     ):
@@ -278,46 +241,52 @@ def _train(
                 log(state.history[-1])
             bar.update()
             bar.set_postfix_str(_status(run, len(x)))
+            saver.keep()
             if saver.due(CHECKPOINT_SECONDS):
                 saver.save()
-        saver.save()
+        last = run.capture()
+        run.vae.load_state_dict(state.best_weights)
+        found = spoilt(run) if _is_finished(run) else ""
+        last.worse = bool(found)
+        saver.save(last)
+        if found:
+            raise diverged(run, found)
         return None if _is_finished(run) else request.number
 
 
-def _is_finished(run: _Run) -> bool:
+def _is_finished(run: Run) -> bool:
     return run.state.epoch >= run.epochs or _out_of_patience(run)
 
 
-def _epoch(run: _Run, x: Tensor, c: Tensor | None, request: Request, saver: _Saver) -> bool:
+def _epoch(run: Run, x: Tensor, c: Tensor | None, request: Request, saver: Saver) -> bool:
     """Steps until the end of the epoch (True) or until a signal (False)."""
     state = run.state
     order = _order(len(x), run.seed, state.epoch).to(run.device)
     steps = math.ceil(len(x) / run.batch_size)
     loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
     while state.step < steps and not request.asked:
+        with run.turn():
+            _steps(run, x, c, order, steps, loss_sum, lambda: request.asked or saver.due(WITHIN_EPOCH_SECONDS))
+        check_finite(run, loss_sum)
+        if saver.due(WITHIN_EPOCH_SECONDS):
+            saver.save()
+    return state.step == steps
+
+
+def _steps(
+    run: Run, x: Tensor, c: Tensor | None, order: Tensor, steps: int, loss_sum: Tensor, enough: Callable[[], bool]
+) -> None:
+    """A few steps: at least one, until it is enough, or time for a look at the numbers, or the end of the epoch."""
+    state = run.state
+    for _ in range(min(CHECK_STEPS, steps - state.step)):
         rows = order[state.step * run.batch_size : (state.step + 1) * run.batch_size]
         batch = x[rows]
         y = run.vae.preprocessed(batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None)
         weight = run.schedule.at(state.epoch + (state.step + 1) / steps)
         loss_sum += run.engine.step(y, None if c is None else c[rows], weight).double() * len(rows)
         state.step += 1
-        if saver.due(WITHIN_EPOCH_SECONDS):
-            _check_finite(run, loss_sum)
-            saver.save()
-    _check_finite(run, loss_sum)
-    return state.step == steps
-
-
-def _check_finite(run: _Run, loss_sum: Tensor) -> None:
-    """Take the sum of the losses over from the device, and refuse to go on if it or a parameter is not finite."""
-    state = run.state
-    state.loss_sum = loss_sum.item()
-    finite = all(torch.isfinite(parameter).all() for parameter in run.vae.parameters())
-    if not (finite and math.isfinite(state.loss_sum)):
-        raise DivergedError(
-            f"training diverged in epoch {state.epoch + 1} (loss {state.loss_sum}); try a lower --learning-rate; "
-            "what was saved before that epoch is kept"
-        )
+        if enough():
+            break
 
 
 def _order(n: int, seed: int, epoch: int) -> Tensor:
@@ -326,7 +295,7 @@ def _order(n: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(key))
 
 
-def _end_epoch(run: _Run, valid: Split | None, n: int, request: Request) -> bool:
+def _end_epoch(run: Run, valid: Split | None, n: int, request: Request) -> bool:
     """Validate, keep the best weights, write the history's row; False where a signal came first."""
     state = run.state
     found = {"valid_elbo": math.nan, "valid_reconstruction": math.nan}
@@ -337,9 +306,9 @@ def _end_epoch(run: _Run, valid: Split | None, n: int, request: Request) -> bool
         found |= validated
     state.epoch += 1
     score = score_name(run.vae)
-    best = max((row[score] for row in state.history), default=-math.inf)
-    if valid is None or found[score] > best:
-        state.best_weights, state.best_epoch = _copy(run.vae.state_dict()), state.epoch
+    best = max((row[score] for row in state.history if math.isfinite(row[score])), default=-math.inf)
+    if valid is None or (math.isfinite(found[score]) and found[score] > best):
+        state.best_weights, state.best_epoch = copied(run.vae.state_dict()), state.epoch
     state.history.append(
         {
             "epoch": state.epoch,
@@ -354,20 +323,22 @@ def _end_epoch(run: _Run, valid: Split | None, n: int, request: Request) -> bool
     return True
 
 
-def _validate_unless(request: Request, run: _Run, valid: Split) -> dict[str, float] | None:
+def _validate_unless(request: Request, run: Run, valid: Split) -> dict[str, float] | None:
     """What validation finds; None, and everything as before, where a signal asks to stop that cannot wait for it."""
     if request.asked and run.validation_seconds > SHORT_SECONDS:
         return None
-    began, random_before = time.monotonic(), random_states()
+    began, before = time.monotonic(), run.turns.states
     try:
-        with request.at_once():
+        with run.turn(), request.at_once():
             found = validate(run.vae, valid, context_on(run.vae, valid, torch.device("cpu")), run.seed)
     except Interrupted:
-        set_random_states(random_before)
+        run.turns.states = before
         run.vae.train()
         return None
+    except NotFiniteError as error:
+        raise diverged(run, "the validation ELBO is not finite") from error
     except UserError as error:
-        raise DivergedError(f"training diverged in epoch {run.state.epoch + 1}: {error}") from error
+        raise TrainingError(f"validation of epoch {run.state.epoch + 1}: {error}") from error
     run.validation_seconds = time.monotonic() - began
     return found
 
@@ -377,11 +348,11 @@ def score_name(vae: VAE) -> str:
     return "valid_elbo" if vae.parts["posterior"].has_density else "valid_reconstruction"
 
 
-def _out_of_patience(run: _Run) -> bool:
+def _out_of_patience(run: Run) -> bool:
     return bool(run.patience) and run.state.epoch - run.state.best_epoch >= run.patience
 
 
-def _status(run: _Run, n: int) -> str:
+def _status(run: Run, n: int) -> str:
     row, before = run.state.history[-1], run.state.history[-2:-1]
     rate = n / max(row["seconds"] - (before[0]["seconds"] if before else 0.0), 1e-9)
     if math.isnan(row["valid_reconstruction"]):
@@ -389,7 +360,3 @@ def _status(run: _Run, n: int) -> str:
     if math.isnan(row["valid_elbo"]):
         return f"reconstruction {row['valid_reconstruction']:.2f} nats, {rate:,.0f} data/s"
     return f"ELBO {row['valid_elbo']:.2f} nats, {row['valid_bits_per_dim']:.4f} bits/dim, {rate:,.0f} data/s"
-
-
-def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -48,6 +48,8 @@ ROOMS = [
     "engines",
     "evidence",
     "settings",
+    "training_state",
+    "divergence",
     "training",
     "states",
     "runs",

@@ -11,6 +11,7 @@ from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyrovae.contracts import Density
+from pyrovae.devices import own_noise
 from pyrovae.errors import UserError, check_seed
 
 BLOCK = 50
@@ -141,7 +142,7 @@ class Generators:
     def each(self, draw: Callable[[int], Tensor]) -> Tensor:
         """Stacked results of ``draw(row)``, called with torch's CPU generator in the state of that datum's."""
         found = []
-        with torch.random.fork_rng(devices=[]):
+        with own_noise():
             for row, generator in enumerate(self._generators):
                 torch.default_generator.set_state(generator.get_state())
                 found.append(draw(row))
@@ -152,7 +153,7 @@ class Generators:
 def _sample_each(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:
     samples = []
     density = copy.deepcopy(density).cpu()
-    with torch.random.fork_rng(devices=[]):
+    with own_noise():
         for row, datum in zip(params.cpu(), data, strict=True):
             torch.default_generator.manual_seed(_key(seed, datum, block + 1))
             samples.append(density(row).sample((BLOCK,)))

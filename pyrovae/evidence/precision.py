@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Split
+from pyrovae.devices import alone
 from pyrovae.errors import UserError, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.importance import ROWS, rows_at_a_time
@@ -133,29 +134,30 @@ def guard(
     """
     if matmul is not None and matmul not in MATMULS:
         raise UserError(f"--matmul {matmul}: unknown; {suggest(matmul, MATMULS)}")
-    before = torch.get_float32_matmul_precision()
-    nobody = torch.zeros(len(data), dtype=torch.bool)
-    if next(vae.parameters()).dtype == torch.float64:
-        yield Guarded(vae, None, nobody, Precision("float64", 0.0))
-        return
-    exact = copy.deepcopy(vae).double()
-    weight = torch.full((len(data),), 1 / len(data), dtype=torch.float64) if share is None else share
-    samples = 1 if share is not None else max(2, min(keyed.BLOCK, PROBED // len(data)))
-    refused: list[tuple[str, float]] = []
-    try:
-        for name in dict.fromkeys([matmul or before, "highest"]):
-            torch.set_float32_matmul_precision(name)
-            found = roundings(vae, exact, y, c, data, samples, seed)
-            doubtful = nobody if share is not None else ~(found.abs() < DATUM).all(0)
-            difference = mean_rounding(found[:2, ~doubtful], weight[~doubtful])
-            if doubtful.sum() <= MOST_DATA * len(data) and difference < DIGIT / 2:
-                precision = Precision(f"float32 {name}", difference, tuple(refused), int(doubtful.sum()))
-                yield Guarded(vae, exact if doubtful.any() else None, doubtful, precision)
-                return
-            refused.append((f"float32 {name}", mean_rounding(found[:2], weight)))
-        yield Guarded(exact, None, nobody, Precision("float64", 0.0, tuple(refused)))
-    finally:
-        torch.set_float32_matmul_precision(before)
+    with alone():  # how products are rounded is the whole process's
+        before = torch.get_float32_matmul_precision()
+        nobody = torch.zeros(len(data), dtype=torch.bool)
+        if next(vae.parameters()).dtype == torch.float64:
+            yield Guarded(vae, None, nobody, Precision("float64", 0.0))
+            return
+        exact = copy.deepcopy(vae).double()
+        weight = torch.full((len(data),), 1 / len(data), dtype=torch.float64) if share is None else share
+        samples = 1 if share is not None else max(2, min(keyed.BLOCK, PROBED // len(data)))
+        refused: list[tuple[str, float]] = []
+        try:
+            for name in dict.fromkeys([matmul or before, "highest"]):
+                torch.set_float32_matmul_precision(name)
+                found = roundings(vae, exact, y, c, data, samples, seed)
+                doubtful = nobody if share is not None else ~(found.abs() < DATUM).all(0)
+                difference = mean_rounding(found[:2, ~doubtful], weight[~doubtful])
+                if doubtful.sum() <= MOST_DATA * len(data) and difference < DIGIT / 2:
+                    precision = Precision(f"float32 {name}", difference, tuple(refused), int(doubtful.sum()))
+                    yield Guarded(vae, exact if doubtful.any() else None, doubtful, precision)
+                    return
+                refused.append((f"float32 {name}", mean_rounding(found[:2], weight)))
+            yield Guarded(exact, None, nobody, Precision("float64", 0.0, tuple(refused)))
+        finally:
+            torch.set_float32_matmul_precision(before)
 
 
 def guard_rows(

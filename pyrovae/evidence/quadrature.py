@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae.devices import own_noise
 from pyrovae.evidence.cubature import Cells, grid, halved, integrate, measured, refinable, relative_errors, totals
 from pyrovae.evidence.grouping import distinct
 from pyrovae.evidence.scoring import check_log_weights
@@ -244,7 +245,7 @@ def _numbered(group: Tensor, t: Tensor) -> Tensor:
 def _spread(vae: VAE, c: Tensor | None) -> tuple[Tensor, Tensor]:
     """Median and half of the central 68 % of each latent under the prior, (D,) each, from fixed draws."""
     device = next(vae.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with own_noise(device):
         torch.manual_seed(0)
         z = vae.prior(c).sample((DRAWS,))
     low, middle, high = torch.quantile(z, z.new_tensor([0.16, 0.5, 0.84]), dim=0)

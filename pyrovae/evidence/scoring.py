@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import final
 
 import pyro
 import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
+from pyrovae.devices import alone
 from pyrovae.errors import UserError, check_integer, is_out_of_memory
 from pyrovae.evidence import keyed
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
+
+
+@final
+class NotFiniteError(UserError):
+    """A model has diverged: numbers of its data are NaN or infinite where they cannot be."""
+
 
 Measure = Callable[[Tensor, "Tensor | None", list[int], int], dict[str, Tensor]]
 """(y (B, *E) preprocessed, c or None, rows in the data set, number of the draw of y) -> per-datum tensors by name (B, ...)."""
@@ -101,7 +109,7 @@ def estimating(vae: VAE) -> Iterator[None]:
     vae.eval()
     try:
         # torch lets convolutions round to 10 bits on some GPUs; a reported number is not to depend on it.
-        with torch.no_grad(), pyro.validation_enabled(False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with alone(), torch.no_grad(), pyro.validation_enabled(False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             yield
     finally:
         vae.train(was_training)
@@ -129,11 +137,11 @@ def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weig
         what: Name of the numbers.
 
     Raises:
-        UserError: With the number of such data and the first of them.
+        NotFiniteError: With the number of such data and the first of them.
     """
     bad = (log_weight.isnan() | (log_weight == math.inf)).any(0)
     if bad.any():
-        raise UserError(
+        raise NotFiniteError(
             f"at least {int(bad.sum())} data have {what} that are NaN or +inf, the first is row {data[int(bad.nonzero()[0])]}: "
             "the model has diverged, train it with a lower --learning-rate"
         )
