@@ -132,7 +132,7 @@ def main(data_root: str | None, out: Path, epochs: int, repeats: int) -> None:
         f"{apart(all_data['found'], cross)} | |",
         f"| hand-written loop, 60,000 | {plain_score[0]:.3f} | {plain_score[1]:.3f} | | {plain_seconds:.0f} |",
         "",
-        f"Of {all_data['found'].n} test data, {all_data['found'].untrusted} have fewer than 10 effective samples at 500 samples: "
+        f"Of {all_data['found'].n} test data, {all_data['found'].untrusted} are not to be trusted at 500 samples: "
         "the log evidence of these is a lower bound with an error that is not known, and their Monte Carlo error is too small: "
         "differences of log evidence of a few such errors are to be expected.",
         "",

@@ -40,7 +40,7 @@ def main(epochs: int, run: Path) -> int:
         f"evidence {evaluated_at - trained_at:.1f}, pictures {drawn_at - evaluated_at:.1f})"
     )
     if found.untrusted:
-        print(f"{found.untrusted} of {found.n} digits have fewer than 10 effective samples: theirs is only a lower bound")
+        print(f"{found.untrusted} of {found.n} digits are not to be trusted, of {found.cannot_tell} it cannot be told")
     print("\npictures:")
     print("\n".join(f"  {path}" for path in pictures))
     print("\nnext: pyrovae train --likelihood normal --out runs/normal; pyrovae evaluate runs/normal; pyrovae list")

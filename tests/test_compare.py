@@ -74,13 +74,14 @@ def arrays(run: Path) -> dict[str, np.ndarray]:
 def entry(name: str, estimate: list[float], *, bound: bool = False, of: str = "probability", quantity: str = "log p(x)") -> Entry:
     """A run with these numbers, of data with 2 elements each."""
     values = torch.tensor(estimate, dtype=torch.float64)
-    number = {"mean": None, "standard_error": None, "monte_carlo_error": None}
+    number = {"mean": None, "standard_error": None, "monte_carlo_error": None, "monte_carlo_error_is": "estimate"}
     evaluation = Evaluation(
         run=name, data="some", split="test", n=len(estimate), samples=4, seed=0, dequantisations=None, estimator="importance",
         quantity=quantity, units="nats", elbo=number, log_evidence=number, bits_per_dim=0.0,
         options={}, method=None, gap=None, bounds=None, decomposition=None, khat=None, acceptance=None, precision={},
         bits_per_dim_kind="dequantisation bound" if bound else "exact", reconstruction=0.0, kl=0.0, kl_per_dimension=None,
-        active_units=1, latent_dim=2, effective_sample_size={}, untrusted=0, seconds=0.0, model_sha256="", data_sha256="",
+        active_units=1, latent_dim=2, effective_sample_size={}, untrusted=0, cannot_tell=0, seconds=0.0, model_sha256="",
+        data_sha256="",
         per_datum={"estimate": values, "monte_carlo_error": torch.full_like(values, 0.1), "elbo": values - 0.5},
     )  # fmt: skip
     roles = ("likelihood", "prior", "posterior", "context", "network", "preprocess", "objective")
@@ -374,6 +375,18 @@ def of_an_older_version(folder: Path) -> None:
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "model_sha256"}))
 
 
+def forget_what_cannot_be_told(folder: Path) -> None:
+    """The file as it was before data of which it cannot be told were counted, and errors were marked."""
+    path = folder / "evidence" / "importance.json"
+    found = json.loads(path.read_text())
+    del found["cannot_tell"], found["untrusted_by"]
+    for name in ("elbo", "log_evidence", "gap"):
+        del found[name]["monte_carlo_error_is"], found[name]["degrees_of_freedom"]
+    if found["khat"] is not None:
+        del found["khat"]["limits"]
+    path.write_text(json.dumps({**found, "untrusted": 1}))
+
+
 def lose_arrays(folder: Path) -> None:
     (folder / "evidence" / "importance.npz").unlink()
 
@@ -387,6 +400,19 @@ def test_an_evaluation_is_used_again(pair):
     before, first = [times(folder) for folder in pair], commands.compare(pair, **QUICK)
     assert [times(folder) for folder in pair] == before
     assert commands.compare(pair, **QUICK) == first
+
+
+@pytest.mark.parametrize("samples", [4, 60])
+def test_an_evaluation_of_an_older_version_is_used_and_judged_by_its_arrays(pair, samples):
+    for folder in pair:
+        shutil.rmtree(folder / "evidence")
+    found = commands.compare(pair, **{**QUICK, "samples": samples})
+    for folder in pair:
+        forget_what_cannot_be_told(folder)
+    before = [times(folder) for folder in pair]
+    assert commands.compare(pair, **{**QUICK, "samples": samples}) == found
+    assert [times(folder) for folder in pair] == before
+    assert any(row.untrusted or row.cannot_tell for row in found.rows)
 
 
 def test_an_evaluation_by_evaluate_is_used(pair):

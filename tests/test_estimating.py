@@ -18,9 +18,10 @@ import pyrovae
 from pyrovae import UserError, commands
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence.certificate import certify
-from pyrovae.evidence.evaluating import _khat, evaluate_split, untrusted
+from pyrovae.evidence.evaluating import _khat, evaluate_split
 from pyrovae.evidence.exact import exact
 from pyrovae.evidence.scoring import average
+from pyrovae.evidence.trust import judge
 from pyrovae.objectives import weight_latents
 
 FEW = {"temperatures": 6, "chains": 3, "leapfrog": 2}
@@ -177,15 +178,44 @@ def test_k_hat_and_effective_samples_say_which_data_are_not_to_be_trusted():
     assert good.untrusted == 0
     assert "NOT TO BE TRUSTED" not in good.table()
     assert bad.khat["threshold"] == pytest.approx(1 - 1 / math.log10(2000))
-    arrays = bad.per_datum
-    flagged = (arrays["khat"] > bad.khat["threshold"]) | (arrays["effective_sample_size"] < 10)
-    assert bad.untrusted == int(flagged.sum()) > 20
-    assert bad.khat["above"] == int((arrays["khat"] > bad.khat["threshold"]).sum())
-    assert "NOT TO BE TRUSTED" in bad.table()
+    khat, effective = bad.per_datum["khat"], bad.per_datum["effective_sample_size"]
+    low, high = bad.khat["limits"]
+    assert low < bad.khat["threshold"] < high
+    heavy, few = khat > high, effective < 10
+    assert bad.untrusted_by == {"khat": int(heavy.sum()), "effective_sample_size": int(few.sum())}
+    assert bad.untrusted == int((heavy | few).sum()) > 20
+    assert bad.cannot_tell == int(((khat > low) & ~heavy & ~few).sum()) > 5
+    assert bad.untrusted + bad.cannot_tell > 30
+    assert bad.khat["above"] == int((khat > bad.khat["threshold"]).sum())
+    assert bad.per_datum["trust"].bincount().tolist() == [40 - bad.untrusted - bad.cannot_tell, bad.cannot_tell, bad.untrusted]
+    reasons = f"{int(heavy.sum())} with a k-hat above {high:.2f}, {int(few.sum())} with fewer than 10 effective samples"
+    assert f"NOT TO BE TRUSTED  {bad.untrusted} of 40 data ({reasons})" in bad.table()
+    assert f"CANNOT TELL        {bad.cannot_tell} of 40 data have a k-hat from {low:.2f} to {high:.2f}" in bad.table()
     assert bad.elbo is None  # of the guide it would be, not of what was drawn from
     few = evaluate_split(vae, dataset, samples=5)
-    assert few.untrusted == 40
+    assert (few.untrusted, few.untrusted_by) == (40, {"effective_sample_size": 40})
     assert "5 samples cannot make 10 effective ones" in few.table()
+    without_tail = evaluate_split(vae, dataset, samples=40)
+    assert (without_tail.untrusted, without_tail.cannot_tell) == (0, 40)
+    assert "40 samples have too few large weights for a k-hat; try --samples 500" in without_tail.table()
+
+
+def test_an_error_that_is_known_to_be_too_small_is_a_lower_bound():
+    _, vae, dataset = toy(shift_for(0.125))
+    narrow = LinearGaussian().vae(stretch=0.4)
+    good, bad = (evaluate_split(model, dataset, samples=500) for model in (vae, narrow))
+    assert (good.untrusted, good.log_evidence["monte_carlo_error_is"], good.gap["monte_carlo_error_is"]) == (0, *["estimate"] * 2)
+    assert "at least" not in good.table()
+    assert bad.untrusted > 0
+    written = json.loads(bad.to_json())
+    for name in ("log_evidence", "gap"):
+        assert written[name]["monte_carlo_error_is"] == "lower bound"
+        assert f"[at least {written[name]['monte_carlo_error']:.4f}]" in bad.table()
+    # an average of logarithms needs no tail of the weights
+    assert written["elbo"]["monte_carlo_error_is"] == "estimate"
+    assert f"[{written['elbo']['monte_carlo_error']:.4f}]" in bad.table()
+    every = pyrovae.evaluate(narrow, data=dataset, estimator="all", samples=500, simulated=1, temperatures=80, chains=8)
+    assert every.differences()["importance"]["monte_carlo_error_is"] == "lower bound"
 
 
 def test_what_training_knows_does_not_move_the_evidence():
@@ -231,16 +261,17 @@ def test_one_draw_that_did_not_converge_is_enough_to_distrust_a_datum():
         for ok in (1, 0, 1)
     ]
     found = average(draws)
-    assert untrusted("exact", found, {}).tolist() == [True, False]
+    assert judge("exact", found, {}).untrusted.tolist() == [True, False]
     assert found["quadrature_error"].tolist() == pytest.approx([0.3, 1e-5])
 
 
 @pytest.mark.parametrize(("khat", "median"), [([0.1, math.inf, math.inf], math.inf), ([-math.inf, 0.1, 0.3, 0.5], 0.2)])
 def test_infinite_khats_have_a_median(khat, median):
-    assert _khat(torch.tensor(khat, dtype=torch.float64), 5000)["median"] == pytest.approx(median)
+    assert _khat(torch.tensor(khat, dtype=torch.float64), 5000, 1)["median"] == pytest.approx(median)
 
 
 def test_few_chains_cannot_be_trusted_whatever_their_weights():
     arrays = {"effective_sample_size": torch.tensor([1.3, 2.5, 3.9, 5.0])}
-    assert untrusted("annealed", arrays, {"chains": 4}).tolist() == [True, False, False, False]
-    assert untrusted("annealed", arrays, {"chains": 16}).tolist() == [True, True, True, False]
+    assert judge("annealed", arrays, {"chains": 4}).state.tolist() == [2, 1, 1, 0]
+    assert judge("annealed", arrays, {"chains": 8}).state.tolist() == [2, 1, 1, 0]
+    assert judge("annealed", arrays, {"chains": 16}).state.tolist() == [2, 2, 2, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -13,7 +13,7 @@ import torch
 from pyrovae import runs
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
-from pyrovae.evidence.evaluating import bits_kind, evaluate_split
+from pyrovae.evidence.evaluating import bits_kind, evaluate_split, judged
 from pyrovae.evidence.evaluation import Evaluation
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.opening import open_run
@@ -157,9 +157,8 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
         if any(found.get(key) != value for key, value in wanted.items()) or found.get("options") != {}:
             continue
         try:
-            evaluation = Evaluation(
-                **{f.name: found[f.name] for f in fields(Evaluation) if f.name != "per_datum"}, per_datum=per_datum
-            )
+            known = [f.name for f in fields(Evaluation) if f.name in found or f.default is MISSING]
+            evaluation = judged(Evaluation(**{name: found[name] for name in known if name != "per_datum"}, per_datum=per_datum))
             same_rows = torch.equal(per_datum["index"], rows.index)
             # The two files are written one after the other: a crash between them leaves arrays of another evaluation.
             mean, recorded = per_datum["estimate"].mean().item(), found["log_evidence"]["mean"]

@@ -16,6 +16,8 @@ from torch import Tensor
 from pyrovae import drawing, files
 from pyrovae.comparison.entries import Entry, Measure, Settings
 from pyrovae.contracts import Evidence
+from pyrovae.evidence.evaluation import why_untrusted
+from pyrovae.evidence.trust import LOWER_BOUND
 
 OF = ("probability", "density", "bits")
 """What numbers can be of, in the order of the groups."""
@@ -74,7 +76,10 @@ class Row:
         parameters: Number of trained parameters.
         epochs: Of training.
         seconds: Of training; None where no epoch is recorded.
-        untrusted: Data with fewer than 10 effective samples.
+        monte_carlo_error_is: ``estimate``, or ``lower bound`` where data are not to be trusted, whose error is larger.
+        untrusted: Data whose log evidence is not to be trusted.
+        untrusted_because: Why, in words; empty where there are none.
+        cannot_tell: Data of which their diagnostics cannot tell.
     """
 
     group: str
@@ -105,7 +110,10 @@ class Row:
     parameters: int
     epochs: int
     seconds: float | None
+    monte_carlo_error_is: str
     untrusted: int
+    untrusted_because: str
+    cannot_tell: int
 
 
 @final
@@ -282,7 +290,10 @@ def _row(title: str, place: int, name: str, entry: Entry, best: Entry) -> Row:
         parameters=entry.parameters,
         epochs=entry.epochs,
         seconds=entry.seconds,
+        monte_carlo_error_is=evaluation.log_evidence["monte_carlo_error_is"],
         untrusted=evaluation.untrusted,
+        untrusted_because=why_untrusted(evaluation) if evaluation.untrusted else "",
+        cannot_tell=evaluation.cannot_tell,
     )
 
 
@@ -328,13 +339,15 @@ def _cells(group: Group, everyone: Sequence[Row]) -> list[list[str]]:
         "parameters": lambda row: f"{row.parameters:,}",
         "seconds": lambda row: "" if row.seconds is None else f"{row.seconds:.0f}",
         "untrusted": lambda row: str(row.untrusted),
+        "cannot tell": lambda row: str(row.cannot_tell),
     }
     return [list(columns), *([cell(row) for cell in columns.values()] for row in group.rows)]
 
 
 def _log_evidence(row: Row) -> str:
     over_data = "" if row.standard_error is None else f" +- {row.standard_error:.3f}"
-    noise = "" if row.monte_carlo_error is None else f" [{row.monte_carlo_error:.4f}]"
+    least = "at least " if row.monte_carlo_error_is == LOWER_BOUND else ""
+    noise = "" if row.monte_carlo_error is None else f" [{least}{row.monte_carlo_error:.4f}]"
     return f"{row.log_evidence:.3f}{over_data}{noise}"
 
 
@@ -352,9 +365,16 @@ def _notes(group: Group) -> list[str]:
     bad = [row for row in group.rows if row.untrusted]
     if bad:
         worst = max(bad, key=lambda row: row.untrusted)
+        most = f"{worst.name}, {worst.untrusted} of {worst.n}: {worst.untrusted_because}"
         notes.append(
-            f"untrusted: data with fewer than 10 effective samples (most: {worst.name}, {worst.untrusted} of {worst.n}), whose "
-            "log evidence is too low by an unknown amount; try more --samples"
+            f"untrusted (most: {most}): their log evidence is expected to be too low, by an unknown amount, and its Monte Carlo "
+            "error is larger than can be seen; try more --samples"
+        )
+    unclear = max(group.rows, key=lambda row: row.cannot_tell)
+    if unclear.cannot_tell:
+        notes.append(
+            f"cannot tell (most: {unclear.name}, {unclear.cannot_tell} of {unclear.n}): k-hat is too near its limit, or the "
+            "samples are too few for one; try more --samples"
         )
     return notes
 

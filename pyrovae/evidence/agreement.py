@@ -15,6 +15,7 @@ from pyrovae.contracts import Evidence
 from pyrovae.evidence.certificate import Certificate
 from pyrovae.evidence.evaluation import Evaluation
 from pyrovae.evidence.reporting import finite, with_errors
+from pyrovae.evidence.trust import ESTIMATED, LOWER_BOUND
 
 BY_DRAW = "log_evidence_by_draw"
 
@@ -64,7 +65,12 @@ class Agreement:
             if evaluation is reference:
                 continue
             difference = _difference(evaluation.per_datum, reference.per_datum)
-            found[name] = {**difference.summary(), "largest": difference.estimate.abs().max().item()}
+            errors_are = {each.log_evidence["monte_carlo_error_is"] for each in (evaluation, reference)}
+            found[name] = {
+                **difference.summary(),
+                "monte_carlo_error_is": LOWER_BOUND if LOWER_BOUND in errors_are else ESTIMATED,
+                "largest": difference.estimate.abs().max().item(),
+            }
         return found
 
     def identity(self) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.estimators import importance
-from pyrovae.evidence.evaluation import FEW_EFFECTIVE
 from pyrovae.evidence.precision import guard_rows
 from pyrovae.evidence.reporting import precision_notes
+from pyrovae.evidence.trust import FEW_EFFECTIVE
 from pyrovae.vae import VAE
 
 BINS = 15

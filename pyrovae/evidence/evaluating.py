@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -16,21 +17,19 @@ from pyrovae.errors import UserError, check_integer, check_seed, suggest
 from pyrovae.evidence.decomposition import decompose
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.estimators import ESTIMATORS
-from pyrovae.evidence.evaluation import FEW_EFFECTIVE, Evaluation
+from pyrovae.evidence.evaluation import Evaluation
 from pyrovae.evidence.exact import QUADRATURE, exact_method
 from pyrovae.evidence.measuring import Kept, in_pieces
 from pyrovae.evidence.options import checked, options_of
-from pyrovae.evidence.pareto import threshold
+from pyrovae.evidence.pareto import FEWEST, limits, threshold
 from pyrovae.evidence.precision import Guarded, guard_rows, unguarded
-from pyrovae.evidence.scoring import as_evidence
+from pyrovae.evidence.scoring import as_evidence, preprocessing_draws
+from pyrovae.evidence.trust import ESTIMATED, Trust, judge
 from pyrovae.evidence.weights import ladder
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
 
 ACTIVE_VARIANCE = 0.01
-
-FEWEST_CHAINS = 2.0
-"""Effective chains that tell anything of each other, at the least."""
 
 SPLIT_SAMPLES, MOST_SAMPLES = 10_000, 100
 """Samples of z of all data, about, and of one datum at the most, that the split of the KL is estimated from."""
@@ -96,6 +95,9 @@ def evaluate_split(
         found = _found(guarded, rows, c, estimator, seed, chosen, keeper)
         seconds = time.perf_counter() - began
         parts = _decomposed(guarded.vae, rows, c, seed) if "elbo" in found.diagnostics else None
+    looks = preprocessing_draws(vae, chosen["dequantisations"]) * chosen.get("repeats", 1)
+    has_evidence = "log_evidence" in found.diagnostics and estimator != "elbo"
+    trust = judge(estimator, found.diagnostics, chosen, looks) if has_evidence else None
     usual = options_of(ESTIMATORS[estimator]) | {name: chosen[name] for name in ("samples", "dequantisations") if name in chosen}
     shown = ("tolerance",) if method == QUADRATURE else ALWAYS
     return Evaluation(
@@ -109,14 +111,15 @@ def evaluate_split(
         options={name: value for name, value in chosen.items() if name in shown or value != usual[name]},
         estimator=estimator,
         method=method,
-        **_summarise(vae, estimator, found, chosen),
+        **_summarise(vae, estimator, found, chosen.get("samples"), looks, trust),
         decomposition=parts,
         precision=guarded.precision.summary(),
         seconds=seconds,
         **digests,
         per_datum={"index": rows.index, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
         | ({} if found.degrees_of_freedom is None else {"degrees_of_freedom": found.degrees_of_freedom})
-        | {name: values for name, values in found.diagnostics.items() if name != "acceptance"},
+        | {name: values for name, values in found.diagnostics.items() if name != "acceptance"}
+        | ({} if trust is None else {"trust": trust.state}),
     )
 
 
@@ -143,17 +146,15 @@ def _decomposed(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str,
     return decompose(vae, rows.x, c, index=rows.index, seed=seed, samples=samples).summary()
 
 
-def _summarise(vae: VAE, estimator: str, found: Evidence, options: Mapping[str, Any]) -> dict[str, Any]:
-    arrays = found.diagnostics
-    evidence = found.summary() if "log_evidence" in arrays and estimator != "elbo" else None
-    has_evidence = evidence is not None
+def _summarise(vae: VAE, estimator: str, found: Evidence, samples: int | None, looks: int, trust: Trust | None) -> dict[str, Any]:
+    arrays, has_evidence = found.diagnostics, trust is not None
     return {
         "quantity": "log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
         "units": units_of(vae),
         "elbo": _number(arrays, "elbo"),
-        "log_evidence": evidence,
-        "gap": _number(arrays, "gap") if has_evidence else None,
-        "bounds": _bounds(arrays["bound"], options["samples"]) if has_evidence and "bound" in arrays else None,
+        "log_evidence": _number(arrays, "log_evidence", trust) if has_evidence else None,
+        "gap": _number(arrays, "gap", trust) if has_evidence else None,
+        "bounds": _bounds(arrays["bound"], samples) if has_evidence and "bound" in arrays else None,
         "bits_per_dim": None if estimator == "reconstruction" else -found.mean / vae.spec.size / math.log(2),
         "bits_per_dim_kind": bits_kind(vae),
         "reconstruction": _mean(arrays, "reconstruction"),
@@ -162,30 +163,34 @@ def _summarise(vae: VAE, estimator: str, found: Evidence, options: Mapping[str, 
         "active_units": _active(arrays),
         "latent_dim": vae.latent_dim,
         "effective_sample_size": _spread(arrays["effective_sample_size"]) if "effective_sample_size" in arrays else None,
-        "khat": _khat(arrays["khat"], options["samples"]) if has_evidence and "khat" in arrays else None,
+        "khat": _khat(arrays["khat"], samples, looks) if has_evidence and "khat" in arrays else None,
         "acceptance": arrays["acceptance"].double().mean(0).tolist() if "acceptance" in arrays else None,
-        "untrusted": int(untrusted(estimator, arrays, options).sum()) if has_evidence else None,
+        **({"untrusted": None} if trust is None else trust.summary()),
     }
 
 
-def untrusted(estimator: str, arrays: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
-    """Which data have a number that is not to be relied on, (N,); see ``Evaluation``.
+def judged(evaluation: Evaluation) -> Evaluation:
+    """An evaluation by importance sampling, judged by its arrays where the file that it is from does not tell ``cannot_tell``.
 
     Args:
-        estimator: ``importance``, ``annealed`` or ``exact``.
-        arrays: Its diagnostics.
-        options: Its options.
+        evaluation: With its arrays.
+
+    Raises:
+        KeyError: If its arrays have no k-hat.
     """
-    if estimator == "exact":
-        return arrays["converged"] == 0
-    if estimator == "annealed":
-        return arrays["effective_sample_size"] < max(options["chains"] / 4, FEWEST_CHAINS)
-    few = arrays["effective_sample_size"] < FEW_EFFECTIVE
-    return few | (arrays["khat"] > threshold(options["samples"]))
+    if evaluation.cannot_tell is not None:
+        return evaluation
+    # In such a file k-hat is the largest over the draws of the noise, and is judged as a single one.
+    trust = judge("importance", evaluation.per_datum, {"samples": evaluation.samples})
+    numbers = {"log_evidence": evaluation.log_evidence, "gap": evaluation.gap}
+    numbers = {name: {**number, "monte_carlo_error_is": trust.error_is} for name, number in numbers.items() if number is not None}
+    khat = None if evaluation.khat is None else {**evaluation.khat, "limits": list(limits(evaluation.samples))}
+    return replace(evaluation, **numbers, khat=khat, **trust.summary())
 
 
-def _number(arrays: Mapping[str, Tensor], name: str) -> dict[str, float | None] | None:
-    return as_evidence(arrays, name).summary() if name in arrays else None
+def _number(arrays: Mapping[str, Tensor], name: str, trust: Trust | None = None) -> dict[str, Any] | None:
+    error_is = ESTIMATED if trust is None else trust.error_is
+    return {**as_evidence(arrays, name).summary(), "monte_carlo_error_is": error_is} if name in arrays else None
 
 
 def _bounds(bound: Tensor, samples: int) -> list[dict[str, float | None]]:
@@ -217,13 +222,14 @@ def _spread(values: Tensor) -> dict[str, float]:
     return {"mean": values.mean().item(), "median": _median(values), "minimum": values.min().item()}
 
 
-def _khat(values: Tensor, samples: int) -> dict[str, float | int] | None:
+def _khat(values: Tensor, samples: int, looks: int) -> dict[str, float | int] | None:
     known = values[~values.isnan()]
     if not len(known):
         return None
     above = int((known > threshold(samples)).sum())
     spread = {"median": _median(known), "maximum": known.max().item(), "threshold": threshold(samples)}
-    return {**spread, "above": above, "share": above / len(values)}
+    between = list(limits(samples, looks)) if samples >= FEWEST else None
+    return {**spread, "limits": between, "above": above, "share": above / len(values)}
 
 
 def bits_kind(vae: VAE) -> str:

@@ -10,10 +10,8 @@ from typing import Any, final
 from torch import Tensor
 
 from pyrovae.evidence.reporting import decomposition_rows, few_degrees_note, finite, precision_notes, with_errors
+from pyrovae.evidence.trust import FEW_EFFECTIVE, FEWEST_WEIGHTS, LOWER_BOUND
 from pyrovae.preprocess.binarise import BINARISED
-
-FEW_EFFECTIVE = 10.0
-"""Effective samples below which a log evidence is not to be relied on."""
 
 
 @final
@@ -35,7 +33,8 @@ class Evaluation:
         quantity: What is estimated: ``log p(x)``, or ``log p(x|c)`` of a conditional model, which is not log p(x).
         units: What the numbers below are measured in.
         elbo: ``mean``, ``standard_error`` (of the mean over data), ``monte_carlo_error`` (of the estimator) and its
-            ``degrees_of_freedom`` (of Student's t; None without limit); None where it was not estimated.
+            ``degrees_of_freedom`` (of Student's t; None without limit); ``monte_carlo_error_is`` an ``estimate``, or a ``lower
+            bound`` where data are not to be trusted, whose error is larger than can be seen. None where it was not estimated.
         log_evidence: Likewise; None for ``elbo`` and ``reconstruction``.
         gap: log evidence - ELBO, likewise; None without both.
         bounds: The importance-weighted bound at fewer ``samples``: ``mean`` and ``standard_error`` of each, rising in
@@ -51,17 +50,20 @@ class Evaluation:
         latent_dim: Number of latents.
         effective_sample_size: ``mean``, ``median``, ``minimum`` over data of (sum w)^2 / sum w^2, of samples or of chains;
             None where there are no weights.
-        khat: Pareto shape of the weights: ``median``, ``maximum``, the reliable ``threshold`` at K samples, and the number
-            ``above`` it and its ``share`` of the data; None where it was not estimated (in JSON null stands for an infinity too).
+        khat: Pareto shape of the weights: ``median``, ``maximum``, the reliable ``threshold`` at K samples, the ``limits``
+            between which k-hat cannot tell (see ``pareto.limits``), and the number ``above`` the threshold and its ``share`` of
+            the data; None where it was not estimated (in JSON null stands for an infinity too).
         acceptance: Mean acceptance of the moves at each temperature after the first; None for estimators without moves.
-        untrusted: Data whose number is not to be relied on: fewer than 10 effective samples or k-hat above the threshold
-            (``importance``), fewer effective chains than a quarter or than 2 (``annealed``), tolerance not reached (``exact``).
+        untrusted: Data whose number is not to be relied on, see ``trust.judge``.
+        untrusted_by: Why: how many by ``effective_sample_size``, ``khat``, ``tolerance``; a datum may have two reasons.
+        cannot_tell: Data of which it cannot be told; None in files that did not tell them apart.
         precision: How exactly the products were computed, see ``precision.Precision``.
         seconds: Wall clock of the estimation.
         model_sha256: Digest of the model: parts, options and weights.
         data_sha256: Digest of the data that were scored: values, rows and contexts.
         per_datum: Arrays (n,) by name: ``index`` (row in the data set), ``estimate``, ``monte_carlo_error`` with its
-            ``degrees_of_freedom``, and those that the estimator has besides.
+            ``degrees_of_freedom``, ``trust`` (0 for trusted, 1 where it cannot be told, 2 for untrusted: the error is a lower
+            bound), and those that the estimator has besides.
     """
 
     run: str | None
@@ -92,6 +94,8 @@ class Evaluation:
     khat: dict[str, float | int] | None
     acceptance: list[float] | None
     untrusted: int | None
+    untrusted_by: dict[str, int] | None = None
+    cannot_tell: int | None = None
     precision: dict[str, Any]
     seconds: float
     model_sha256: str
@@ -172,11 +176,14 @@ class Evaluation:
         few = few_degrees_note([self.elbo, self.log_evidence, self.gap])
         if few is not None and self.estimator != "reconstruction":
             notes.append(few)
+        if self.log_evidence is not None and self.log_evidence.get("monte_carlo_error_is") == LOWER_BOUND:
+            notes.append("at least: the Monte Carlo error of data that are not to be trusted is larger than can be seen")
         notes += precision_notes(self.precision)
         if self.estimator == "importance":
             notes.append("a mode that the proposal never visits is invisible to these: --estimator annealed is the check")
         notes = [f"{'':<18} {note}" for note in notes]
-        return notes + ([f"NOT TO BE TRUSTED  {self._warning()}"] if self.untrusted else [])
+        warnings = [f"NOT TO BE TRUSTED  {self._warning()}"] if self.untrusted else []
+        return notes + warnings + ([f"CANNOT TELL        {self._doubt()}"] if self.cannot_tell else [])
 
     def _warning(self) -> str:
         which = f"{self.untrusted} of {self.n} data"
@@ -187,8 +194,34 @@ class Evaluation:
             return f"{few}; try more --temperatures, --leapfrog steps or --chains"
         if self.samples < FEW_EFFECTIVE:
             return f"{which}: {self.samples} samples cannot make {FEW_EFFECTIVE:g} effective ones; try --samples 500"
-        above = "" if self.khat is None else f" or a k-hat above {self.khat['threshold']:.2f}"
         return (
-            f"{which} have fewer than {FEW_EFFECTIVE:g} effective samples{above}: their log evidence is too low by an unknown "
-            "amount; try more --samples, or --estimator annealed"
+            f"{which} ({why_untrusted(self)}): their log evidence is expected to be too low, by an unknown amount, and its Monte "
+            "Carlo error is too small; try more --samples, --proposal widened, or --estimator annealed"
         )
+
+    def _doubt(self) -> str:
+        which = f"{self.cannot_tell} of {self.n} data"
+        if self.estimator == "annealed":
+            return f"{which} have fewer effective chains than half of them, or than 4; try more --temperatures or --chains"
+        if self.samples < FEWEST_WEIGHTS:
+            return f"{which}: {self.samples} samples have too few large weights for a k-hat; try --samples 500"
+        low, high = self.khat["limits"]
+        return (
+            f"{which} have a k-hat from {low:.2f} to {high:.2f}: {self.samples} samples do not tell whether that is above "
+            f"{self.khat['threshold']:.2f}; try more --samples"
+        )
+
+
+def why_untrusted(evaluation: Evaluation) -> str:
+    """The reasons why data of importance sampling are not to be trusted, each with their number.
+
+    Args:
+        evaluation: By importance sampling, with such data.
+    """
+    by, khat = evaluation.untrusted_by or {}, evaluation.khat
+    reasons = []
+    if "khat" in by:
+        reasons.append(f"{by['khat']} with a k-hat above {khat['limits'][1]:.2f}")
+    if "effective_sample_size" in by:
+        reasons.append(f"{by['effective_sample_size']} with fewer than {FEW_EFFECTIVE:g} effective samples")
+    return ", ".join(reasons)

@@ -42,6 +42,31 @@ def threshold(samples: int) -> float:
     return min(1 - 1 / math.log10(samples), 0.7) if samples > 10 else 0.0
 
 
+def limits(samples: int, looks: int = 1) -> tuple[float, float]:
+    """k-hats up to which a shape below ``threshold(samples)`` is likely, and from which one above it is.
+
+    Of M weights in a tail of shape k, k-hat has a mean of (M k + 5) / (M + 10) and a standard error of (1 + k) / sqrt M, times
+    M / (M + 10): the limits are that mean for the threshold, plus and minus one standard error. So of data whose shape is the
+    threshold one in six lies beyond each.
+
+    Args:
+        samples: K, at least 25.
+        looks: Independent k-hats whose mean is judged.
+
+    Example:
+        >>> [round(limit, 2) for limit in limits(100)], [round(limit, 2) for limit in limits(5000)]
+        ([0.28, 0.72], [0.58, 0.8])
+
+    Source: the error is that of maximum likelihood, Smith (1987), Estimating Tails of Probability Distributions; the prior's
+    pull, Vehtari et al. (2024).
+    """
+    m, shape = tail_length(samples), threshold(samples)
+    share = m / (m + PRIOR_WEIGHT)
+    mean = share * shape + (1 - share) * PRIOR_SHAPE
+    error = share * (1 + shape) / math.sqrt(m * looks)
+    return mean - error, mean + error
+
+
 @final
 @dataclass(frozen=True)
 class Tail:

@@ -8,19 +8,22 @@ from typing import Any
 
 from scipy import stats
 
+from pyrovae.evidence.trust import LOWER_BOUND
+
 FEW_DEGREES = 20.0
 """Degrees of freedom below which the quantiles of Student's t differ from the normal ones by more than 7 %."""
 
 
-def with_errors(number: Mapping[str, float | None]) -> str:
-    """``mean +- standard error  [Monte Carlo error]``, in nats.
+def with_errors(number: Mapping[str, Any]) -> str:
+    """``mean +- standard error  [Monte Carlo error]``, in nats; ``[at least ...]`` where the error is a lower bound.
 
     Example:
         >>> with_errors({"mean": -95.0334, "standard_error": 0.2471, "monte_carlo_error": None})
         '-95.033 +- 0.247'
     """
     over_data = "" if number["standard_error"] is None else f" +- {number['standard_error']:.3f}"
-    noise = "" if number["monte_carlo_error"] is None else f"  [{number['monte_carlo_error']:.4f}]"
+    least = "at least " if number.get("monte_carlo_error_is") == LOWER_BOUND else ""
+    noise = "" if number["monte_carlo_error"] is None else f"  [{least}{number['monte_carlo_error']:.4f}]"
     return f"{number['mean']:.3f}{over_data}{noise}"
 
 

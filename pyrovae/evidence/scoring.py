@@ -28,7 +28,7 @@ Measure = Callable[[Tensor, "Tensor | None", list[int], int], dict[str, Tensor]]
 """(y (B, *E) preprocessed, c or None, rows in the data set, number of the draw of y) -> per-datum tensors by name (B, ...)."""
 
 LOWEST = ("effective_sample_size", "converged")
-HIGHEST = ("khat", "quadrature_error")
+HIGHEST = ("quadrature_error",)
 
 
 def score(
@@ -185,7 +185,7 @@ def _by_draw(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def average(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Over draws of the noise: means, their standard errors, the fewest effective samples, the largest k-hat."""
+    """Over draws of the noise: means, their standard errors, the fewest effective samples."""
     stacked = {key: torch.stack([found[key] for found in draws]) for key in draws[0]}
     means = {key: values.mean(0) for key, values in stacked.items()}
     known = [key for key in means if f"{key}_error" in means]
