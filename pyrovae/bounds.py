@@ -13,7 +13,7 @@ import yaml
 from pyrovae.errors import UserError
 
 MOST_BYTES = 2**24
-"""Of a YAML file."""
+"""Of a text file: a configuration, or what an evaluation found."""
 
 DEEPEST = 50
 """Collections within each other in a YAML file."""
@@ -98,17 +98,27 @@ def _process() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit - pages * resource.getpagesize()
 
 
+def read_text(path: Path) -> str:
+    """The text in a regular file of bounded size.
+
+    Raises:
+        OSError: If it cannot be read, or is another thing.
+        ValueError: If it is too large, or no UTF-8.
+    """
+    with open_regular(path) as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"more than {MOST_BYTES // 2**20} MiB, which is too much for such a file")
+    return content.decode()
+
+
 def read_yaml(path: Path) -> Any:
     """The plain data in a YAML file of bounded size, depth and repetition.
 
     Raises:
         BAD_YAML: If it is no regular file, too large, or no YAML of plain data.
     """
-    with open_regular(path) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"more than {MOST_BYTES // 2**20} MiB, which is no configuration")
-    text = content.decode()
+    text = read_text(path)
     _check_nodes(text)
     return yaml.safe_load(text)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pyrovae import files
+from pyrovae.bounds import read_text
+from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.errors import UserError
 from pyrovae.tensorfiles import read_tensors, write_tensors
 from pyrovae.version import __version__
@@ -94,7 +94,7 @@ def calibration_picture(numbers: Path) -> Path:
 def _read(path: Path) -> dict[str, Any] | None:
     """The summary in a file; None without one that can be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -151,8 +151,8 @@ def read_records(folder: Path, estimator: str) -> Iterator[tuple[dict[str, Any],
         if summary is None or summary.get("estimator") != estimator:
             continue
         try:
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-                found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile):
+            arrays = NumpyFile(path.with_suffix(".npz"))
+            found = {name: torch.from_numpy(arrays.read([name])) for name in arrays.headers}
+        except (UserError, TypeError):  # TypeError: numbers of a type that torch has not
             continue
         yield summary, found

@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor
 
 from pyrovae.binding import MODEL_KEYS, difference, model_options, training_options
-from pyrovae.bounds import BAD_YAML, read_yaml, why
+from pyrovae.bounds import BAD_YAML, read_text, read_yaml, why
 from pyrovae.claims import Claim, check_new
 from pyrovae.devices import choose_device, own_noise
 from pyrovae.errors import UserError, check_path
@@ -273,7 +273,7 @@ def _timed(folder: Path, state: TrainingState) -> TrainingState:
     """A state with how long the run has trained, as far as that is known."""
     path = folder / SECONDS
     try:
-        return timed(state, Seconds.from_json(path.read_text(encoding="utf-8"), len(state.history)))
+        return timed(state, Seconds.from_json(read_text(path), len(state.history)))
     except FileNotFoundError:
         return state
     except (OSError, ValueError, KeyError, TypeError) as error:

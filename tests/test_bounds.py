@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from pyrovae import UserError, bounds, runs
+from pyrovae import UserError, bounds, commands, records, runs
 
 
 def repeated(levels: int) -> str:
@@ -31,7 +32,7 @@ HOSTILE = {
     "its own part": ("a: &a [*a]\n", "aliases that repeat more than 10000 values"),
     "brackets": ("a: " + "[" * 100_000, "more than 50 collections within each other"),
     "dashes": ("- " * 100_000, "more than 50 collections within each other"),
-    "large": ("a: " + "b" * 2**24, "more than 16 MiB"),
+    "large": ("a: " + "b" * 2**24, "more than 16 MiB, which is too much for such a file"),
     "a date that is none": ("a: 2001-99-99", "month must be in 1..12"),
     "an endless number": ("a: " + "9" * 5000, "limit"),
     "an object": ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
@@ -79,6 +80,27 @@ def test_pipes_and_devices_are_no_configurations(cli: Any, pipe: Path) -> None:
         answer = cli("train", "--config", path)
         assert answer.code == 2
         assert answer.err.startswith(f"pyrovae train: error: --config {path}: cannot be read (no regular file)")
+
+
+def test_what_stands_in_the_place_of_an_evaluation_is_not_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run from somebody else: pipes, devices and archives that grow are left out, and the evaluation beside them is found."""
+    commands.evaluate(run, samples=5, limit=4, device="cpu")
+    evidence = run / "evidence"
+    true = (evidence / "importance.json").read_text()
+    os.mkfifo(evidence / "importance-pipe.json")
+    (evidence / "importance-device.json").symlink_to("/dev/zero")
+    for name in ("pipe", "device", "large"):
+        (evidence / f"importance-of-{name}.json").write_text(true)
+    os.mkfifo(evidence / "importance-of-pipe.npz")
+    (evidence / "importance-of-device.npz").symlink_to("/dev/zero")
+    np.savez_compressed(evidence / "importance-of-large.npz", log_evidence=np.zeros(10**7))
+    monkeypatch.setattr(bounds, "free_memory", lambda: 10**7)
+    found = list(records.read_records(run, "importance"))
+    assert [summary["n"] for summary, _ in found] == [4]
+    with np.load(evidence / "importance.npz") as arrays:
+        assert found[0][1].keys() == set(arrays.files)
+        for name in arrays.files:
+            np.testing.assert_array_equal(found[0][1][name], arrays[name])
 
 
 def test_a_limit_of_the_process_is_seen() -> None:
