@@ -56,7 +56,8 @@ def suggest(name: str, names: Iterable[str]) -> str:
         'did you mean bernoulli? All: bernoulli, normal'
     """
     names = sorted(names)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    folded = {known.casefold(): known for known in names}
+    near = [folded[one] for one in difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.5)]
     listed = ", ".join(names[:MOST_NAMES]) + (f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else "")
     everything = f"All: {listed}" if names else "there are none"
     return f"did you mean {' or '.join(near)}? {everything}" if near else everything

@@ -27,6 +27,9 @@ from pyrovae.families import (
     StudentT,
 )
 
+MOST_LEVELS = 2**16
+"""Whole numbers up to it may be levels."""
+
 SUGGESTED = 4
 """Likelihoods that an error message names."""
 
@@ -118,6 +121,17 @@ def fitting(spec: DataSpec, x: Tensor | None = None) -> list[str]:
     return list(itertools.islice(inside, SUGGESTED))
 
 
+def _as_another_kind(line: Likelihood, spec: DataSpec, x: Tensor | None) -> str:
+    """Options by which whole numbers become what a likelihood models, for the beginning of a remedy."""
+    if x is None or (x < 0).any() or (x != x.floor()).any():
+        return ""
+    if line.preprocess.get("counts") == "none" and spec.kind in ("reals", "binary"):
+        return "give --data.kind counts, for all are whole numbers, or "
+    if line.preprocess.get("levels") == "none" and spec.kind in ("reals", "counts") and x.max() < MOST_LEVELS:
+        return f"give --data.kind levels --data.levels {int(x.max()) + 1}, for all are whole numbers below it, or "
+    return ""
+
+
 def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) -> str:
     """The name of the preprocessing that makes data of this kind fit the likelihood.
 
@@ -136,7 +150,7 @@ def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) 
     name, line = _line(family)
     if spec.kind in line.preprocess:
         return line.preprocess[spec.kind]
-    remedy = f"use --likelihood {' or '.join(fitting(spec, x))}"
+    remedy = f"{_as_another_kind(line, spec, x)}use --likelihood {' or '.join(fitting(spec, x))}"
     if line.preprocess.get("binary") == "none":
         remedy += ", or --preprocess binarise --preprocess.threshold T (which makes it another data set)"
     example = ""

@@ -50,15 +50,22 @@ def read_as_trained(vae: VAE, source: Source, own: Source | None) -> Source:
 def _with_columns_of(vae: VAE, source: CsvFile) -> CsvFile:
     """A table of which the model's columns are read, whatever stands beside them."""
     wanted, there = vae.spec.columns, source.names()
-    if source.label is not None and vae.parts["context"].reads is None:
-        missing = [name for name in named_in("--data.label", source.label, there) if name not in there]
-        if missing:
-            warnings.warn(f"{source.path}: has no column {listed(missing)}, so no labels", UserWarning, stacklevel=2)
-            source = replace(source, label=None)
+    labels = [] if source.label is None else named_in("--data.label", source.label, there)
+    missing = [name for name in labels if name not in there]
+    if missing and vae.parts["context"].reads is None:
+        warnings.warn(f"{source.path}: has no column {listed(missing)}, so no labels", UserWarning, stacklevel=2)
+        source = replace(source, label=None)
     if not wanted or source.columns is not None:
         return source
     _order(wanted, there, source.path)
+    if source.label is None or not missing:
+        _name_unused(source.path, [name for name in there if name not in {*wanted, *labels}])
     return replace(source, columns=in_one_line(wanted))
+
+
+def _name_unused(path: str, names: list[str]) -> None:
+    if names:
+        warnings.warn(f"{path}: not used: the columns {listed(names)}", UserWarning, stacklevel=2)
 
 
 def _order(wanted: tuple[str, ...], there: tuple[str, ...], name: str) -> list[int]:
@@ -83,9 +90,7 @@ def with_columns_in_order(vae: VAE, dataset: Dataset) -> Dataset:
             )
         return dataset
     order = _order(wanted, there, dataset.name)
-    unused = [name for name in there if name not in wanted]
-    if unused:
-        warnings.warn(f"{dataset.name}: not used: the columns {listed(unused)}", UserWarning, stacklevel=2)
+    _name_unused(dataset.name, [name for name in there if name not in wanted])
     spec = replace(dataset.spec, event_shape=(len(wanted),), columns=wanted)
     return replace(dataset, x=dataset.x[:, order], spec=spec)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.contexts.words import listed
+from pyrovae.contracts import DataSpec
 from pyrovae.data import Dataset, Source, Split, from_path
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.devices import choose_device
@@ -182,7 +183,7 @@ def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | 
     """Data read as the run's own and taken for the kind that the VAE was made for; where they cannot be, the error says so."""
     source = read_as_trained(vae, source, own)
     if getattr(source, "kind", None) != "auto" or source.levels is not None or not vae.prepared:
-        return load_source(source, data_root)
+        return _fitting(vae, source, load_source(source, data_root))
     source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)
     try:
         return load_source(source, data_root)
@@ -191,6 +192,27 @@ def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | 
             raise
         found = str(error).replace(f"--data.kind {vae.spec.kind} allows", "the run models").partition(";")[0]
         raise UserError(f"{found}; give data like those that it was trained on") from error
+
+
+def _fitting(vae: VAE, source: Source, dataset: Dataset) -> Dataset:
+    """The data, where none of the source's options would make them what the model was trained on.
+
+    Raises:
+        UserError: Naming these options.
+    """
+    found, wanted = dataset.spec, vae.spec
+    same = found.event_shape == wanted.event_shape and (found.kind, found.levels) == (wanted.kind, wanted.levels)
+    remedy = "" if same else source.remedy(found, wanted)
+    if remedy:
+        raise UserError(
+            f"--data {dataset.name}: has {_in_words(found)}, and the model was trained on {_in_words(wanted)}; {remedy}"
+        )
+    return dataset
+
+
+def _in_words(spec: DataSpec) -> str:
+    levels = "" if spec.levels is None else f" ({spec.levels} levels)"
+    return f"{spec.kind}{levels} of shape {spec.event_shape} each"
 
 
 @contextmanager

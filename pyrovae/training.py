@@ -24,6 +24,7 @@ from pyrovae.engines import Eager
 from pyrovae.errors import UserError
 from pyrovae.evidence.scoring import NotFiniteError
 from pyrovae.evidence.validation import validate
+from pyrovae.hints import hint_at_columns
 from pyrovae.interruption import Interrupted, Request, finishing
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.parts import is_auto, make
@@ -146,6 +147,8 @@ def fit(
         _ready(vae, dataset, objective, schedule, numbers["particles"], chosen)
         optimizer = torch.optim.Adam(vae.parameters(), lr=numbers["learning_rate"], fused=True)
         engine = Eager(vae, objective.build(numbers["particles"]), optimizer, numbers["clip_norm"])
+        if resume is None:
+            hint_at_columns(vae, dataset)
         turns, state = _beginning(vae, dataset, optimizer, chosen, seed, resume)
         fixed = {"batch_size": numbers["batch_size"], "epochs": epochs, "patience": numbers["patience"], "seed": seed}
         began = time.monotonic() - state.seconds

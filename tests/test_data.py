@@ -18,7 +18,7 @@ import torchvision
 from formats import idx
 from sklearn.datasets import load_digits
 
-from pyrovae import Dataset, UserError, load_dataset
+from pyrovae import Dataset, UserError, load_dataset, train
 from pyrovae.data import from_path
 
 RANDOM = np.random.default_rng(0)
@@ -321,14 +321,6 @@ def with_bad_values() -> np.ndarray:
             r"labels of x have shape \(60, 1, 1\); needs \(60,\) or \(60, number of labels\)",
         ),
         ({"x": REALS, "y": np.zeros((60, 0), int)}, r"labels of x have shape \(60, 0\)"),
-        ({"x": REALS, "y": np.zeros((60, 2))}, r"y has type float64.* integers, booleans or text: y\.astype\(int\)"),
-        ({"x": REALS, "y": np.linspace(0, 1, 60)}, "y has type float64, such as 0.0 in row 0; .* leave y out"),
-        ({"x": REALS, "y": np.where(np.arange(60) == 7, np.nan, 1.0)}, "y has no label in 1 rows, the first of them row 7 .*nan"),
-        ({"x": REALS, "y": np.where(np.arange(60) > 56, "nan", "a")}, "y has no label in 3 rows, the first of them row 57 .*nan"),
-        ({"x": REALS, "y": np.where(np.arange(60) == 3, " ", "a")}, "row 3 .*give it one, such as unknown, or remove the row"),
-        ({"x": REALS, "y": np.where(np.eye(60, 2) > 0, "NA", "a")}, "y has no label in 2 rows, the first of them row 0"),
-        ({"x": REALS, "y": np.zeros(60, "datetime64[s]")}, "y has type datetime64"),
-        ({"train": REALS, "test": REALS, "y_train": np.zeros(60, int), "y_test": np.ones(60) / 2}, "y_test has type float64"),
         ({"x": REALS, "y": np.zeros((60, 2), int), "attributes": ["a"]}, r"attributes has shape \(1,\).*needs 2 different names"),
         ({"x": REALS, "y": np.zeros((60, 2), int), "attributes": ["a", "a"]}, "needs 2 different names"),
         ({"x": REALS, "y": np.zeros(60, int), "attributes": ["a"]}, "attributes.* one label a datum"),
@@ -371,6 +363,38 @@ def test_objects_are_never_unpickled(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="never unpickled"):
         load(path)
     assert not sprung.exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": REALS, "y": np.full((60, 2), 0.5)}, r"y has type float64.* integers, booleans or text: np\.digitize\(y, edges\)"),
+        ({"x": REALS, "y": np.linspace(0, 1, 60)}, "y has type float64, such as 0.0 in row 0; .*y.astype"),
+        ({"x": REALS, "y": np.where(np.arange(60) == 7, np.nan, 1.0)}, "y has no label in 1 rows, the first of them row 7 .*nan"),
+        ({"x": REALS, "y": np.where(np.arange(60) > 56, "nan", "a")}, "y has no label in 3 rows, the first of them row 57 .*nan"),
+        ({"x": REALS, "y": np.where(np.arange(60) == 3, " ", "a")}, "row 3 .*give it one, such as unknown, or remove the row"),
+        ({"x": REALS, "y": np.where(np.eye(60, 2) > 0, "NA", "a")}, "y has no label in 2 rows, the first of them row 0"),
+        ({"x": REALS, "y": np.zeros(60, "datetime64[s]")}, "y has type datetime64"),
+        ({"train": REALS, "test": REALS, "y_train": np.zeros(60, int), "y_test": np.ones(60) / 2}, "y_test has type float64"),
+        ({"x": REALS, "y": np.where(np.arange(60) == 3, "None", "a")}, "y has no label in 1 rows, the first of them row 3"),
+    ],
+)
+def test_what_names_no_classes_is_left_out_and_said(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """A model without --context label does not need it; one with it is refused."""
+    path = save(tmp_path, "x.npz", **{name: np.asarray(array) for name, array in arrays.items()})
+    with pytest.warns(UserWarning, match=f"{said}.*until then the data have no labels"):
+        dataset = load(path)
+    assert (dataset.y, dataset.spec.labels) == (None, ())
+    with pytest.warns(UserWarning, match=said), pytest.raises(UserError, match="--context label: the data have no labels"):
+        train(data=str(path), likelihood="normal", context="label", out=str(tmp_path / "run"), progress=False)
+
+
+def test_whole_numbers_that_are_stored_as_floats_are_labels(tmp_path: Path) -> None:
+    """np.loadtxt makes floats of everything."""
+    labels = np.arange(60) % 12
+    dataset = load(save(tmp_path, "x.npz", x=REALS, y=labels.astype(float)))
+    assert dataset.spec.class_names == tuple(map(str, range(12)))
+    assert dataset.y.tolist() == labels.tolist()
 
 
 def test_labels_are_never_unpickled(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ ROOMS = [
     "engines",
     "evidence",
     "settings",
+    "hints",
     "training_state",
     "divergence",
     "training",

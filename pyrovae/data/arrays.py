@@ -126,9 +126,13 @@ def _labels(
             raise UserError(
                 f"{path}: the labels of {name} have shape {shape}, those of {names[0]} {width} a datum; they must agree"
             )
-    for label in given.values():
-        _check_values(path, label, arrays[label])
-    values = np.concatenate([arrays[label] for label in given.values()])
+    classes = {label: _as_classes(arrays[label]) for label in given.values()}
+    why = next(filter(None, (_no_classes(path, label, values) for label, values in classes.items())), "")
+    if why:
+        # Most models need no labels; one that is conditioned on them is refused where it is built.
+        warnings.warn(f"{why}; until then the data have no labels", UserWarning, stacklevel=2)
+        return Labels()
+    values = np.concatenate(list(classes.values()))
     if values.ndim == 1:
         if ATTRIBUTES in arrays:
             raise UserError(f"{path}: has attributes, the names of several labels, but one label a datum; leave them out")
@@ -139,12 +143,14 @@ def _labels(
     return labels["class"] if names == ["class"] else several_labels(labels)
 
 
-def _check_values(path: str, name: str, labels: np.ndarray) -> None:
-    """Refuse labels that are no names of classes: reals, dates, values that are missing.
+def _as_classes(labels: np.ndarray) -> np.ndarray:
+    """Whole numbers that are stored as floats, as NumPy reads them from text, as integers; others as they are."""
+    whole = labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all()
+    return labels.astype(np.int64) if whole and np.abs(labels).max() < 2**53 else labels
 
-    Raises:
-        UserError: With the row of the first of them.
-    """
+
+def _no_classes(path: str, name: str, labels: np.ndarray) -> str:
+    """Why labels are no names of classes, with the row of the first that is none: reals, dates, missing values; or nothing."""
     kind, missing = labels.dtype.kind, np.zeros(len(labels), bool)
     if kind in "US":
         missing = np.isin(np.char.strip(labels), np.array(MISSING, kind)).reshape(len(labels), -1).any(1)
@@ -152,15 +158,16 @@ def _check_values(path: str, name: str, labels: np.ndarray) -> None:
         missing = (~np.isfinite(labels)).reshape(len(labels), -1).any(1)
     if missing.any():
         row = int(missing.argmax())
-        raise UserError(
+        return (
             f"{path}: {name} has no label in {int(missing.sum())} rows, the first of them row {row} ({labels[row]}; rows count "
             "from 0); give it one, such as unknown, or remove the row"
         )
     if kind not in "buiUS":
-        raise UserError(
-            f"{path}: {name} has type {labels.dtype}, such as {labels[0]} in row 0; labels must be integers, booleans or text: "
-            f"{name}.astype(int) makes whole numbers of them; leave {name} out if it is no label"
+        return (
+            f"{path}: {name} has type {labels.dtype}, such as {labels[0]} in row 0; labels are integers, booleans or text: "
+            f"np.digitize({name}, edges) makes classes of measurements, {name}.astype(str) of other things"
         )
+    return ""
 
 
 def _attribute_names(path: str, arrays: Mapping[str, np.ndarray], count: int) -> list[str]:

@@ -148,6 +148,15 @@ class Source(Part):
         """Names of the columns, where the data are a table that has them; else empty."""
         return ()
 
+    def remedy(self, found: DataSpec, wanted: DataSpec) -> str:
+        """What to do so that the data are what a model was trained on; empty where no option of the source helps.
+
+        Args:
+            found: What the data are.
+            wanted: What the model was trained on.
+        """
+        return ""
+
     @abstractmethod
     def load(self, root: Path) -> Dataset:
         """The data; ``root`` is where downloaded ones are kept.
@@ -187,7 +196,7 @@ class SplitSource(Source):
         """
         count = int(share) if share >= 1 else round(share * len(rows))
         if count >= len(rows):
-            raise UserError(f"--{option} {share:g}: takes {count} of {len(rows)} data and leaves none to train on")
+            raise UserError(f"--{option} {share:g}: takes {count} of {len(rows)} data and leaves none to train on; take fewer")
         shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.split_seed))]
         return shuffled[count:].sort().values, shuffled[:count].sort().values
 

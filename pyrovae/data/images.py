@@ -87,6 +87,13 @@ class ImageFolder(OwnData):
         rows = self.splits({part: len(found) for part, found in parts.items()})
         return Dataset(self.path, spec, x, labels.y, rows, in_one_part="train" not in parts)
 
+    def remedy(self, found: DataSpec, wanted: DataSpec) -> str:
+        *colours, height, width = wanted.event_shape if len(wanted.event_shape) > 1 else (0, 0, 0)
+        options = [f"--data.size {width}"] if found.event_shape[-2:] != (height, width) else []
+        options += ["--data.grey true"] if len(found.event_shape) == 3 and not colours else []
+        fits = height == width and (len(found.event_shape) == 2 or not colours or colours == [3])
+        return f"give {' '.join(options)}" if fits and options else ""
+
     def _parts(self, folder: Path, names: Sequence[tuple[str, ...]]) -> dict[str, list[tuple[str, ...]]]:
         """The pictures of each split; all of them as ``all`` where no folder is called a split.
 

@@ -132,12 +132,16 @@ class OwnNumbers(OwnData):
         position = first_where(x, lambda part: (part < 0) | (part != np.floor(part)) | (part > top))
         if position is not None:
             allowed = f"integers from 0 up to {LARGEST_INTEGER}" if levels is None else f"integers 0..{levels - 1}"
-            too_large = levels is None and x[position] > LARGEST_INTEGER
-            remedy = "--data.kind reals --preprocess standardise" if too_large else "--data.levels, or --data.kind reals"
             raise UserError(
-                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; give {remedy}"
+                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; "
+                f"give {_kind_that_takes(x)}"
             )
         return kind, levels
+
+    def remedy(self, found: DataSpec, wanted: DataSpec) -> str:
+        if (found.kind, found.levels) == (wanted.kind, wanted.levels) or (self.kind == "auto" and self.levels is None):
+            return ""
+        return "leave --data.kind and --data.levels out, to have them taken for that"
 
 
 def check_shape(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, event_shape: tuple[int, ...]) -> None:
@@ -189,6 +193,15 @@ def check_values(path: str, name: str, x: np.ndarray) -> None:
             f"{path}: {name} has the integer {x[position]} at {position}, which float64 does not tell from its neighbours "
             "(2^53 is the last that it does); subtract a number from all of them, or leave them out if they only name the data"
         )
+
+
+def _kind_that_takes(x: np.ndarray) -> str:
+    """The options that say what numbers are which another kind does not allow."""
+    if (x < 0).any() or (x != np.floor(x)).any():
+        return "--data.kind reals"
+    if x.max() > LARGEST_INTEGER:
+        return "--data.kind reals --preprocess standardise"
+    return f"--data.kind counts, or --data.kind levels --data.levels {int(x.max()) + 1}, one more than the largest"
 
 
 def _guess(x: np.ndarray) -> Kind:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Literal, final
 
 import numpy as np
 
-from pyrovae.contexts.words import listed
 from pyrovae.data.columns import named_in, positions
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, label_in_words, several_labels
@@ -136,7 +134,7 @@ class CsvFile(OwnNumbers):
         return positions(wanted, names, lambda name: f"{flag} {name}: {self.path} has no such column")
 
     def _data_columns(self, names: Sequence[str], labels: Sequence[int]) -> list[int]:
-        """Where the data stand; columns that are neither they nor labels are named."""
+        """Where the data stand."""
         others = set(range(len(names))).difference(labels)
         if not others:
             raise UserError(f"--data.label {self.label}: leaves no column of data in {self.path}; name fewer columns")
@@ -146,9 +144,6 @@ class CsvFile(OwnNumbers):
         both = [names[k] for k in columns if k not in others]
         if both:
             raise UserError(f"--data.label {self.label}: {both[0]} is a column of data (--data.columns); it cannot be both")
-        unused = [names[k] for k in sorted(others.difference(columns))]
-        if unused:
-            warnings.warn(f"{self.path}: not used: the columns {listed(unused)}", UserWarning, stacklevel=2)
         return columns
 
     def _check_width(self, line: int, cells: Sequence[str], names: Sequence[str]) -> None:
@@ -170,10 +165,10 @@ class CsvFile(OwnNumbers):
                 continue
             text = self._present(line, name, cell)
             point = f"write {text.replace(',', '.')}" if DECIMAL_COMMA.fullmatch(text) else "mend it"
-            raise UserError(
-                f"{self.path}: line {line}, column {name}: {text} is no finite number; "
-                f"{point}, remove the line, or name a column of labels with --data.label"
-            )
+            # Columns that were asked for are no labels.
+            or_label = ", remove the line, or name a column of labels with --data.label" if self.columns is None else ""
+            remedy = f"{point}{or_label or ' or remove the line'}"
+            raise UserError(f"{self.path}: line {line}, column {name}: {text} is no finite number; {remedy}")
 
     def _not_exact(self, largest: np.ndarray, names: Sequence[str]) -> UserError:
         name = names[int((largest >= LARGEST_EXACT).argmax())]
@@ -220,8 +215,13 @@ class CsvFile(OwnNumbers):
             with open(self.path, encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file, strict=True, delimiter=DELIMITERS.get(self.delimiter, ","))
                 rows = [(reader.line_num, cells) for cells in itertools.islice(reader, most)]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{self.path}: cannot be read as a table ({error}); needs commas between cells, in UTF-8") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path}: cannot be read as a table ({error}); save it in UTF-8") from error
+        except (OSError, csv.Error) as error:
+            raise UserError(
+                f"{self.path}: cannot be read as a table ({error}); needs {' or '.join(DELIMITERS)}s between cells, and a "
+                "quote at both ends of a cell that has one"
+            ) from error
         while rows and not any(cell.strip() for cell in rows[-1][1]):
             rows.pop()
         return rows

@@ -1,0 +1,82 @@
+"""What is said of the columns of a table before a training begins, though it is not refused."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovae.contexts.words import listed
+from pyrovae.data import Dataset
+from pyrovae.families.support import in_words
+from pyrovae.preprocess.none import Identity
+from pyrovae.vae import VAE
+
+FAR = 100.0
+"""Factor between the scales of two columns, or between a column and 1, above which networks learn slowly or not at all."""
+
+
+def hint_at_columns(vae: VAE, dataset: Dataset) -> None:
+    """Warn of columns of reals that are constant, and of those that are on very different scales.
+
+    Args:
+        vae: The model, prepared.
+        dataset: What it is to be trained on.
+    """
+    x = dataset.train.x
+    if x.dim() != 2 or len(x) < 2 or dataset.spec.kind != "reals":
+        return
+    constant = (x == x[0]).all(0).nonzero().squeeze(-1).tolist()
+    if constant:
+        values = listed(f"{_called(dataset, k)} ({x[0, k].item():g})" for k in constant)
+        remedy = "name the others with --data.columns" if dataset.spec.columns else "leave them out of the file"
+        warnings.warn(
+            f"{dataset.name}: in all training data the same: {values}; that tells nothing, and its density can grow without "
+            f"bound; {remedy}",
+            UserWarning,
+            stacklevel=2,
+        )
+    scales = _far_scales(vae, dataset)
+    if scales:
+        warnings.warn(
+            f"{dataset.name}: {scales}; --preprocess standardise brings every column to mean 0 and scale 1",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _far_scales(vae: VAE, dataset: Dataset) -> str:
+    """Which columns are on scales that the networks cannot be expected to learn as they are; empty where none is.
+
+    Args:
+        vae: The model, prepared.
+        dataset: What it is trained on.
+    """
+    x = dataset.train.x
+    takes_any = in_words(vae.likelihood_density.support) == in_words(constraints.real)
+    if x.dim() != 2 or not takes_any or dataset.spec.kind != "reals" or not isinstance(vae.transform, Identity):
+        return ""
+    scale, size = x.double().std(0, correction=0), x.double().square().mean(0).sqrt()
+    varying = scale > 0
+    if not varying.any():
+        return ""
+    low, high = (_at(scale, varying, largest) for largest in (False, True))
+    far = int(size.argmax())
+    if scale[high] > FAR * scale[low]:
+        return (
+            f"the standard deviations of columns range from {scale[low].item():.3g} ({_called(dataset, low)}) to "
+            f"{scale[high].item():.3g} ({_called(dataset, high)})"
+        )
+    if size[far] > FAR:
+        return f"{_called(dataset, far)} has values of about {size[far].item():.3g}, far from 1"
+    return ""
+
+
+def _at(values: Tensor, among: Tensor, largest: bool) -> int:
+    masked = values.where(among, values.new_tensor(-1.0 if largest else float("inf")))
+    return int(masked.argmax() if largest else masked.argmin())
+
+
+def _called(dataset: Dataset, column: int) -> str:
+    return f"column {dataset.spec.columns[column] if dataset.spec.columns else column}"
