@@ -16,6 +16,7 @@ from pyrovae import evidence_drawing
 from pyrovae.data import Split
 from pyrovae.errors import UserError, suggest
 from pyrovae.evidence.digests import model_digest, rows_digest
+from pyrovae.files import quoted
 from pyrovae.opening import Opened
 from pyrovae.records import read_records
 from pyrovae.sampling import value_range
@@ -77,7 +78,7 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
     drawn = {name: draw(scene) for name, draw in EVIDENCE_FIGURES.items() if only is None or name in only}
     missing = [name for name, figure in drawn.items() if figure is None]
     if len(missing) == len(drawn) or (only is not None and missing):
-        commands = dict.fromkeys(f"pyrovae evaluate {opened.folder} {NEEDS[name]}" for name in missing)
+        commands = dict.fromkeys(f"pyrovae evaluate {quoted(opened.folder)} {NEEDS[name]}" for name in missing)
         raise UserError(
             f"--evidence: {opened.folder} has no evaluation of its present weights to draw; make one with {' or '.join(commands)}"
         )

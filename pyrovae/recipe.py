@@ -23,7 +23,7 @@ from pyrovae.divergence import TrainingError
 from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name, shown
 from pyrovae.events import check_tensorboard, event_log
 from pyrovae.evidence.evaluating import bits_kind
-from pyrovae.files import check_writable
+from pyrovae.files import check_writable, quoted
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import A_RUN, Part, check_data, load_source
@@ -58,11 +58,12 @@ class TrainResult:
         if self.fit.out_of_patience:
             lines.append(f"stopped by --patience: no better {score_name(self.vae)} since")
         if self.fit.interrupted:
-            lines.append(f"interrupted; go on with: pyrovae train --resume --out {self.run}")
+            lines.append(f"interrupted; go on with: pyrovae train --resume --out {quoted(self.run)}")
         else:
             lines.append(f"run: {self.run}")
             estimator = "importance" if self.vae.parts["posterior"].has_density else "reconstruction"
-            lines.append(f"next: pyrovae evaluate {self.run} --estimator {estimator}; pyrovae figures {self.run}")
+            run = quoted(self.run)
+            lines.append(f"next: pyrovae evaluate {run} --estimator {estimator}; pyrovae figures {run}")
         return "\n".join(lines)
 
     def _kept(self) -> str:

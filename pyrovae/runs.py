@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import re
-import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from pyrovae.bounds import BAD_YAML, read_text, read_yaml, why
 from pyrovae.claims import Claim, check_new
 from pyrovae.devices import choose_device, own_noise
 from pyrovae.errors import UserError, check_path
-from pyrovae.files import write_whole
+from pyrovae.files import quoted, write_whole
 from pyrovae.states import Seconds, check_fits, put_together, taken_apart, timed
 from pyrovae.tensorfiles import check_finite, read_tensors, write_tensors
 from pyrovae.training import TrainingState
@@ -57,12 +56,14 @@ def save(vae: VAE, folder: str | Path) -> Path:
         folder: A folder that does not exist yet or is empty.
 
     Raises:
-        UserError: If the folder has something in it or cannot be written, or the preprocessing has not met its data.
+        UserError: If the folder has something in it or cannot be written, the preprocessing has not met its data, or a part of
+            the VAE was replaced by what its options do not make.
     """
     folder = check_path("folder", folder, "a new folder")
     check_new(folder)
     if not vae.prepared and vae.preprocess_choice != "auto":
         raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
+    _check_rebuilt(vae, _built(folder, _configuration(vae, {}, {}), 0))
     with Claim(folder, new=True):
         save_weights(folder, vae.state_dict(), write_config(folder, vae, {}, {}))
     return folder
@@ -80,7 +81,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
     if not path.is_file():
         raise UserError(
             f"{path}: is missing; training has not saved it yet, or it was deleted: "
-            f"pyrovae train --resume --out {shlex.quote(str(folder))} goes on with it"
+            f"pyrovae train --resume --out {quoted(folder)} goes on with it"
         )
     tensors, plain = read_tensors(path)
     check_finite(tensors, path)
@@ -90,6 +91,37 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
     except RuntimeError as error:
         raise UserError(f"{path}: does not fit config.yaml ({str(error).splitlines()[-1].strip()})") from error
     return vae.to(device)
+
+
+def _check_rebuilt(vae: VAE, again: VAE) -> None:
+    """Refuse a model that its options do not make: nobody could open its run.
+
+    Args:
+        vae: The model.
+        again: What its options make.
+
+    Raises:
+        UserError: Naming what is another.
+    """
+    modules, expected = dict(vae.named_modules()), dict(again.named_modules())
+    odd = [name for name in [*modules, *expected] if type(modules.get(name)) is not type(expected.get(name))]
+    odd += [f"{name}.{what}".lstrip(".") for name, module in modules.items() for what in _overridden(module)]
+    tensors = again.state_dict()
+    odd += [name for name, tensor in vae.state_dict().items() if name in tensors and tensors[name].dtype != tensor.dtype]
+    try:
+        again.load_state_dict(vae.state_dict())
+    except RuntimeError as error:
+        odd.append(str(error).splitlines()[-1].strip())
+    if odd:
+        raise UserError(
+            f"vae.{odd[0]}: is not what the options of the model make, so that its run could not be opened; choose it by an "
+            "option, or keep the weights with torch.save(vae.state_dict(), FILE) and the code that makes the model"
+        )
+
+
+def _overridden(module: torch.nn.Module) -> list[str]:
+    """Methods that this module has in place of those of its class."""
+    return [name for name, value in vars(module).items() if callable(value) and callable(getattr(type(module), name, None))]
 
 
 def _check_made_with(folder: Path, config: Mapping[str, Any], recorded: Any) -> None:
@@ -152,14 +184,18 @@ def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Map
     Returns:
         What ``read_config`` will.
     """
-    config = vae.config()
-    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels", "labels", "columns")}
-    run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
-    config = {**config, **options, "run": run}
+    config = _configuration(vae, options, record)
     text = yaml.safe_dump(config, sort_keys=False, width=120)
     header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
     write_whole(folder / CONFIG, (header + text).encode(), folder)
     return config
+
+
+def _configuration(vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    config = vae.config()
+    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels", "labels", "columns")}
+    run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
+    return {**config, **options, "run": run}
 
 
 def read_config(folder: Path) -> dict[str, Any]:

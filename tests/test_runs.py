@@ -316,3 +316,44 @@ def test_metrics_have_a_row_an_epoch(uninterrupted):
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
     assert runs.read_metrics(uninterrupted) == [{name: float(value) for name, value in row.items()} for row in rows]
+
+
+# --- what could not be opened again -------------------------------------------------------------------------------------------
+
+
+def replace_layer(vae: VAE) -> None:
+    name = next(n for n, m in vae.named_modules() if isinstance(m, torch.nn.ReLU))
+    parent, _, last = name.rpartition(".")
+    setattr(vae.get_submodule(parent), last, torch.nn.Tanh())
+
+
+REPLACED = {
+    "decoder": (lambda vae: setattr(vae, "decoder", torch.nn.Linear(2, 64)), r"vae\.decoder: is not what the options"),
+    "layer": (replace_layer, r"vae\.(en|de)coder\.\S+: is not what the options"),
+    "wider": (
+        lambda vae: setattr(vae, "decoder", VAE((8, 8), 2, "binomial", network="linear", levels=17).decoder),
+        r"vae\.decoder\S*: is not what the options",
+    ),
+    "method": (lambda vae: setattr(vae, "decode", lambda z: z), r"vae\.decode: is not what the options"),
+    "more": (lambda vae: setattr(vae, "extra", torch.nn.Linear(1, 1)), r"vae\.extra: is not what the options"),
+    "parameter": (lambda vae: vae.register_parameter("extra", torch.nn.Parameter(torch.zeros(1))), r'vae\..*"extra"'),
+    "double": (lambda vae: vae.double(), r"vae\.\S+: is not what the options"),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_model_that_its_options_do_not_make_is_not_saved(tmp_path, name):
+    vae = small_vae()
+    change, said = REPLACED[name]
+    change(vae)
+    with pytest.raises(UserError, match=rf"{said}.*torch\.save"):
+        runs.save(vae, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_saved_model_may_have_notes_and_be_in_use(tmp_path):
+    """Attributes and hooks that are no part of the model are its owner's business."""
+    vae = small_vae()
+    vae.notes = "mine"
+    vae.decoder.register_forward_hook(lambda module, given, out: None)
+    assert same(runs.load(runs.save(vae, tmp_path / "run")).state_dict(), vae.state_dict())

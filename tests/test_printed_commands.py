@@ -1,0 +1,70 @@
+"""Commands that are printed can be given to a shell as they are, whatever a run is called."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pyrovae import cli as command_line
+from pyrovae.recipe import TrainResult
+from pyrovae.training import FitResult
+
+NAMES = ["my run", "it's; rm -r $HOME", 'a"b`c`', "-n", "*"]
+TINY = ["--network.hidden", "[8]", "--latent-dim", "2", "--epochs", "1", "--device", "cpu"]
+
+
+def printed(text: str) -> list[list[str]]:
+    """The command lines of pyrovae in a text, as a shell would split them."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";")
+    lexer.whitespace_split = True
+    lines, words = [], []
+    for word in [*lexer, ";"]:
+        if word == ";":
+            lines.append(words)
+            words = []
+        else:
+            words.append(word)
+    return [words[words.index("pyrovae") + 1 :] for words in lines if "pyrovae" in words]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_train_says_comes_next_can_be_run(here, cli, name):
+    """Told by what the files of the run are after it."""
+    made = cli("train", f"--out={name}", *TINY)
+    assert made.code == 0, made
+    (following,) = [line.removeprefix("next: ") for line in made.out.splitlines() if line.startswith("next: ")]
+    evaluate, figures = printed(following)
+    assert cli(*evaluate, "--samples", 2, "--limit", 5).code == 0
+    assert cli(*figures).code == 0
+    assert (Path(name) / "evidence" / "importance.json").is_file()
+    assert (Path(name) / "figures").is_dir()
+    refused = cli("figures", *figures[1:], "--evidence", "--only", "evidence_annealing")
+    assert refused.code == 2
+    assert printed(refused.err.partition("make one with ")[2])[0][:2] == evaluate[:2]
+    (Path(name) / "model.safetensors").unlink()
+    lost = cli(*evaluate)
+    assert lost.code == 2
+    again = printed(lost.err.rpartition("deleted: ")[2].replace(" goes on with it", ""))[0]
+    assert cli(*again).code == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_interrupted_training_says_can_be_run(here, cli, name):
+    made = cli("train", f"--out={name}", *TINY)
+    assert made.code == 0, made
+    stopped = FitResult(history=[], best_epoch=0, interrupted=True, out_of_patience=False, signal=2)
+    (line,) = printed(TrainResult(Path(name), None, None, stopped).report().partition("go on with: ")[2])
+    assert cli(*line, "--epochs", 2).code == 0
+
+
+def test_no_command_is_printed_with_a_bare_path():
+    """A path in a command line that is printed goes through ``quoted``; these are all the places."""
+    root = Path(command_line.__file__).parent
+    commands = "|".join(command_line.COMMANDS)
+    for path in root.rglob("*.py"):
+        for line in re.findall(rf'pyrovae (?:{commands})[^"\n]*', path.read_text(encoding="utf-8")):
+            for found in re.findall(r"\{(.*?)\}", line):
+                assert not re.search(r"folder|path|\bself\.run\b|parent", found) or "quoted(" in found, (path.name, line)
