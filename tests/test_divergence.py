@@ -213,6 +213,7 @@ def large(tmp_path) -> Path:
     return tmp_path / "large.npy"
 
 
+@pytest.mark.filterwarnings("ignore:.*far from 1; --preprocess standardise")  # said before, too
 @pytest.mark.parametrize(
     ("chosen", "cause", "said", "remedy"),
     [
