@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: demo test test-slow lint gallery docs clean
+.PHONY: demo test test-slow attack lint gallery docs clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,6 +25,10 @@ test: .venv/installed-test lint
 
 test-slow: .venv/installed-test
 	$(PY) -m pytest -m slow
+
+# Kills, bad command lines, hostile files and faults, counted: half an hour on 2 cores; a short form is in make test.
+attack: .venv/installed-test
+	$(PY) scripts/attack
 
 lint: .venv/installed-test
 	$(PY) -m ruff check .
