@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pyrovae.drawing import BLUE, GREY, RED, TEXT, Limits, label, tiles
 
+UNCLEAR = "#c9a227"
+
 HIGHEST_KHAT = 1.5
 """Larger k-hats are drawn here."""
 
@@ -49,13 +51,14 @@ def bound_by_samples(
     return figure
 
 
-def khat_histogram(khat: Tensor, threshold: float, samples: int) -> Figure:
-    """How many data have which Pareto k-hat, and the threshold above which it is not to be relied on.
+def khat_histogram(khat: Tensor, threshold: float, samples: int, limits: Sequence[float]) -> Figure:
+    """How many data have which Pareto k-hat, the threshold for their shape, and the limits between which it cannot be told.
 
     Args:
         khat: (N,).
-        threshold: The largest k-hat that is reliable.
+        threshold: The largest shape that is reliable.
         samples: K.
+        limits: See ``pareto.limits``.
     """
     values = khat.double().numpy()
     values = values[~np.isnan(values)]
@@ -64,13 +67,17 @@ def khat_histogram(khat: Tensor, threshold: float, samples: int) -> Figure:
     figure, axis = _single()
     edges = np.linspace(low, HIGHEST_KHAT, 41)
     counts, _, bars = axis.hist(shown, edges, color=BLUE)
-    for bar, left in zip(bars, edges, strict=False):
-        bar.set_color(RED if left >= threshold else BLUE)
+    centres = (edges[:-1] + edges[1:]) / 2
+    for bar, centre in zip(bars, centres, strict=True):
+        bar.set_color(BLUE if centre <= limits[0] else RED if centre > limits[1] else UNCLEAR)
     axis.axvline(threshold, color=GREY, linewidth=1)
+    axis.axvspan(*limits, color=UNCLEAR, alpha=0.15, linewidth=0)
     axis.annotate(f" reliable below {threshold:.2f}", (threshold, counts.max()), fontsize=TEXT, color=GREY, va="top")
-    share = (values > threshold).mean()
+    above, between = (values > limits[1]).mean(), ((values > limits[0]) & (values <= limits[1])).mean()
     axis.set_title(
-        f"Pareto k-hat of {samples:,} weights a datum: {share:.1%} of {len(values):,} above", fontsize=TEXT + 1, loc="left"
+        f"Pareto k-hat of {samples:,} weights a datum: {above:.1%} of {len(values):,} too large,\n{between:.1%} cannot be told",
+        fontsize=TEXT + 1,
+        loc="left",
     )
     label(axis, f"k-hat (beyond {HIGHEST_KHAT:g}: in the last bar); a mode that is never visited does not show", "data")
     return figure

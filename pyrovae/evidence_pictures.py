@@ -16,6 +16,7 @@ from pyrovae import evidence_drawing
 from pyrovae.data import Split
 from pyrovae.errors import UserError, suggest
 from pyrovae.evidence.digests import model_digest, rows_digest
+from pyrovae.evidence.pareto import limits
 from pyrovae.files import quoted
 from pyrovae.opening import Opened
 from pyrovae.records import read_records
@@ -106,7 +107,9 @@ def _khat(scene: _Scene) -> Figure | None:
     if record is None:
         return None
     summary, arrays = record
-    return evidence_drawing.khat_histogram(arrays["khat"], summary["khat"]["threshold"], summary["samples"])
+    # A file of an older version has no limits: they are those of a single k-hat.
+    between = summary["khat"].get("limits") or limits(summary["samples"])
+    return evidence_drawing.khat_histogram(arrays["khat"], summary["khat"]["threshold"], summary["samples"], between)
 
 
 def _annealing(scene: _Scene) -> Figure | None:

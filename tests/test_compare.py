@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +118,33 @@ def test_a_league_of_runs_says_what_scipy_says_of_their_arrays(trained):
         assert row.bits_per_dim == pytest.approx(-found["estimate"].mean() / 64 / math.log(2), rel=1e-12)
         assert row.untrusted == (found["effective_sample_size"] < 10).sum() == row.n == 40
     assert best.log_evidence > other.log_evidence
+
+
+@pytest.mark.parametrize(
+    ("by", "says"),
+    [
+        ({"khat": 3}, "(most: a, 3 of 4: a k-hat above 0.79)"),
+        (
+            {"khat": 3, "effective_sample_size": 1},
+            "(most: a, 3 of 4: a k-hat above 0.79, 1 with fewer than 10 effective samples)",
+        ),
+        ({"effective_sample_size": 3}, "(most: a, 3 of 4: fewer than 10 effective samples)"),
+    ],
+    ids=str,
+)
+def test_untrusted_data_are_told_with_their_own_reason(by, says):
+    good, bad = entry("b", [0.0] * 4), entry("a", [-1.0] * 4)
+    number = {**bad.evaluation.log_evidence, "monte_carlo_error_is": "lower bound"}
+    khat = {"limits": [0.44, 0.79]}
+    judged = replace(bad.evaluation, untrusted=3, untrusted_by=by, cannot_tell=1, khat=khat, log_evidence=number)
+    league = rank([good, replace(bad, evaluation=judged)], Settings())
+    row = {row.name: row for row in league.rows}["a"]
+    assert (row.untrusted, row.cannot_tell, row.monte_carlo_error_is) == (3, 1, "lower bound")
+    for page in (league.table(), league.markdown()):
+        assert says in page
+        assert "annot tell (most: a, 1 of 4)" in page
+        assert page.count("[at least 0.0500]") == 1  # 0.1 of each of four data
+    assert json.loads(league.to_json())["groups"][0]["rows"][1]["untrusted_because"] in says
 
 
 def test_parameters_and_seconds_are_those_of_the_run(trained):

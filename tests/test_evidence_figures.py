@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -121,8 +122,22 @@ def test_pictures_of_other_data_have_a_folder_of_their_own(run, cli, tmp_path):
     assert {path.name: path.read_bytes() for path in (run / "figures").iterdir() if path.is_file()} == before
 
 
-def test_khats_beyond_the_threshold_are_counted():
+def test_khats_beyond_the_limits_are_counted_and_coloured():
     khat = torch.tensor([0.1, 0.5, 0.69, 0.71, 3.0, torch.inf, -torch.inf, torch.nan])
-    figure = evidence_drawing.khat_histogram(khat, 0.7, 5000)
-    assert "42.9% of 7 above" in figure.axes[0].get_title(loc="left")
-    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 7
+    figure = evidence_drawing.khat_histogram(khat, 0.7, 5000, [0.58, 0.8])
+    assert "28.6% of 7 too large,\n28.6% cannot be told" in figure.axes[0].get_title(loc="left")
+    (bars,) = figure.axes[0].containers
+    counts = {}
+    for bar in bars:
+        colour = bar.get_facecolor()
+        counts[colour] = counts.get(colour, 0) + bar.get_height()
+    assert list(counts.values()) == [3, 2, 2]  # from left to right: small enough, unclear, too large
+
+
+def test_the_k_hats_of_an_older_file_are_drawn(run, cli):
+    before = json.loads((run / "evidence" / "importance.json").read_text())
+    del before["khat"]["limits"], before["cannot_tell"], before["untrusted_by"]
+    (run / "evidence" / "importance.json").write_text(json.dumps(before))
+    answer = cli("figures", run, "--evidence", "--only", "evidence_khat")
+    assert answer.code == 0, answer.err
+    assert "evidence_khat.png" in answer.out

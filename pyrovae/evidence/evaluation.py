@@ -213,15 +213,15 @@ class Evaluation:
 
 
 def why_untrusted(evaluation: Evaluation) -> str:
-    """The reasons why data of importance sampling are not to be trusted, each with their number.
+    """The reasons why data of importance sampling are not to be trusted, each with their number where it is not that of all.
 
     Args:
         evaluation: By importance sampling, with such data.
     """
-    by, khat = evaluation.untrusted_by or {}, evaluation.khat
-    reasons = []
+    by, khat, words = evaluation.untrusted_by or {}, evaluation.khat, {}
     if "khat" in by:
-        reasons.append(f"{by['khat']} with a k-hat above {khat['limits'][1]:.2f}")
+        words["khat"] = f"a k-hat above {khat['limits'][1]:.2f}"
     if "effective_sample_size" in by:
-        reasons.append(f"{by['effective_sample_size']} with fewer than {FEW_EFFECTIVE:g} effective samples")
-    return ", ".join(reasons)
+        words["effective_sample_size"] = f"fewer than {FEW_EFFECTIVE:g} effective samples"
+    counts = {name: "" if by[name] == evaluation.untrusted else f"{by[name]} with " for name in words}
+    return ", ".join(f"{counts[name]}{text}" for name, text in words.items())
