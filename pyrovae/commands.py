@@ -97,7 +97,8 @@ def evaluate(
             Gaussian models, at most 12 Bernoulli latents, at most 2 latents); ``all`` of these beside each other;
             ``reconstruction`` (a plain autoencoder has nothing else).
         samples: Samples of z a datum; 500 unless given. For elbo and importance.
-        proposal: What importance draws z from: guide (the default), prior, or widened.
+        proposal: What importance draws z from: guide; heavy (the guide made of noise with heavier tails); prior; or widened. The
+            default is heavy where the prior's tails are heavier than the guide's (laplace, student_t), and guide elsewhere.
         widen: Factor by which the guide is stretched for --proposal widened; 1.5 unless given.
         repeats: Independent runs of elbo or importance, whose spread is the Monte Carlo error; 1 unless given.
         temperatures: Inverse temperatures of annealed and bdmc, from the start to the posterior; 1000 unless given.

@@ -144,6 +144,27 @@ class Family(Part):
         """
         return None
 
+    def log_stretch(self, distribution: Distribution, noise: Tensor) -> Tensor | None:
+        """log|det dx/dnoise| of ``from_noise``, shape (*,), where it stretches noise of any size alike; None where it does not.
+
+        Such a density has the tails of the normal; with noise that has heavier tails, so has what is made of it.
+
+        Args:
+            distribution: What ``self.distribution`` returned.
+            noise: As for ``from_noise``.
+        """
+        return None
+
+    def tail_df(self, learned: nn.Module) -> float | None:
+        """Degrees of freedom of a Student t whose tails are as heavy as this density's or heavier.
+
+        None where they are no heavier than those of a normal density.
+
+        Args:
+            learned: The module that ``self.learned(spec)`` built.
+        """
+        return None
+
     def build(self, spec: DataSpec) -> Density:
         """The module of this family for data of that shape."""
         return Density(self, spec)
@@ -206,6 +227,11 @@ class PriorModule(nn.Module, ABC):
     """
 
     support: Constraint
+
+    @property
+    def tail_df(self) -> float | None:
+        """As ``Family.tail_df``: None where its tails are no heavier than those of a normal density."""
+        return None
 
     @abstractmethod
     def forward(self, embedding: Tensor | None, encode: Encode) -> Distribution:

@@ -154,4 +154,4 @@ def check_options(options: Mapping[str, Any]) -> None:
     Annealing(*(options[name] for name in ("temperatures", "chains", "leapfrog", "schedule", "start")))
     for name in ("samples", "repeats", "simulated", "dequantisations"):
         check_integer(name, options.get(name, 1), 1)
-    check_proposal(options.get("proposal", "guide"), options.get("widen"))
+    check_proposal(options.get("proposal", "auto"), options.get("widen"))

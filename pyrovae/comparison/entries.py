@@ -15,6 +15,7 @@ from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.evaluating import bits_kind, evaluate_split, judged
 from pyrovae.evidence.evaluation import Evaluation
+from pyrovae.evidence.proposals import choose_proposal
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.opening import open_run
 from pyrovae.parts import defaults, describe, make
@@ -144,6 +145,7 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
     if settings.limit is not None:
         rows = rows.subset(settings.limit, settings.seed)
     reads = vae.parts["context"].reads
+    proposal = choose_proposal("auto", vae)
     wanted = {
         "estimator": ESTIMATOR,
         "split": settings.split,
@@ -152,9 +154,10 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
         "dequantisations": settings.dequantisations if bits_kind(vae) == DEQUANTISED else None,
         "model_sha256": model_digest(vae),
         "data_sha256": rows_digest(rows, None if reads is None else getattr(rows, reads)),
+        "options": {} if proposal == "guide" else {"proposal": proposal},
     }
     for found, per_datum in read_records(folder, ESTIMATOR):
-        if any(found.get(key) != value for key, value in wanted.items()) or found.get("options") != {}:
+        if any(found.get(key) != value for key, value in wanted.items()):
             continue
         try:
             known = [f.name for f in fields(Evaluation) if f.name in found or f.default is MISSING]

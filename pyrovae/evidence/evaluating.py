@@ -23,6 +23,7 @@ from pyrovae.evidence.measuring import Kept, in_pieces
 from pyrovae.evidence.options import checked, options_of
 from pyrovae.evidence.pareto import FEWEST, limits, threshold
 from pyrovae.evidence.precision import Guarded, guard_rows, unguarded
+from pyrovae.evidence.proposals import check_proposal, choose_proposal
 from pyrovae.evidence.scoring import as_evidence, preprocessing_draws
 from pyrovae.evidence.trust import ESTIMATED, Trust, judge
 from pyrovae.evidence.weights import ladder
@@ -72,6 +73,9 @@ def evaluate_split(
         raise UserError(f"--estimator {estimator}: unknown; {suggest(estimator, ESTIMATORS)}")
     chosen = checked(estimator, ESTIMATORS[estimator], options)
     check_seed("seed", seed)
+    if "proposal" in chosen:
+        check_proposal(chosen["proposal"], chosen["widen"])
+        chosen["proposal"] = choose_proposal(chosen["proposal"], vae)
     rows = dataset.split(split)
     if limit is not None:
         rows = rows.subset(check_integer("limit", limit, 1), seed)
@@ -99,6 +103,7 @@ def evaluate_split(
     has_evidence = "log_evidence" in found.diagnostics and estimator != "elbo"
     trust = judge(estimator, found.diagnostics, chosen, looks) if has_evidence else None
     usual = options_of(ESTIMATORS[estimator]) | {name: chosen[name] for name in ("samples", "dequantisations") if name in chosen}
+    usual |= {"proposal": "guide"}
     shown = ("tolerance",) if method == QUADRATURE else ALWAYS
     return Evaluation(
         run=run,

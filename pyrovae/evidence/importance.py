@@ -13,7 +13,7 @@ from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence import keyed
 from pyrovae.evidence.factorised import factorised
 from pyrovae.evidence.pareto import Tail
-from pyrovae.evidence.proposals import Proposal, check_proposal, propose
+from pyrovae.evidence.proposals import Guide, Proposal, check_proposal, choose_proposal, propose
 from pyrovae.evidence.scoring import (
     as_evidence,
     average,
@@ -83,7 +83,7 @@ def importance(
     rows: int = ROWS,
     dequantisations: int = 1,
     repeats: int = 1,
-    proposal: str = "guide",
+    proposal: str = "auto",
     widen: float | None = None,
 ) -> Evidence:
     """log p(x) of each datum by importance sampling: log (1/K) sum_k p(x, z_k) / q(z_k|x), z_k ~ q(z|x).
@@ -102,15 +102,18 @@ def importance(
         rows: As in ``elbo``.
         dequantisations: As in ``elbo``.
         repeats: As in ``elbo``.
-        proposal: What z_k is drawn from: ``guide``, ``prior`` (p(z|c), where q is not to be relied on) or ``widened``,
-            the guide stretched by ``widen`` about its mean, in the unconstrained space of the latents.
+        proposal: What z_k is drawn from: ``guide``; ``heavy``, the guide made of noise with heavier tails, see
+            ``proposals.Heavy``; ``prior`` (p(z|c), where q is not to be relied on) or ``widened``, the guide stretched by
+            ``widen`` about its mean, in the unconstrained space of the latents. ``auto`` is ``heavy`` where the prior's tails are
+            heavier than the guide's, and ``guide`` elsewhere.
         widen: The factor of ``widened``; None for 1.5.
 
     Returns:
         Per datum in nats, higher is better. Diagnostics (N,): ``log_evidence`` with ``_error``,
         ``effective_sample_size``, ``khat`` (the Pareto shape of the weights, see ``pareto.khat``), ``bound`` (N, rungs) at the
-        numbers of samples of ``weights.ladder``; for the guide also ``elbo`` with ``_error``, ``gap`` (log evidence - elbo),
-        ``reconstruction`` and ``kl`` (elbo = reconstruction - kl), ``kl_per_dimension`` and ``posterior_mean`` (N, D).
+        numbers of samples of ``weights.ladder``; for ``guide``, and for ``heavy`` from as many samples of the guide, also
+        ``elbo`` with ``_error``, ``gap`` (log evidence - elbo), ``reconstruction`` and ``kl`` (elbo = reconstruction - kl),
+        ``kl_per_dimension`` and ``posterior_mean`` (N, D).
 
     Raises:
         UserError: If K is below 1, the data have no density under the likelihood, or a log-weight is NaN or +inf.
@@ -192,6 +195,7 @@ def _weigh(
     check_integer("samples", samples, 1)
     check_integer("repeats", repeats, 1)
     check_proposal(proposal, widen)
+    proposal = choose_proposal(proposal, vae)
     draws = preprocessing_draws(vae, dequantisations)
     keyed.check_room(samples, draws)
     blocks = math.ceil(samples / keyed.BLOCK)
@@ -202,7 +206,8 @@ def _weigh(
         runs = []
         for repeat in range(repeats):
             drawn = propose(proposal, widen, vae, q, params, c, keyed.repeated(seed, repeat), data)
-            runs.append(_measure(drawn, y, samples, draw * blocks))
+            found = _measure(drawn, y, samples, draw * blocks)
+            runs.append(found | _guides_own(drawn, y, samples, draw * blocks, found) if proposal == "heavy" else found)
         return runs[0] if repeats == 1 else average(runs)
 
     data_rows = max(1, rows_at_a_time(vae, rows) // min(samples, keyed.BLOCK))
@@ -230,6 +235,15 @@ def _measure(proposal: Proposal, y: Tensor, samples: int, first_block: int) -> d
     tail = weights.tail()
     found = _evidence(weights, tail, vae.transform.log_abs_det_jacobian())
     return found if log_q is not None else found | _parts(found, weights, tail, reconstruction, kl_per_dimension, mean, vae)
+
+
+def _guides_own(drawn: Proposal, y: Tensor, samples: int, first_block: int, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What only samples of the guide itself tell: the ELBO and its parts, beside an evidence that others gave."""
+    guide = Guide(drawn.vae, drawn.q, drawn.params, drawn.c, drawn.seed, drawn.data)
+    own = {name: values for name, values in _measure(guide, y, samples, first_block).items() if name not in found}
+    # The two are correlated, for much of their noise is the same: this error is on the safe side.
+    gap_error = torch.hypot(found["log_evidence_error"], own["elbo_error"])
+    return own | {"gap": found["log_evidence"] - own["elbo"], "gap_error": gap_error}
 
 
 def _log_ratio(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,6 +87,19 @@ def uniform(seed: int, data: Sequence[int], shape: tuple[int, ...], draw: int = 
     return _fill(lambda row, generator: row.uniform_(generator=generator), seed, data, stream, shape)
 
 
+def posterior_noise(seed: int, data: Sequence[int], block: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise of a block of samples of the latents of each datum, (BLOCK, len(data), *shape), on the CPU.
+
+    Args:
+        seed: Of the evaluation.
+        data: Row of each datum in its data set.
+        block: Number of the block, from 0.
+        shape: That of the latents, (D,).
+    """
+    noise = _fill(lambda row, generator: row.normal_(generator=generator), seed, data, block + 1, (BLOCK, *shape))
+    return noise.transpose(0, 1)
+
+
 def posterior_samples(
     density: Density, params: Tensor, q: Distribution, seed: int, data: Sequence[int], block: int, count: int = BLOCK
 ) -> Tensor:
@@ -101,10 +114,7 @@ def posterior_samples(
         block: Number of the block, from 0.
         count: At most BLOCK.
     """
-    latent_shape = density.spec.event_shape
-    noise = _fill(
-        lambda row, generator: row.normal_(generator=generator), seed, data, block + 1, (BLOCK, *latent_shape)
-    ).transpose(0, 1)
+    noise = posterior_noise(seed, data, block, density.spec.event_shape)
     z = density.family.from_noise(q, noise[:count].to(params))
     return _sample_each(density, params, seed, data, block)[:count] if z is None else z
 

@@ -104,6 +104,13 @@ class Flow(Family):
             noise = transform(noise)
         return noise
 
+    def log_stretch(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+        total = noise.new_zeros(noise.shape[:-1])
+        for transform in distribution.transforms:
+            bent = transform(noise)
+            total, noise = total + transform.log_abs_det_jacobian(noise, bent), bent
+        return total
+
     def _draws(self, distribution: dist.Distribution) -> Tensor:
         batch, size = distribution.batch_shape, distribution.event_shape[0]
         like = distribution.base_dist.mean

@@ -41,3 +41,6 @@ class FullNormal(Family):
 
     def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
         return distribution.loc + (distribution.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def log_stretch(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+        return distribution.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)

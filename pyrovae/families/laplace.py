@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from pyrovae.contracts import DataSpec
 from pyrovae.families.location_scale import LocationScale
 
+TAIL_DF = 4.0
+"""Degrees of freedom of a Student t with heavier tails than the Laplace density's, at any scale, and not much heavier."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,9 @@ class Laplace(LocationScale):
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
         location, scale = self.location_and_scale(params, spec, learned)
         return dist.Laplace(location, scale).to_event(len(spec.event_shape))
+
+    def tail_df(self, learned: nn.Module) -> float:
+        return TAIL_DF
 
     def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
         """The quantile of Phi(noise): |x - m| / b = -log(2 Phi(-|noise|))."""

@@ -34,3 +34,6 @@ class Normal(LocationScale):
     def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
         marginals = distribution.base_dist
         return marginals.loc + marginals.scale * noise
+
+    def log_stretch(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+        return distribution.base_dist.scale.log().flatten(-len(distribution.event_shape)).sum(-1)

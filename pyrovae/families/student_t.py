@@ -111,13 +111,17 @@ class StudentT(LocationScale):
             module.raw_df = nn.Parameter(torch.zeros(()))
         return module
 
+    def _df(self, learned: nn.Module) -> Tensor:
+        if self.df == "learned":
+            return 1 + 3 * bounded_exp(GAIN * learned.raw_df)
+        return torch.tensor(float(self.df), dtype=torch.float64)
+
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
         location, scale = self.location_and_scale(params, spec, learned)
-        if self.df == "learned":
-            df = 1 + 3 * bounded_exp(GAIN * learned.raw_df)
-        else:
-            df = torch.tensor(float(self.df), dtype=torch.float64, device=location.device)
-        return _SharedStudentT(df, location, scale).to_event(len(spec.event_shape))
+        return _SharedStudentT(self._df(learned).to(location.device), location, scale).to_event(len(spec.event_shape))
+
+    def tail_df(self, learned: nn.Module) -> float:
+        return self._df(learned).item()
 
     def mean(self, distribution: dist.Distribution) -> Tensor:
         """The location: E[x] where df is above 1, the median where it is not and there is no E[x]."""

@@ -28,6 +28,10 @@ class FixedPrior(PriorModule):
         self.support = self.density.support
         self.register_buffer("params", torch.zeros(self.density.params_shape), persistent=False)
 
+    @property
+    def tail_df(self) -> float | None:
+        return self.density.family.tail_df(self.density.learned)
+
     def forward(self, embedding: Tensor | None, encode: Encode) -> Distribution:
         """Batch shape (), event shape (D,)."""
         return self.density(self.params)
@@ -48,6 +52,10 @@ class ConditionalPrior(PriorModule):
         self.density = family.build(spec)
         self.support = self.density.support
         self.params = linear_from_zero(embedding_dim, math.prod(self.density.params_shape))
+
+    @property
+    def tail_df(self) -> float | None:
+        return self.density.family.tail_df(self.density.learned)
 
     def forward(self, embedding: Tensor | None, encode: Encode) -> Distribution:
         """Batch shape (*,), that of the embedding; event shape (D,)."""
