@@ -17,6 +17,7 @@ from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.importance import ROWS, rows_at_a_time
 from pyrovae.evidence.pareto import khat, tail_length
 from pyrovae.evidence.precision import guard_rows
+from pyrovae.evidence.proposals import choose_proposal, propose
 from pyrovae.evidence.scoring import check_log_weights, score
 from pyrovae.opening import Part, open_run
 from pyrovae.vae import VAE
@@ -44,8 +45,9 @@ def to_arviz(
 ) -> DataTree:
     """Draws of p(z|x) for each datum, with pointwise log-likelihoods, as an ArviZ ``DataTree``.
 
-    Draws of the guide are weighted by w = p(x, z) / q(z|x), the weights smoothed by a generalised Pareto density (PSIS), and as
-    many are drawn again in proportion: p(z|x) as far as the guide reaches, not q(z|x). A mode of p(z|x) that the guide never
+    Draws of the guide (made of noise with heavier tails where the prior's are heavier than its own, as in ``evaluate``) are
+    weighted by w = p(x, z) / q(z|x), the weights smoothed by a generalised Pareto density (PSIS), and as many are drawn again in
+    proportion: p(z|x) as far as the guide reaches, not q(z|x). A mode of p(z|x) that the guide never
     visits is in none of the draws, and neither ``pareto_k`` nor ``effective_sample_size`` shows it: annealing is the check. Draws
     repeat where weights are uneven; ArviZ does not know of that, so the size of the sample is ``effective_sample_size``.
 
@@ -145,12 +147,14 @@ def _draws(vae: VAE, rows: Split, chosen: Tensor, c: Tensor | None, samples: int
 def _proposals(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int) -> tuple[Tensor, Tensor, Tensor]:
     """Samples z (S, B, D) of the guide, log p(y|z) (S, B) and log-weights (S, B) in float64."""
     params = vae.posterior_params(y, c)
-    density, q, p = vae.posterior_density, vae.posterior_density(params), vae.prior(c)
+    q, p = vae.posterior_density(params), vae.prior(c)
+    proposal = propose(choose_proposal("auto", vae), None, vae, q, params, c, seed, data)
     found = []
     for block, first in enumerate(range(0, samples, keyed.BLOCK)):
-        z = keyed.posterior_samples(density, params, q, seed, data, block, min(keyed.BLOCK, samples - first))
+        z, log_q = proposal.draw(block, min(keyed.BLOCK, samples - first))
         log_likelihood = vae.likelihood(z, c).log_prob(y).double()
-        found.append((z, log_likelihood, log_likelihood + (p.log_prob(z) - q.log_prob(z)).double()))
+        log_q = q.log_prob(z) if log_q is None else log_q
+        found.append((z, log_likelihood, log_likelihood + (p.log_prob(z) - log_q).double()))
     z, log_likelihood, log_weight = (torch.cat(parts) for parts in zip(*found, strict=True))
     check_log_weights(log_weight, data)
     empty = (log_weight == -math.inf).all(0)

@@ -293,7 +293,7 @@ def test_chunks_are_halved_until_they_fit(error):
     ("options", "message"),
     [
         ({"proposal": "giude"}, r"--proposal giude: unknown; did you mean guide"),
-        ({"widen": 2.0}, r"--widen 2: is for --proposal widened, this one is guide"),
+        ({"widen": 2.0}, r"--widen 2: is for --proposal widened; leave it out, or add that"),
         ({"proposal": "widened", "widen": 0.0}, r"--widen 0.0: needs a finite number above 0"),
         ({"proposal": "widened", "widen": math.inf}, r"--widen inf: needs a finite number above 0"),
         ({"repeats": 0}, r"--repeats 0: needs an integer of at least 1"),

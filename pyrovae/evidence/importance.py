@@ -243,7 +243,8 @@ def _guides_own(drawn: Proposal, y: Tensor, samples: int, first_block: int, foun
     own = {name: values for name, values in _measure(guide, y, samples, first_block).items() if name not in found}
     # The two are correlated, for much of their noise is the same: this error is on the safe side.
     gap_error = torch.hypot(found["log_evidence_error"], own["elbo_error"])
-    return own | {"gap": found["log_evidence"] - own["elbo"], "gap_error": gap_error}
+    degrees = torch.minimum(found["log_evidence_degrees"], own["elbo_degrees"])
+    return own | {"gap": found["log_evidence"] - own["elbo"], "gap_error": gap_error, "gap_degrees": degrees}
 
 
 def _log_ratio(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:

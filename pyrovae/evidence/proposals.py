@@ -31,7 +31,8 @@ _TAIL_NOISE = 3000
 SHARE, FREE = 0.2, 20
 """The share of heavy noise in each latent, and the number of latents from which on it falls with the root of their number.
 
-Enough to bound the weights well; where the guide is the posterior it costs less than half of the effective samples.
+Enough to bound the weights well; where the guide is the posterior, half of the samples are effective with
+20 latents, a third with 80.
 """
 
 SPREAD = 1.5
@@ -197,7 +198,7 @@ def check_proposal(name: str, widen: float | None) -> None:
     if widen is not None:
         check_number("widen", widen, positive=True)
         if name != "widened":
-            raise UserError(f"--widen {widen:g}: is for --proposal widened, this one is {name}; leave it out")
+            raise UserError(f"--widen {widen:g}: is for --proposal widened; leave it out, or add that")
 
 
 def propose(name: str, widen: float | None, *given: object) -> Proposal:
