@@ -420,7 +420,7 @@ class VAE(nn.Module):
     def model(self, y: Tensor | None = None, c: Tensor | None = None) -> Tensor:
         """The Pyro model: z ~ p(z|c), x ~ p(x|z,c), with the site "x" observed where y (B, *E) is given."""
         pyro.module(self.name, self)
-        batch = 1 if y is None and c is None else len(c if y is None else y)
+        batch = 1 if y is None and c is None else (c if y is None else y).shape[0]
         with pyro.plate("data", batch, dim=-1):
             prior = self.prior(c)
             z = pyro.sample("z", prior if self.parts["posterior"].has_density else prior.mask(False))
@@ -429,7 +429,7 @@ class VAE(nn.Module):
     def guide(self, y: Tensor, c: Tensor | None = None) -> Tensor:
         """The Pyro guide: z ~ q(z|y,c)."""
         pyro.module(self.name, self)
-        with pyro.plate("data", len(y), dim=-1):
+        with pyro.plate("data", y.shape[0], dim=-1):
             return pyro.sample("z", self._posterior(y, c), infer=self._baseline(y, c))
 
     def _baseline(self, y: Tensor, c: Tensor | None) -> dict[str, Any] | None:

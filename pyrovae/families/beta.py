@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from pyrovae.contracts import DataSpec, Family
 from pyrovae.errors import UserError, check_number
 from pyrovae.families.positive import bounded_exp
-from pyrovae.families.support import open_edge, open_unit_interval
+from pyrovae.families.support import between_zero_and_one, open_edge, open_unit_interval
 
 EDGE = 1e-4
 """A mean stays that far from 0 and 1, lest a concentration be 0 in float32."""
@@ -25,8 +25,11 @@ class OpenBeta(dist.Beta):
     """A beta distribution whose samples are never exactly 0 or 1, and right for concentrations far below 1.
 
     Samples are kept within [e, 1 - e], e half the spacing of floating-point numbers at 1 (6e-8 in float32); the density is that
-    of any value. torch's sampler underflows there: two thirds of its float32 samples of Beta(3e-4, 3e-4) are exactly 1/2.
+    of any value between, and 0 and 1 are outside of the support. torch's sampler underflows there: two thirds of its float32
+    samples of Beta(3e-4, 3e-4) are exactly 1/2.
     """
+
+    support = between_zero_and_one
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """sigmoid(log G_a - log G_b), where the gamma variable G_c = G_(c+1) U^(1/c) is taken by its logarithm."""

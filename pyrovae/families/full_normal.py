@@ -37,7 +37,7 @@ class FullNormal(Family):
         mean, rows = params[..., 0, :], params[..., 1:, :].mT
         diagonal = bounded_exp(rows.diagonal(dim1=-2, dim2=-1))
         factor = torch.tril(rows, diagonal=-1) + torch.diag_embed(diagonal)
-        return dist.MultivariateNormal(mean, scale_tril=factor, validate_args=False)
+        return dist.MultivariateNormal(mean, scale_tril=factor)
 
     def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
         return distribution.loc + (distribution.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)

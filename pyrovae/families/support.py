@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import biject_to, constraints, transform_to
 
 
 @final
@@ -24,6 +24,24 @@ class _OpenUnitInterval(constraints.Constraint):
 
     def __repr__(self) -> str:
         return "OpenUnitInterval()"
+
+
+@final
+class _BetweenZeroAndOne(constraints.Constraint):
+    """0 < x < 1: where a beta density is a number, however near to an end that is."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value > 0) & (value < 1)
+
+    def __repr__(self) -> str:
+        return "BetweenZeroAndOne()"
+
+
+between_zero_and_one = _BetweenZeroAndOne()
+
+for registry in (biject_to, transform_to):
+    # Pyro's samplers and automatic guides look for the way there from the reals by the type of a distribution's support.
+    registry.register(_BetweenZeroAndOne, lambda _, registry=registry: registry(constraints.unit_interval))
 
 
 def open_edge(dtype: torch.dtype) -> float:

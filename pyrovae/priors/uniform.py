@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family, Prior, PriorModule
-from pyrovae.families.support import open_unit_interval
+from pyrovae.families.support import between_zero_and_one, open_unit_interval
 from pyrovae.priors.fixed import FixedPrior
 
 
 @final
 class OpenUniform(dist.Uniform):
-    """The uniform distribution whose samples are never its ends: 0 has no density under a beta posterior."""
+    """The uniform distribution on 0 < x < 1, whose samples are never its ends: 0 has no density under a beta posterior."""
+
+    support = between_zero_and_one
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  (torch's own signature)
         """Samples within one rounding of the ends at most."""
