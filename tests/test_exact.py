@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -40,6 +41,34 @@ def test_a_linear_gaussian_model_has_the_density_that_scipy_knows(double_precisi
     np.testing.assert_allclose(found.estimate.numpy(), model.log_density(x), rtol=1e-10, atol=1e-11 / noise**2)
     assert found.monte_carlo_error.tolist() == [0.0] * 20
     assert found.diagnostics["converged"].tolist() == [1.0] * 20
+
+
+@pytest.mark.parametrize("latents", [2, 6])
+@pytest.mark.parametrize("ratio", [1e5, 1e6, 1e7, 1e9])
+def test_the_noise_may_be_tiny_beside_the_weights(double_precision, ratio, latents):
+    """Against arithmetic of 60 digits, which loses the (weight / noise)^4 that float64 has not."""
+    model = LinearGaussian(latents=latents, noise=1 / ratio)
+    rng = np.random.default_rng(2)
+    z, noise = rng.normal(size=(10, latents)), rng.normal(size=(10, model.size))
+    x = model.bias + z @ model.weight.T + noise / ratio
+    vae = VAE(model.shape, latents, {"name": "normal", "scale": model.noise}, network="linear", kind="reals")
+    with torch.no_grad():
+        vae.decoder.layers[0].weight.copy_(torch.tensor(model.weight))
+        vae.decoder.layers[0].bias.copy_(torch.tensor(model.bias))
+    found = exact(vae, torch.tensor(x.reshape(10, *model.shape)))
+    with mpmath.workdps(60):
+        weight = mpmath.matrix(model.weight.tolist())
+        variance = mpmath.mpf(model.noise) ** 2
+        factor = mpmath.cholesky(weight * weight.T + variance * mpmath.eye(model.size))
+        log_det = 2 * sum(mpmath.log(factor[i, i]) for i in range(model.size))
+        for row, estimate in zip(x.tolist(), found.estimate.tolist(), strict=True):
+            residual = mpmath.matrix(
+                [mpmath.mpf(value) - mpmath.mpf(bias) for value, bias in zip(row, model.bias.tolist(), strict=True)]
+            )
+            white = mpmath.lu_solve(factor, residual)
+            expected = -((white.T * white)[0] + log_det + model.size * mpmath.log(2 * mpmath.pi)) / 2
+            # A datum is known to eps in units of the weights, to ratio eps in units of the noise, times residuals of a few.
+            assert abs(estimate - float(expected)) <= 64 * 2.3e-16 * ratio + 1e-11 * abs(float(expected))
 
 
 def test_a_float32_model_is_evaluated_in_float64():

@@ -89,11 +89,9 @@ def test_a_compiled_objective_takes_a_smaller_last_batch(options: dict[str, Any]
 
 
 @COMPILED
-@pytest.mark.parametrize(
-    "model", ["bernoulli", "categorical", "prior mixture", "posterior beta", "posterior delta", "context label"]
-)
+@pytest.mark.parametrize("model", ["bernoulli", "posterior beta", "posterior delta"])
 def test_the_compiled_objective_is_the_plain_one_whatever_the_batch(model: str) -> None:
-    vae, draws = model_of(MODELS[model]), 100
+    vae, draws = model_of(MODELS[model]), 25
     compiled, plain = (
         JitTrace_ELBO(max_plate_nesting=1, ignore_jit_warnings=True),
         Trace_ELBO(max_plate_nesting=1),
@@ -101,7 +99,7 @@ def test_the_compiled_objective_is_the_plain_one_whatever_the_batch(model: str) 
     for count in (FULL, REST):
         batch = batch_of(vae, count)
         losses = [
-            torch.tensor([float(objective.differentiable_loss(vae.model, vae.guide, *batch)) for _ in range(draws)])
+            torch.stack([objective.differentiable_loss(vae.model, vae.guide, *batch).detach() for _ in range(draws)])
             for objective in (compiled, plain)
         ]
         error = math.sqrt(sum(each.var().item() for each in losses) / draws)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -29,7 +31,10 @@ def is_linear_gaussian(vae: VAE) -> bool:
 def log_evidence(vae: VAE, y: Tensor, c: Tensor | None) -> Tensor:
     """log p(y|c) = log N(y; W m + b, W S W' + N) for z ~ N(m, S), y ~ N(W z + b, N) with N diagonal, per datum in nats.
 
-    By the determinant lemma and Woodbury's identity: the cost is that of a matrix as wide as there are latents.
+    In units of the noise, with r = N^(-1/2) (y - W m - b) and the singular values s and left vectors U of N^(-1/2) W L, S = L L':
+    -2 log p = |r - U U' r|^2 + sum_j (U' r)_j^2 / (1 + s_j^2) + sum_j log(1 + s_j^2) + log|N| + (number of elements) log 2 pi.
+    Nothing cancels: Woodbury's identity subtracts numbers of size (weight / noise)^2 from each other, which leaves no digit at
+    10^8. The cost is that of a matrix as wide as there are latents.
 
     Args:
         vae: The model, in float64.
@@ -42,18 +47,27 @@ def log_evidence(vae: VAE, y: Tensor, c: Tensor | None) -> Tensor:
     contexts, which = distinct(c, len(y), y.device)
     for number, one in enumerate(contexts):
         rows = which == number
-        found[rows] = _marginal(vae, one).log_prob(y[rows].flatten(1))
+        found[rows] = _log_marginal(vae, one, y[rows].flatten(1))
     return found
 
 
-def _marginal(vae: VAE, c: Tensor | None) -> dist.Distribution:
-    """p(y|c) of flattened data."""
+def _log_marginal(vae: VAE, c: Tensor | None, y: Tensor) -> Tensor:
+    """log p(y|c) of flattened data."""
     mean, factor = _normal(vae.prior(c))
     likelihood = _marginal_normals(vae.likelihood(_corners(vae), c))
     bias, columns = likelihood.loc[0].flatten(), likelihood.loc[1:].flatten(1)
     weight = (columns - bias).T
-    noise = likelihood.scale[0].flatten().square()
-    return dist.LowRankMultivariateNormal(bias + weight @ mean, weight @ factor, noise)
+    noise = likelihood.scale[0].flatten()
+    vectors, values, _ = torch.linalg.svd((weight @ factor) / noise.unsqueeze(-1), full_matrices=False)
+    residual = (y - (bias + weight @ mean)) / noise
+    along = residual @ vectors
+    rest = residual - along @ vectors.T
+    # Once more: what rounding left of the vectors' directions is as large as what is looked for.
+    left = rest @ vectors
+    along, rest = along + left, rest - left @ vectors.T
+    square = rest.square().sum(-1) + (along / torch.hypot(values, torch.ones_like(values))).square().sum(-1)
+    log_det = 2 * noise.log().sum() + torch.log1p(values.square()).sum()
+    return -(square + log_det + y.shape[-1] * math.log(2 * math.pi)) / 2
 
 
 def _corners(vae: VAE, both_sides: bool = False) -> Tensor:
