@@ -16,6 +16,7 @@ import scipy.stats
 import torch
 from test_structure import ROOMS
 
+import pyrovae
 from pyrovae import cli, likelihoods, parts
 from pyrovae.contracts import DataSpec
 from pyrovae.likelihoods import Likelihood
@@ -145,6 +146,14 @@ def test_the_recipe_for_a_new_family_works(
     out = capsys.readouterr().out
     assert "dequantisation bound" in out
     assert "Gumbel with location m" in out
+
+    (make_curves,) = (shlex.split(line) for line in commands_of("README.md") if "np.save('curves.npy'" in line)
+    exec(make_curves[-1], {})
+    for seed in range(3):
+        made = pyrovae.train("curves.npy", "gumbel", latent_dim=2, epochs=5, seed=seed, out=f"curves-{seed}", progress=False)
+        elbos = [row["valid_elbo"] for row in made.fit.history]
+        assert np.isfinite(elbos).all()
+        assert elbos[-1] > elbos[0]
 
 
 @pytest.mark.slow
