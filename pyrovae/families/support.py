@@ -27,8 +27,11 @@ class _OpenUnitInterval(constraints.Constraint):
 
 
 @final
-class _BetweenZeroAndOne(constraints.Constraint):
+class _BetweenZeroAndOne(constraints.interval):
     """0 < x < 1: where a beta density is a number, however near to an end that is."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 1.0)
 
     def check(self, value: Tensor) -> Tensor:
         return (value > 0) & (value < 1)
