@@ -110,14 +110,9 @@ def _other(command: str, tokens: list[str]) -> int:
     function = getattr(commands, command)
     parser = Parser(command, function, {"run", "data", "evidence"})
     parser.add_argument("run", help=parser.doc("run"))
-    data = None
-    if "data" in inspect.signature(function).parameters:
-        tokens, data = add_data(parser, tokens)
     if "evidence" in inspect.signature(function).parameters:
         parser.add_argument("--evidence", action="store_true", help=parser.doc("evidence"))
-    parsed = parser.parse(tokens)
-    if data is not None:
-        parsed["data"] = {**parsed["data"], **data}
+    parsed = _with_data(parser, tokens) if "data" in inspect.signature(function).parameters else parser.parse(tokens)
     with _noting_unwritten() as unwritten:
         found = function(**parsed)
     if command == "evaluate":
@@ -180,12 +175,19 @@ def _is_below(path: Path, places: Sequence[Path]) -> bool:
     return any(place in (path, *path.parents) for place in places)
 
 
+def _with_data(parser: Parser, tokens: list[str]) -> dict[str, Any]:
+    """The options of a command that may be given other data than the run's."""
+    tokens, data = add_data(parser, tokens)
+    parsed = parser.parse(tokens)
+    return parsed if data is None else {**parsed, "data": {**parsed["data"], **data}}
+
+
 def _compare(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
 
-    parser = Parser(command, commands.compare, {"run"})
+    parser = Parser(command, commands.compare, {"run", "data"})
     parser.add_argument("run", nargs="+", help=parser.doc("run"))
-    parsed = parser.parse(tokens)
+    parsed = _with_data(parser, tokens)
     with _noting_unwritten() as unwritten:
         print(commands.compare(**parsed).table())
     if parsed["out"]:

@@ -220,3 +220,39 @@ def test_splits_that_were_asked_for_are_drawn(run: Path, tmp_path: Path) -> None
     path = table(tmp_path / "new.csv", *of(NEW, 0, 1, 2))
     found = pyrovae.evaluate(run, data=CsvFile(path=path, test=10), **EXACT)
     assert (found.n, found.split) == (10, "test")
+
+
+# --- runs compared on new data --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def turned(make_run, home: Path) -> Path:
+    """A model of other rows, in whose table the columns stand in another order; not to be written to."""
+    return make_run("columns-turned", data=table(home / "turned.csv", *of(X[:50] + 0.1, 2, 0, 1)), **TINY)
+
+
+def test_runs_are_compared_on_new_data_whatever_the_order_of_their_columns(run, turned, cli, tmp_path: Path) -> None:
+    runs_ = [shutil.copytree(one, tmp_path / name) for one, name in ((run, "mine"), (turned, "turned"))]
+    new = table(tmp_path / "new.csv", *of(NEW, 1, 2, 0))
+    league = pyrovae.compare(runs_, data=new, samples=200, device="cpu")
+    assert (league.n, league.split) == (40, "all")
+    expected = {one.name: pyrovae.evaluate(one, data=new, samples=200, device="cpu").log_evidence["mean"] for one in runs_}
+    assert {row.name: row.log_evidence for row in league.rows} == expected
+    first, second = league.rows
+    assert second.difference == pytest.approx(expected[second.name] - expected[first.name], rel=1e-12)
+    written = {path: path.stat().st_mtime_ns for one in runs_ for path in (one / "evidence").iterdir()}
+    answer = cli("compare", *runs_, "--data", new, "--data.header", "yes", "--samples", 200, "--device", "cpu")
+    assert (answer.code, "new.csv, all, 40 data" in answer.out) == (0, True)
+    assert written == {path: path.stat().st_mtime_ns for one in runs_ for path in (one / "evidence").iterdir()}
+
+
+def test_data_that_one_of_the_runs_was_trained_on_are_no_comparison(run, turned, home: Path, make_run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"columns and .*turned: the first was trained on these --data, the second was not"):
+        pyrovae.compare([run, turned], data=str(home / "mine.csv"), samples=2, device="cpu")
+    other = make_run("columns-fewer", data={"name": "csv", "path": str(home / "mine.csv"), "columns": "mass,width"}, **TINY)
+    with pytest.raises(UserError, match="different shapes, 3 and 2"):
+        pyrovae.compare([run, other], data=str(home / "mine.csv"), samples=2, device="cpu")
+    names = table(home / "named.csv", ["a", "b", "c"], of(X, 0, 1, 2)[1])
+    named = make_run("columns-named", data=names, **TINY)
+    with pytest.raises(UserError, match=r"columns and .*named: trained on other columns, width, .* and a, b, c"):
+        pyrovae.compare([run, named], data=names, samples=2, device="cpu")

@@ -9,17 +9,20 @@ from typing import Any
 from tqdm import tqdm
 
 from pyrovae import files, runs
-from pyrovae.comparison.entries import Settings, check_evidence, read_entry
+from pyrovae.comparison.entries import Entry, Settings, check_evidence, read_entry
 from pyrovae.comparison.league import League, rank, write_league
+from pyrovae.contexts.words import listed
+from pyrovae.data import Dataset
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_path
-from pyrovae.opening import A_RUN
+from pyrovae.opening import A_RUN, Part
 
 
 def compare(
     run: Sequence[str | Path],
     samples: int = 500,
     split: str = "test",
+    data: Part | Dataset | None = None,
     limit: int | None = None,
     seed: int = 0,
     dequantisations: int = 4,
@@ -33,9 +36,11 @@ def compare(
     An evaluation that a run has already, of the same weights with the same settings, is used again.
 
     Args:
-        run: Two run folders or more, trained on the same data with the same split.
+        run: Two run folders or more, trained on the same data with the same split; with ``data`` on any.
         samples: Samples of z a datum.
         split: train, valid, test or all.
+        data: Data that none of the runs was trained on: name, path of a file (all its rows count, unless it has splits of its
+            own), or (in Python) a ``Dataset``.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
@@ -45,7 +50,7 @@ def compare(
 
     Raises:
         UserError: If there are fewer than two runs, one is given twice, missing, damaged or a plain autoencoder, or two were
-            trained on different data or splits.
+            trained on different data or splits, or, with ``data``, on these and others.
 
     Source of the groups: Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models.
     """
@@ -55,9 +60,14 @@ def compare(
     if out is not None:
         files.check_writable(check_path("out", out, "a folder"), "--out")
     folders = [check_path("run", folder, A_RUN) for folder in run]
-    check_comparable({folder: runs.read_config(folder) for folder in _each_once(folders)})
+    configs = {folder: runs.read_config(folder) for folder in _each_once(folders)}
+    (check_comparable if data is None else check_alike)(configs)
     bar = tqdm(folders, unit="run", desc="evaluating", disable=None, leave=False)
-    league = rank([read_entry(folder, settings, device, data_root) for folder in bar], settings)
+    entries = [read_entry(folder, settings, device, data_root, data) for folder in bar]
+    if data is not None and any(entry.on_its_own for entry in entries):
+        _check_all_trained_on(entries)
+        check_comparable(configs)
+    league = rank(entries, settings)
     if out is not None:
         with files.said_if_unwritten():
             write_league(league, Path(out))
@@ -74,16 +84,9 @@ def check_comparable(configs: Mapping[Path, Mapping[str, Any]]) -> None:
         UserError: Naming two runs and what differs.
     """
     first = next(iter(configs))
+    check_alike(configs)
     for folder, config in configs.items():
-        if "data" not in config or "sha256" not in config["run"]["data"]:
-            raise UserError(f"{folder}: has no data of its own to be compared on; compare runs that pyrovae train made")
         here, there = config["run"]["data"], configs[first]["run"]["data"]
-        if here["event_shape"] != there["event_shape"]:
-            shapes = [f"{'x'.join(map(str, data['event_shape']))}" for data in (there, here)]
-            raise UserError(
-                f"{first} and {folder}: their data have different shapes, {shapes[0]} and {shapes[1]}; log evidence is "
-                "comparable on the same data only"
-            )
         if changed(here, there, VALUES):
             names = [_data_name(configs[run]) for run in (first, folder)]
             which = f"{names[0]} and {names[1]}" if names[0] != names[1] else f"two versions of {names[0]}"
@@ -95,7 +98,45 @@ def check_comparable(configs: Mapping[Path, Mapping[str, Any]]) -> None:
                 f"{first} and {folder}: their data are split otherwise, so test data of one may be training data of the other; "
                 "pyrovae train them with the same --data.valid, --data.test and --data.split-seed"
             )
+
+
+def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse runs whose data are no rows of one table or pictures of one size, and those that have no evidence.
+
+    Args:
+        configs: As above.
+
+    Raises:
+        UserError: Naming two runs and what differs.
+    """
+    first = next(iter(configs))
+    for folder, config in configs.items():
+        if "data" not in config or "sha256" not in config["run"]["data"]:
+            raise UserError(f"{folder}: has no data of its own to be compared on; compare runs that pyrovae train made")
+        here, there = config["run"]["data"], configs[first]["run"]["data"]
+        if here["event_shape"] != there["event_shape"]:
+            shapes = [f"{'x'.join(map(str, data['event_shape']))}" for data in (there, here)]
+            raise UserError(
+                f"{first} and {folder}: their data have different shapes, {shapes[0]} and {shapes[1]}; log evidence is "
+                "comparable on the same data only"
+            )
+        columns = [data.get("columns") or [] for data in (there, here)]
+        if all(columns) and set(columns[0]) != set(columns[1]):
+            raise UserError(
+                f"{first} and {folder}: trained on other columns, {listed(columns[0])} and {listed(columns[1])}; log evidence "
+                "is comparable on the same data only"
+            )
         check_evidence(folder, config)
+
+
+def _check_all_trained_on(entries: Sequence[Entry]) -> None:
+    """Refuse data that some of the runs were trained on and others not."""
+    trained, other = ([entry.folder for entry in entries if entry.on_its_own is own] for own in (True, False))
+    if other:
+        raise UserError(
+            f"{trained[0]} and {other[0]}: the first was trained on these --data, the second was not; give data that none of "
+            "the runs was trained on"
+        )
 
 
 def _data_name(config: Mapping[str, Any]) -> str:

@@ -11,13 +11,15 @@ from typing import Any, final
 import torch
 
 from pyrovae import runs
+from pyrovae.data import Dataset
+from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.evaluating import bits_kind, evaluate_split, judged
 from pyrovae.evidence.evaluation import Evaluation
 from pyrovae.evidence.proposals import choose_proposal
 from pyrovae.likelihoods import default_preprocess
-from pyrovae.opening import open_run
+from pyrovae.opening import Part, open_run
 from pyrovae.parts import defaults, describe, make
 from pyrovae.preprocess.binarise import BINARISED
 from pyrovae.preprocess.dequantise import DEQUANTISED
@@ -90,6 +92,7 @@ class Entry:
         parameters: Number of trained parameters.
         epochs: Epochs of training.
         seconds: Of training; None where no epoch is recorded.
+        on_its_own: Whether the data are those that it was trained on.
     """
 
     folder: Path
@@ -103,9 +106,16 @@ class Entry:
     parameters: int
     epochs: int
     seconds: float | None
+    on_its_own: bool = True
 
 
-def read_entry(folder: Path, settings: Settings, device: str = "auto", data_root: str | None = None) -> Entry:
+def read_entry(
+    folder: Path,
+    settings: Settings,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    data: Part | Dataset | None = None,
+) -> Entry:
     """The numbers of a run; they are computed, and written into its ``evidence/``, unless that was done before.
 
     Args:
@@ -113,11 +123,12 @@ def read_entry(folder: Path, settings: Settings, device: str = "auto", data_root
         settings: How it is evaluated.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
+        data: Other data than the run's; None for those.
 
     Raises:
         UserError: If the run or its data are missing, damaged or changed, or the model has no evidence.
     """
-    opened = open_run(folder, None, data_root, device)
+    opened = open_run(folder, data, data_root, device)
     evaluation = _recorded(folder, opened.vae, opened.dataset, settings)
     if evaluation is None:
         evaluation = evaluate_split(opened.vae, opened.dataset, estimator=ESTIMATOR, run=str(folder), **asdict(settings))
@@ -136,6 +147,7 @@ def read_entry(folder: Path, settings: Settings, device: str = "auto", data_root
         parameters=sum(p.numel() for p in opened.vae.parameters() if p.requires_grad),
         epochs=len(history),
         seconds=history[-1]["seconds"] if history else None,
+        on_its_own=not changed(config["run"].get("data") or {}, opened.dataset.record(), VALUES),
     )
 
 
@@ -148,7 +160,7 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
     proposal = choose_proposal("auto", vae)
     wanted = {
         "estimator": ESTIMATOR,
-        "split": settings.split,
+        "split": dataset.reported(settings.split),
         "samples": settings.samples,
         "seed": settings.seed,
         "dequantisations": settings.dequantisations if bits_kind(vae) == DEQUANTISED else None,
