@@ -69,7 +69,7 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
         )
     digest = model_digest(opened.vae)
     records = {
-        name: [record for record in read_records(opened.folder, name) if record[0]["model_sha256"] == digest]
+        name: [record for record in read_records(opened.folder, name) if record[0].get("model_sha256") == digest]
         for name in ("importance", "bdmc", *OTHERS)
     }
     scene = _Scene(opened, records)

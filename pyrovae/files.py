@@ -11,6 +11,7 @@ import re
 import secrets
 import shlex
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import final
@@ -106,14 +107,22 @@ def write_whole(path: Path, content: bytes, home: Path | None = None) -> None:
     sync_folder(path.parent)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Tensor | None], home: Path | None = None) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Tensor | None], home: Path | None = None, comment: str = "") -> None:
     """Write a .npz file of those tensors that are there.
+
+    Args:
+        path: The file.
+        arrays: By name.
+        home: As in ``write_whole``.
+        comment: Of the archive: who reads the arrays does not see it.
 
     Raises:
         UserError: As ``write_whole``.
     """
     buffer = io.BytesIO()
     np.savez(buffer, **{name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None})
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = comment.encode()
     write_whole(path, buffer.getvalue(), home)
 
 

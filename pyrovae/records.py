@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -15,8 +18,13 @@ from pyrovae import files
 from pyrovae.bounds import read_text
 from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.errors import UserError
-from pyrovae.tensorfiles import read_tensors, write_tensors
+from pyrovae.evidence.certificate import Certificate
+from pyrovae.evidence.evaluation import Evaluation
+from pyrovae.tensorfiles import digest_of, read_tensors, write_tensors
 from pyrovae.version import __version__
+
+UNREADABLE = (UserError, TypeError, OSError, ValueError, zipfile.BadZipFile, NotImplementedError)
+"""What reading a damaged archive raises; TypeError: numbers of a type that torch has not."""
 
 ASKED = "asked"
 """In the file of an evaluation under way: a digest of what it depends on."""
@@ -69,8 +77,10 @@ class Keeper:
             return None
         path = place(self._folder, name, found)
         with files.said_if_unwritten(path):
-            files.write_arrays(path.with_suffix(".npz"), found.per_datum, self._folder)
-            files.write_whole(path, found.to_json().encode(), self._folder)
+            text = found.to_json()
+            arrays = {name: tensor for name, tensor in found.per_datum.items() if tensor is not None}
+            files.write_arrays(path.with_suffix(".npz"), arrays, self._folder, digest_of(arrays, text))
+            files.write_whole(path, text.encode(), self._folder)
             return path
         return None
 
@@ -145,14 +155,50 @@ class Partial:
 
 
 def read_records(folder: Path, estimator: str) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
-    """Summary and arrays of every evaluation of a run by that estimator; those that cannot be read are left out."""
+    """Summary and arrays of every evaluation of a run by that estimator.
+
+    Left out are those that cannot be read, were edited, or do not belong together (a crash between the two files): the comment of
+    the archive of arrays is a digest of both. Files of before have none, and are looked at instead.
+    """
     for path in sorted((folder / "evidence").glob(f"{estimator}*.json")):
         summary = _read(path)
         if summary is None or summary.get("estimator") != estimator:
             continue
         try:
+            with zipfile.ZipFile(path.with_suffix(".npz")) as archive:
+                sealed = archive.comment
             arrays = NumpyFile(path.with_suffix(".npz"))
             found = {name: torch.from_numpy(arrays.read([name])) for name in arrays.headers}
-        except (UserError, TypeError):  # TypeError: numbers of a type that torch has not
+            made = digest_of(found, read_text(path)).encode()
+        except UNREADABLE:
             continue
-        yield summary, found
+        if sealed == made or (not sealed and _is_plausible(summary, found)):
+            yield summary, found
+
+
+MEANS = {"log_evidence": "estimate", "elbo": "elbo", "gap": "gap", "lower": "lower", "upper": "upper"}
+"""Number of a summary -> the array that it is the mean of."""
+
+
+def _is_plausible(summary: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> bool:
+    """Whether a summary has what one has, and its means are those of the arrays."""
+    kind = Certificate if summary["estimator"] == "bdmc" else Evaluation
+    needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
+    if any(name not in summary for name in needed) or not isinstance(summary["options"], dict):
+        return False
+    if any(array.shape[:1] != (summary["n"],) for array in arrays.values()):
+        return False
+    numbers = [(summary.get(name), arrays.get(of)) for name, of in MEANS.items()]
+    bounds, bound = summary.get("bounds") or [], arrays.get("bound", torch.empty(1, 0))
+    if not isinstance(bounds, list) or len(bounds) != bound.shape[-1]:
+        return False
+    numbers += zip(bounds, bound.T, strict=True)
+    known = summary.get("khat") is None or (isinstance(summary["khat"], dict) and "threshold" in summary["khat"])
+    return known and all(number is None or _is_mean(number, array) for number, array in numbers)
+
+
+def _is_mean(number: Any, array: Tensor | None) -> bool:
+    if not isinstance(number, dict) or array is None:
+        return False
+    mean, found = array.double().mean().item(), number.get("mean")
+    return not math.isfinite(mean) if found is None else isinstance(found, float) and math.isclose(mean, found, rel_tol=1e-9)

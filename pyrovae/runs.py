@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pyrovae.devices import choose_device, own_noise
 from pyrovae.errors import UserError, check_path
 from pyrovae.files import quoted, write_whole
 from pyrovae.states import Seconds, check_fits, put_together, taken_apart, timed
-from pyrovae.tensorfiles import check_finite, read_tensors, write_tensors
+from pyrovae.tensorfiles import check_finite, read_plain, read_tensors, write_tensors
 from pyrovae.training import TrainingState
 from pyrovae.vae import VAE
 from pyrovae.version import __version__
@@ -321,16 +321,39 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of metrics.csv; none where there is no such file.
 
     Raises:
-        UserError: If it is damaged.
+        UserError: If it is damaged, or is not that of the training whose state is beside it.
     """
     path = folder / METRICS
     if not path.is_file():
         return []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    except (ValueError, TypeError, UnicodeDecodeError) as error:
+        lines = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+        rows = [{name: _cell(text) for name, text in row.items()} for row in lines]
+        _check_rows(rows, read_plain(folder / STATE)["history"] if (folder / STATE).is_file() else [])
+    except (ValueError, TypeError, KeyError, AttributeError, csv.Error, OSError) as error:
         raise UserError(f"{path}: is damaged ({error}); delete it or train again") from error
+    return rows
+
+
+def _cell(text: str) -> float:
+    if "_" in text:  # which float takes in numbers
+        raise ValueError(f"could not convert string to float: {text!r}")
+    return float(text)
+
+
+def _check_rows(rows: Sequence[Mapping[str, float]], recorded: Sequence[Mapping[str, float]]) -> None:
+    """Refuse rows that are not those of epochs 1, 2, ..., or that a training's state knows to be others."""
+    lacking = [name for name in ("epoch", "loss", "seconds") if any(name not in row for row in rows)]
+    if lacking:
+        raise ValueError(f"has no column {lacking[0]}")
+    if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+        raise ValueError("its epochs are not 1, 2, ...")
+    if len(rows) < len(recorded):
+        raise ValueError(f"has {len(rows)} epochs of {len(recorded)}")
+    for row, known in zip(rows, recorded, strict=False):  # a training that was killed may have saved a row more
+        for name, value in known.items():
+            if name != "seconds" and repr(float(value)) != repr(float(row[name])):
+                raise ValueError(f"epoch {row['epoch']:.0f} has {name} {row[name]}, and its training had {value}")
 
 
 def _csv(rows: list[dict[str, float]]) -> bytes:

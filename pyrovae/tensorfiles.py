@@ -34,7 +34,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str,
     """
     tensors = {name: _plain(tensor) for name, tensor in tensors.items()}
     text = json.dumps(plain)
-    metadata = json.dumps({"plain": text, "sha256": _digest(tensors, text)})
+    metadata = json.dumps({"plain": text, "sha256": digest_of(tensors, text)})
     write_whole(path, save(tensors, {KEY: metadata}), home)
 
 
@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         metadata = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
         text, recorded = metadata["plain"], metadata["sha256"]
         plain = json.loads(text)
-        intact = recorded == _digest(tensors, text)
+        intact = recorded == digest_of(tensors, text)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path}: is damaged ({error}); restore it or train again") from error
     if not intact:
@@ -59,6 +59,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(plain, dict):
         raise UserError(f"{path}: is damaged (its description is no mapping); restore it or train again")
     return tensors, plain
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """The plain data of a file of ``write_tensors`` alone, which are at its beginning; its digest is not looked at.
+
+    Raises:
+        UserError: If it is damaged there.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return dict(json.loads(json.loads(header["__metadata__"][KEY])["plain"]))
+    except (ValueError, KeyError, TypeError, RecursionError, OSError, MemoryError, OverflowError) as error:
+        raise UserError(f"{path}: is damaged ({error}); restore it or train again") from error
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -77,7 +91,8 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def _digest(tensors: Mapping[str, Tensor], plain: str) -> str:
+def digest_of(tensors: Mapping[str, Tensor], plain: str) -> str:
+    """SHA-256 of tensors with their names, and of a text."""
     digest = hashlib.sha256(plain.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
