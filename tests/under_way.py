@@ -21,7 +21,7 @@ from pyrovae import training
 from pyrovae.engines import Eager
 from pyrovae.evidence import estimators
 
-STEP_SECONDS, PIECE_SECONDS = 0.2, 60.0
+STEP_SECONDS, PIECE_SECONDS = 0.3, 60.0
 """A step is finished; a piece of an evaluation may be long, and is not waited for."""
 calls = itertools.count(1)
 
