@@ -65,7 +65,13 @@ def child(
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which torch starts and we do not use
         pid = os.fork()
     if pid == 0:
-        os._exit(_inside(work, folder, logs, before))
+        code = 99
+        try:
+            code = _inside(work, folder, logs, before)
+        except BaseException:
+            os.write(2, f"Traceback: the child itself failed\n{traceback.format_exc()}".encode())
+        finally:
+            os._exit(code)  # whatever happens, the child does not go on as its parent
     code = _ended(pid, seconds if kill_after is None else kill_after, HUNG if kill_after is None else -signal.SIGKILL)
     out, err = (log.read_text(encoding="utf-8", errors="replace") for log in logs)
     for log in logs:

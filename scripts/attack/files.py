@@ -29,7 +29,7 @@ READERS: dict[str, list[list[str]]] = {
     "model.safetensors": [EVALUATE, ["sample", "hurt", "--count", "2", "--out", "made.npz"]],
     "training_state/state.safetensors": [["train", "--resume", "--out", "hurt", "--epochs", "3"]],
     "config.yaml": [EVALUATE, ["train", "--resume", "--out", "hurt", "--epochs", "3"], ["sample", "hurt", "--out", "made.npz"]],
-    "metrics.csv": [["figures", "hurt", "--only", "curves", "--out", "made"], ["compare", "hurt", "label"]],
+    "metrics.csv": [["figures", "hurt", "--only", "learning_curves", "--out", "made"], ["compare", "hurt", "label"]],
     "evidence/importance.json": [EVALUATE, ["compare", "hurt", "run", "--limit", "5", "--samples", "3"]],
     "evidence/importance.npz": [EVALUATE, ["compare", "hurt", "run", "--limit", "5", "--samples", "3"]],
     "evidence/.partial": [EVALUATE],
@@ -154,8 +154,9 @@ class Trial:
 
 def run(folder: Path, count: int | None, seed: int) -> list[Count]:
     """Attack them, so many times."""
-    _prepare(folder)
     dice = random.Random(seed)
+    trials = list(_trials(dice, count or MANY))
+    _prepare(folder, {trial.file for trial in trials})
     counts = {
         name: Count(f"damaged and hostile files: {name}", wanted)
         for name, wanted in (
@@ -165,7 +166,7 @@ def run(folder: Path, count: int | None, seed: int) -> list[Count]:
         )
     }
     whole = {}
-    for trial in _trials(dice, count or MANY):
+    for trial in trials:
         key = (trial.file, tuple(trial.line))
         if key not in whole:
             whole[key] = _read(folder, trial, None)
@@ -182,33 +183,35 @@ def run(folder: Path, count: int | None, seed: int) -> list[Count]:
 
 def _trials(dice: random.Random, count: int) -> Iterator[Trial]:
     targets = [file for file in READERS for _ in range(SHARE.get(file, 1))]
+    dice.shuffle(targets)
     for i in range(count):
         file = targets[i % len(targets)]
         yield Trial(file, dice.choice(CHANGES), dice.choice(READERS[file]))
 
 
-def _prepare(folder: Path) -> None:
-    """A run with an evaluation, one of which a part is left, and runs on data of one's own."""
+def _prepare(folder: Path, files: set[str]) -> None:
+    """What is to be attacked: runs with an evaluation, one with a part of one, runs on data of one's own."""
     shutil.copy(folder / "table.npy", folder / "data.npy")
     shutil.copy(folder / "labelled.npz", folder / "data.npz")
     shutil.copy(folder / "table.csv", folder / "data.csv")
-    lines = [
-        [*TRAIN, "--epochs", "1", "--likelihood", "normal", "--data", f"data.{suffix}", "--out", name, *more]
-        for suffix, name, more in (("npy", "own", []), ("npz", "zipped", []), ("csv", "tabled", ["--data.label", "kind"]))
-    ]
-    for line in [*lines, [word.replace("hurt", "run") for word in EVALUATE]]:
-        _ask_good(line, folder)
-    _ask_good([word.replace("hurt", "label") for word in EVALUATE], folder)
+    for suffix, name, more in (("npy", "own", []), ("npz", "zipped", []), ("csv", "tabled", ["--data.label", "kind"])):
+        if f"data.{suffix}" in files:
+            line = [*TRAIN, "--epochs", "1", "--likelihood", "normal", "--data", f"data.{suffix}", "--out", name, *more]
+            _ask_good(line, folder)
+    for name in ("run", "label"):
+        _ask_good([word.replace("hurt", name) for word in EVALUATE], folder)
+    if "evidence/.partial" in files:
+        shutil.copytree(folder / "run", folder / "part")
+        _ask_good([word.replace("hurt", "part") for word in EVALUATE], folder, before=_keep_partial)
 
-    def keep() -> None:
-        from pyrovae.evidence import measuring
-        from pyrovae.records import Partial
 
-        measuring.WORTH_SECONDS = -1.0
-        Partial.remove = lambda self: None
+def _keep_partial() -> None:
+    """An evaluation leaves the part of it that it keeps meanwhile."""
+    from pyrovae.evidence import measuring
+    from pyrovae.records import Partial
 
-    shutil.copytree(folder / "run", folder / "part")
-    _ask_good([word.replace("hurt", "part") for word in EVALUATE], folder, before=keep)
+    measuring.WORTH_SECONDS = -1.0
+    Partial.remove = lambda self: None
 
 
 def _ask_good(line: list[str], folder: Path, **how: object) -> None:
