@@ -235,6 +235,22 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     return str(value)
 
 
+def check_is(name: str, value: object, kind: type, wanted: str) -> None:
+    """Refuse an argument of another class.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        kind: What it must be.
+        wanted: The same in words.
+
+    Raises:
+        UserError: Naming the argument.
+    """
+    if not isinstance(value, kind):
+        raise UserError(f"{name} {shown(value)}: needs {wanted}")
+
+
 def check_each_once(name: str, values: Sequence[object]) -> None:
     """Refuse a list in which a value is given twice.
 

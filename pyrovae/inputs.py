@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import Attribute, DataSpec
 from pyrovae.errors import UserError, check_integer, shown
 
 
@@ -67,6 +67,19 @@ def check_values(name: str, x: Tensor, spec: DataSpec) -> None:
         first = tuple(bad.nonzero()[0].tolist())
         allowed = {"reals": "finite numbers", "counts": "integers from 0 up"}.get(spec.kind, f"integers 0..{top}")
         raise UserError(f"{name} has {x[first].item():g} at {first}; the data that the VAE was made for are {allowed}")
+
+
+def labels_of(labels: Sequence[Attribute | Mapping[str, Any]]) -> tuple[Attribute, ...]:
+    """What data are labelled with.
+
+    Raises:
+        UserError: If something else is given.
+    """
+    wanted = "what data are labelled with: dataset.spec.labels, or {'name': ..., 'values': [...]} each"
+    try:
+        return tuple(a if isinstance(a, Attribute) else Attribute(str(a["name"]), tuple(map(str, a["values"]))) for a in labels)
+    except (TypeError, KeyError, IndexError) as error:
+        raise UserError(f"labels {shown(labels)}: needs {wanted}") from error
 
 
 def sizes_of(event_shape: Sequence[int]) -> tuple[int, ...]:

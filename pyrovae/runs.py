@@ -19,7 +19,7 @@ from pyrovae.binding import MODEL_KEYS, difference, model_options, training_opti
 from pyrovae.bounds import BAD_YAML, read_text, read_yaml, why
 from pyrovae.claims import Claim, check_new
 from pyrovae.devices import choose_device, own_noise
-from pyrovae.errors import UserError, check_path
+from pyrovae.errors import UserError, check_is, check_path
 from pyrovae.files import quoted, write_whole
 from pyrovae.states import Seconds, check_fits, put_together, taken_apart, timed
 from pyrovae.tensorfiles import check_finite, read_plain, read_tensors, write_tensors
@@ -59,6 +59,7 @@ def save(vae: VAE, folder: str | Path) -> Path:
         UserError: If the folder has something in it or cannot be written, the preprocessing has not met its data, or a part of
             the VAE was replaced by what its options do not make.
     """
+    check_is("vae", vae, VAE, "a VAE")
     folder = check_path("folder", folder, "a new folder")
     check_new(folder)
     if not vae.prepared and vae.preprocess_choice != "auto":

@@ -21,7 +21,7 @@ from pyrovae.data import Dataset, Split
 from pyrovae.devices import Turns, alone, choose_device, own_noise, seed_all
 from pyrovae.divergence import CHECK_STEPS, check_finite, diverged, measured, memory_for, spoilt
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, check_flag, check_is
 from pyrovae.evidence.scoring import NotFiniteError
 from pyrovae.evidence.validation import validate
 from pyrovae.hints import hint_at_columns
@@ -125,6 +125,9 @@ def fit(
     Raises:
         UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
     """
+    check_is("vae", vae, VAE, "a VAE")
+    check_is("dataset", dataset, Dataset, "a Dataset, such as load_dataset('FILE.npy')")
+    progress = check_flag("progress", progress)
     if is_auto(objective):
         objective = natural_objective(vae.parts["posterior"])
     numbers = plain_settings(

@@ -25,9 +25,9 @@ from pyrovae.contracts import (
     Prior,
     Transform,
 )
-from pyrovae.errors import UserError, check_integer, option_name, shown
+from pyrovae.errors import UserError, check_integer, check_is, option_name, shown
 from pyrovae.families.support import in_words
-from pyrovae.inputs import as_data, as_noise, as_tensor, check_values, sizes_of
+from pyrovae.inputs import as_data, as_noise, as_tensor, check_values, labels_of, sizes_of
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting, native_kind
 from pyrovae.networks.feedforward import Feedforward
 from pyrovae.parts import defaults, describe, is_auto, make, name_of
@@ -120,7 +120,7 @@ class VAE(nn.Module):
         }
         self.parts = parts
         self.preprocess_choice = preprocess if is_auto(preprocess) else make("preprocess", preprocess)
-        kind_of = kind or ("levels" if levels else native_kind(parts["likelihood"]))
+        kind_of = _kind(kind, levels, parts["likelihood"])
         spec = replace(_data_spec(event_shape, kind_of, levels, labels), columns=_checked_columns(event_shape, columns))
         latent_spec = DataSpec((self.latent_dim,))
         self.transform: Transform = Identity(spec, spec)
@@ -475,16 +475,23 @@ def _named(labels: Sequence[Attribute]) -> str:
 
 
 def _checked_columns(event_shape: tuple[int, ...], columns: Sequence[str]) -> tuple[str, ...]:
+    check_is("columns", columns, Sequence, "the names of the columns of a table, dataset.spec.columns")
     names = tuple(map(str, columns))
     if names and (event_shape != (len(names),) or len(set(names)) < len(names)):
         raise UserError(f"columns {listed(names)}: needs a name for each element of a datum, all different")
     return names
 
 
+def _kind(kind: Kind | None, levels: int | None, likelihood: Family) -> Kind:
+    if kind is not None:
+        return kind
+    return native_kind(likelihood) if levels is None else "levels"
+
+
 def _data_spec(
     event_shape: tuple[int, ...], kind: Kind, levels: int | None, labels: Sequence[Attribute | Mapping[str, Any]]
 ) -> DataSpec:
-    if kind not in get_args(Kind):
+    if not isinstance(kind, str) or kind not in get_args(Kind):
         raise UserError(f"kind {shown(kind)}: is none of {', '.join(get_args(Kind))}")
     if levels is not None:
         levels = check_integer("levels", levels, 2)
@@ -492,7 +499,7 @@ def _data_spec(
         raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
     if levels is not None and kind in ("reals", "counts"):
         raise UserError(f"levels {levels}: {kind} have none; leave it out, or say kind='levels'")
-    named = tuple(a if isinstance(a, Attribute) else Attribute(str(a["name"]), tuple(map(str, a["values"]))) for a in labels)
+    named = labels_of(labels)
     one_class = len(named) == 1 and named[0].name == "class"
     return DataSpec(
         event_shape,

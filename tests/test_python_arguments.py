@@ -182,6 +182,53 @@ def test_no_argument_of_a_function_ends_in_an_error_that_is_not_ours(home, monke
     assert max(lengths) < 1000
 
 
+SPARE = VAE((8, 8), 2, network="linear")
+OBJECTS = {
+    "VAE": {
+        "event_shape": (8, 8),
+        "latent_dim": 2,
+        "likelihood": "bernoulli",
+        "prior": "normal",
+        "posterior": None,
+        "network": "linear",
+        "context": "none",
+        "preprocess": "auto",
+        "kind": None,
+        "levels": None,
+        "labels": (),
+    },
+    "fit": {
+        "vae": SPARE,
+        "dataset": None,
+        "epochs": 1,
+        "batch_size": 500,
+        "learning_rate": 1e-3,
+        "clip_norm": 1.0,
+        "kl_weight": 1.0,
+        "kl_warmup": 0.0,
+        "patience": 0,
+        "objective": "auto",
+        "particles": 1,
+        "seed": 0,
+        "device": "cpu",
+        "progress": False,
+    },
+    "save": {"vae": SPARE, "folder": "saved"},
+}
+
+
+@pytest.mark.parametrize(("function", "parameter"), [(f, p) for f, options in OBJECTS.items() for p in options])
+def test_no_argument_of_what_takes_objects_ends_in_an_error_that_is_not_ours(digits, here, function, parameter):
+    usual = dict(OBJECTS[function])
+    if function == "fit":
+        usual["dataset"] = digits
+    for wrong in [*WRONG, None]:
+        try:
+            getattr(pyrovae, function)(**{**usual, parameter: wrong})
+        except UserError:
+            shutil.rmtree(here / "saved", ignore_errors=True)
+
+
 def test_numbers_of_numpy_and_paths_are_taken_by_every_function_and_recorded_as_plain_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {"learning_rate": np.float64(0.002), "clip_norm": np.float32(5), "kl_weight": np.array(1.0), "seed": np.int64(3)}
