@@ -154,6 +154,14 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.split(name).x.numpy(), part)
 
 
+@pytest.mark.parametrize(("option", "given"), [("valid", "valid"), ("test", "test"), ("test", "valid")])
+def test_a_share_that_is_not_taken_is_named(option: str, given: str, tmp_path: Path) -> None:
+    path = save(tmp_path, "x.npz", **{"train": REALS[:30], given: REALS[30:]})
+    with pytest.warns(UserWarning, match=f"--data.{option} 0.25: not used, for .* has splits of its own: train, {given}"):
+        dataset = load(path, **{option: 0.25})
+    assert len(dataset.train) + len(dataset.rows["valid"]) + len(dataset.rows["test"]) == len(REALS)
+
+
 USUAL_NAMES = {
     "keras": ("x_train", None, "x_test"),
     "scikit-learn": ("X_train", "X_val", "X_test"),

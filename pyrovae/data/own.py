@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -67,6 +68,7 @@ class OwnData(SplitSource):
         """
         rows = dict(zip(sizes, torch.arange(sum(sizes.values())).split(list(sizes.values())), strict=True))
         if "train" in rows:
+            self._note_unused(rows)
             train, test = rows["train"], rows.get("test", torch.arange(0))
         else:
             (everything,) = rows.values()
@@ -74,6 +76,16 @@ class OwnData(SplitSource):
         if "valid" in rows:
             return {"train": train, "valid": rows["valid"], "test": test}
         return self.split_off_valid(train, test)
+
+    def _note_unused(self, given: Collection[str]) -> None:
+        """Warn of a share that was asked for and is not taken, because the data have splits of their own."""
+        for name, share in (("valid", self.valid if "valid" in given else SIXTH), ("test", self.test)):
+            if share not in (0, SIXTH):
+                warnings.warn(
+                    f"--data.{name} {share:g}: not used, for {self.path} has splits of its own: {', '.join(given)}",
+                    UserWarning,
+                    stacklevel=3,
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
