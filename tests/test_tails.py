@@ -200,7 +200,7 @@ def check_against_quadrature(prior: object, latents: int) -> None:
     data = all_of(x, DataSpec((4,)))
     exact, found = evaluate_split(vae, data, estimator="exact"), evaluate_split(vae, data, samples=5000)
     trusted = judge("importance", found.per_datum, {"samples": 5000}).state == 0
-    assert trusted.double().mean() > 0.5
+    assert trusted.double().mean() > 0.25
     off, error = (
         (found.per_datum["estimate"] - exact.per_datum["estimate"])[trusted],
         found.per_datum["monte_carlo_error"][trusted],
@@ -220,3 +220,25 @@ def test_every_prior_with_its_default_guide_against_quadrature(prior):
 @pytest.mark.parametrize("prior", EVERY.values(), ids=EVERY)
 def test_every_prior_with_its_default_guide_against_quadrature_of_two_latents(prior):
     check_against_quadrature(prior, 2)
+
+
+@pytest.mark.slow
+def test_a_comparison_across_priors_is_unbiased(tmp_path):
+    """Trained runs of data that tell little of the latents: means and differences are those of the exact evidence."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 4)) + 0.3 * rng.normal(size=(600, 1))
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    given = {"data": str(tmp_path / "x.npy"), "latent_dim": 2, "likelihood": "normal", "preprocess": "none", "epochs": 15}
+    given |= {"network": {"name": "mlp", "hidden": [16]}, "learning_rate": 1e-2, "progress": False}
+    runs, exact = [], {}
+    for name in ("normal", "laplace", "t4", "t1", "mixture"):
+        prior = HEAVY[name][0] if name in HEAVY else name
+        runs.append(str(commands.train(**given, prior=prior, out=str(tmp_path / name)).run))
+        exact[runs[-1]] = commands.evaluate(runs[-1], estimator="exact", limit=60).log_evidence["mean"]
+    (group,) = commands.compare(runs, samples=5000, limit=60).groups
+    rows = {row.run: row for row in group.rows}
+    best = group.rows[0]
+    for run, row in rows.items():
+        assert abs(row.log_evidence - exact[run]) < 3 * row.monte_carlo_error + 1e-5
+        error = math.hypot(row.monte_carlo_error, best.monte_carlo_error)
+        assert abs(row.difference - (exact[run] - exact[best.run])) < 3 * error + 2e-5
