@@ -107,12 +107,13 @@ def _check_rebuilt(vae: VAE, again: VAE) -> None:
     modules, expected = dict(vae.named_modules()), dict(again.named_modules())
     odd = [name for name in [*modules, *expected] if type(modules.get(name)) is not type(expected.get(name))]
     odd += [f"{name}.{what}".lstrip(".") for name, module in modules.items() for what in _overridden(module)]
-    tensors = again.state_dict()
-    odd += [name for name, tensor in vae.state_dict().items() if name in tensors and tensors[name].dtype != tensor.dtype]
     try:
         again.load_state_dict(vae.state_dict())
     except RuntimeError as error:
         odd.append(str(error).splitlines()[-1].strip())
+    # After loading: the preprocessing takes the type of what it is given.
+    tensors = again.state_dict()
+    odd += [name for name, tensor in vae.state_dict().items() if name in tensors and tensors[name].dtype != tensor.dtype]
     if odd:
         raise UserError(
             f"vae.{odd[0]}: is not what the options of the model make, so that its run could not be opened; choose it by an "

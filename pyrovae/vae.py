@@ -282,12 +282,19 @@ class VAE(nn.Module):
         """
         for start in range(0, len(x), rows):
             part = x[start : start + rows].to(next(self.parameters()).device)
-            y = self.preprocessed(part, torch.full(part.shape, 0.5, device=part.device))
+            middle = torch.full(part.shape, 0.5, device=part.device)
+            y = self.preprocessed(part, middle)
             bad = ~self.likelihood_density.support.check(y)
             if bad.any():
-                where = bad.nonzero()[0]
-                position = (where[0].item() + start, *where[1:].tolist())
-                raise UserError(f"data value {part[tuple(where)].item():g} at {position} is {self._where_it_fits(x)}")
+                where = tuple(bad.nonzero()[0].tolist())
+                position = (where[0] + start, *where[1:])
+                underflow = y[where] == 0 and self.transform.exactly(part, middle)[where] != 0
+                becomes = (
+                    f"becomes 0 in {str(y.dtype).removeprefix('torch.')} (larger units would keep it) and is"
+                    if underflow
+                    else "is"
+                )
+                raise UserError(f"data value {part[where].item():g} at {position} {becomes} {self._where_it_fits(x)}")
 
     def _outside(self) -> str:
         name = name_of("likelihood", self.parts["likelihood"])

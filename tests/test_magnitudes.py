@@ -20,6 +20,7 @@ from pyrovae.evidence.digests import model_digest
 from pyrovae.evidence.exact import exact
 from pyrovae.evidence.importance import elbo
 from pyrovae.preprocess.rounding import too_coarse
+from pyrovae.tensorfiles import read_tensors, write_tensors
 
 QUIET = {"device": "cpu", "progress": False}
 LINEAR = {"likelihood": "normal", "network": "linear", "latent_dim": 1, "learning_rate": 0.01, "preprocess": "standardise"}
@@ -162,6 +163,15 @@ def test_what_is_too_coarse(x, coarse):
     assert too_coarse(torch.tensor(x), torch.float64) is None
 
 
+def test_a_value_that_is_0_in_float32_only_is_said_to_be(tmp_path):
+    x = np.exp(noise(100))
+    x[7, 1] = 1e-50
+    with pytest.raises(
+        UserError, match=r"value 1e-50 at \(7, 1\) becomes 0 in float32 .*outside the support of --likelihood log_normal"
+    ):
+        commands.train(saved(tmp_path, x), "log_normal", network="linear", epochs=1, out=str(tmp_path / "run"), **QUIET)
+
+
 def test_one_scale_for_columns_of_all_sizes_is_too_coarse(tmp_path):
     data = saved(tmp_path, noise(200) * [1e-3, 1e6])
     options = {"likelihood": "normal", "network": "linear", "epochs": 1, **QUIET}
@@ -203,6 +213,11 @@ def test_large_counts_and_levels_are_refused_with_a_remedy_that_works(tmp_path):
 # --- files --------------------------------------------------------------------------------------------------------------
 
 
+def written_by_older_code(run: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Weights that know nothing of the configuration."""
+    write_tensors(run / runs.MODEL, weights, {}, run)
+
+
 def edit(run: Path, change) -> None:
     path = run / "config.yaml"
     config = yaml.safe_load(path.read_text())
@@ -228,6 +243,7 @@ def test_a_change_that_float32_does_not_see_is_noticed_unless_the_run_is_older(t
         commands.evaluate(run, estimator="exact", device="cpu")
     saved(tmp_path, FAR + noise(100))
     edit(run, lambda data: data.pop("sha256_float64"))
+    written_by_older_code(run, read_tensors(run / runs.MODEL)[0])
     after = commands.evaluate(run, estimator="exact", device="cpu")
     assert json.loads(after.to_json()) == json.loads(before.to_json()) | {"seconds": after.seconds}
 
@@ -237,8 +253,9 @@ def test_a_run_whose_preprocessing_was_written_in_float32_opens_as_it_was(tmp_pa
     weights = runs.load(run).state_dict()
     assert weights["transform.mean"].dtype == weights["transform.scale"].dtype == torch.float64
     older = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    runs.save_weights(run, older)
+    written_by_older_code(run, older)
     opened = runs.load(run)
+    assert runs.load(runs.save(opened, tmp_path / "again")).state_dict().keys() == older.keys()
     assert {name: tensor.dtype for name, tensor in opened.state_dict().items()} == {k: v.dtype for k, v in older.items()}
     assert model_digest(opened) != model_digest(VAE.from_config(opened.config()))
     mean, unit, density = marginal(opened)
@@ -273,9 +290,8 @@ def test_data_of_one_element_are_saved(over, tmp_path):
 def test_weights_of_any_layout_are_saved(tmp_path):
     """A tensor of one element may have any strides and count as contiguous."""
     odd = {"one": torch.tensor(3.0).expand(1), "columns": torch.arange(6.0).reshape(2, 3).T, "same": torch.tensor(2.0).expand(4)}
-    (tmp_path / "run").mkdir()
-    runs.save_weights(tmp_path / "run", odd)
-    kept, _ = runs._read(tmp_path / "run" / runs.MODEL)
+    written_by_older_code(tmp_path, odd)
+    kept, _ = read_tensors(tmp_path / runs.MODEL)
     assert {name: tensor.tolist() for name, tensor in kept.items()} == {name: tensor.tolist() for name, tensor in odd.items()}
 
 
