@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from child import Answer, ask
-from report import Count
+from report import Count, in_time
 from safetensors.torch import load
 from world import TRAIN
 
@@ -86,7 +86,7 @@ def run(folder: Path, count: int | None, seed: int) -> list[Count]:
     trials = [*_exploding(), *(t for name in LINES for t in (*_disk(name), *_limits(name), *_rights(name), *_streams(name)))]
     dice.shuffle(trials)
     counts = {name: Count(f"faults: {name}", wanted) for name, wanted in WANTED.items()}
-    for trial in trials:
+    for trial in in_time(trials):
         if count is not None and counts[trial.count].tried >= max(1, count // len(counts)):
             continue
         answer = _ask(folder, trial.line, trial.before)

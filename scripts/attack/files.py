@@ -18,7 +18,7 @@ from pathlib import Path
 
 from child import Answer, ask
 from damage import TRAP, Trap
-from report import Count
+from report import Count, in_time
 from world import TRAIN
 
 EVALUATE = ["evaluate", "hurt", "--limit", "5", "--samples", "3", "--json", "made.json"]
@@ -166,7 +166,7 @@ def run(folder: Path, count: int | None, seed: int) -> list[Count]:
         )
     }
     whole = {}
-    for trial in trials:
+    for trial in in_time(trials):
         key = (trial.file, tuple(trial.line))
         if key not in whole:
             whole[key] = _read(folder, trial, None)

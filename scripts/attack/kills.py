@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from child import Answer, ask
-from report import Count
+from report import Count, in_time
 from world import TRAIN
 
 MANY, MOST = 150, 4
@@ -33,7 +33,7 @@ def run(folder: Path, count: int | None, seed: int) -> list[Count]:
     same = Count("kills: the end of a run that was killed", "bitwise the uninterrupted one")
     litter = Count("kills: files left beside the run's own", "none")
     whole, seconds = {}, {}
-    for number in range(count or MANY):
+    for number in in_time(range(count or MANY)):
         kind = dice.randrange(len(KINDS))
         if kind not in whole:
             began = time.monotonic()

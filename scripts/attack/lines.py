@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from child import ask
-from report import Count
+from report import Count, in_time
 
 from pyrovae import commands
 from pyrovae.cli import COMMANDS, TRAIN_ROLES
@@ -55,7 +55,7 @@ def run(folder: Path, count: int | None, seed: int) -> list[Count]:
     lines += [("", line, line[0]) for line in (["trian"], ["TRAIN"], ["--run"], ["train.py"], [""], ["\udcff"])]
     random.Random(seed).shuffle(lines)
     before, found = _files(folder), Count("bad command lines", "exit 2, one line that names the option, nothing written")
-    for command, line, names in lines[: count or MANY]:
+    for command, line, names in in_time(lines[: count or MANY]):
         answer = ask(line, folder)
         where = f"pyrovae {command}: error: " if command else "pyrovae: error: "
         one_line = answer.err.startswith(where) and answer.err.count("\n") == 1 and len(answer.err) < LONGEST

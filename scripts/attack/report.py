@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+Trial = TypeVar("Trial")
 
 
 @dataclass
@@ -33,6 +38,23 @@ class Count:
     def perfect(self) -> bool:
         """Whether something was tried and all of it held."""
         return 0 < self.tried == self.held
+
+
+ENDS: list[float] = []
+"""When the attacks of a kind are over, whatever is left to try."""
+
+
+def limit(seconds: float | None) -> None:
+    """Stop what ``in_time`` goes through after so many seconds; never for None."""
+    ENDS[:] = [] if seconds is None else [time.monotonic() + seconds]
+
+
+def in_time(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Trials as long as there is time."""
+    for trial in trials:
+        if ENDS and time.monotonic() > ENDS[0]:
+            return
+        yield trial
 
 
 def table(counts: list[Count]) -> str:
