@@ -1,16 +1,17 @@
-"""What a Python user passes as data, latents or noise -> tensors, or an error in our words."""
+"""What a Python user passes as data, latents, noise or a description of data -> ours, or an error in our words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from pyrovae.contracts import Attribute, DataSpec
-from pyrovae.errors import UserError, check_integer, shown
+from pyrovae.contexts.words import listed
+from pyrovae.contracts import Attribute, DataSpec, Kind
+from pyrovae.errors import UserError, check_integer, check_is, shown
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
@@ -69,12 +70,48 @@ def check_values(name: str, x: Tensor, spec: DataSpec) -> None:
         raise UserError(f"{name} has {x[first].item():g} at {first}; the data that the VAE was made for are {allowed}")
 
 
-def labels_of(labels: Sequence[Attribute | Mapping[str, Any]]) -> tuple[Attribute, ...]:
-    """What data are labelled with.
+def data_spec(
+    event_shape: Sequence[int],
+    kind: Kind,
+    levels: int | None,
+    labels: Sequence[Attribute | Mapping[str, Any]],
+    columns: Sequence[str],
+) -> DataSpec:
+    """What a datum is, as a VAE is told.
 
     Raises:
-        UserError: If something else is given.
+        UserError: If one of these is something else, or they do not fit each other.
     """
+    sizes = _sizes(event_shape)
+    if not isinstance(kind, str) or kind not in get_args(Kind):
+        raise UserError(f"kind {shown(kind)}: is none of {', '.join(get_args(Kind))}")
+    if levels is not None:
+        levels = check_integer("levels", levels, 2)
+    if kind == "levels" and levels is None:
+        raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
+    if levels is not None and kind in ("reals", "counts"):
+        raise UserError(f"levels {levels}: {kind} have none; leave it out, or say kind='levels'")
+    named = _labels(labels)
+    one_class = len(named) == 1 and named[0].name == "class"
+    return DataSpec(
+        sizes,
+        kind,
+        {"levels": levels, "binary": 2}.get(kind),
+        class_names=named[0].values if one_class else (),
+        attributes=() if one_class else named,
+        columns=_columns(sizes, columns),
+    )
+
+
+def _columns(event_shape: tuple[int, ...], columns: Sequence[str]) -> tuple[str, ...]:
+    check_is("columns", columns, Sequence, "the names of the columns of a table, dataset.spec.columns")
+    names = tuple(map(str, columns))
+    if names and (event_shape != (len(names),) or len(set(names)) < len(names)):
+        raise UserError(f"columns {listed(names)}: needs a name for each element of a datum, all different")
+    return names
+
+
+def _labels(labels: Sequence[Attribute | Mapping[str, Any]]) -> tuple[Attribute, ...]:
     wanted = "what data are labelled with: dataset.spec.labels, or {'name': ..., 'values': [...]} each"
     try:
         return tuple(a if isinstance(a, Attribute) else Attribute(str(a["name"]), tuple(map(str, a["values"]))) for a in labels)
@@ -82,12 +119,7 @@ def labels_of(labels: Sequence[Attribute | Mapping[str, Any]]) -> tuple[Attribut
         raise UserError(f"labels {shown(labels)}: needs {wanted}") from error
 
 
-def sizes_of(event_shape: Sequence[int]) -> tuple[int, ...]:
-    """An event shape as a tuple of Python's own integers.
-
-    Raises:
-        UserError: If it is none.
-    """
+def _sizes(event_shape: Sequence[int]) -> tuple[int, ...]:
     sizes = event_shape.tolist() if hasattr(event_shape, "tolist") else event_shape
     if not isinstance(sizes, Sequence) or isinstance(sizes, str | bytes) or not sizes:
         raise UserError(f"event_shape {shown(event_shape)}: needs the sizes of at least one dimension, such as (28, 28) or (1,)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, final, get_args
+from typing import Any, final
 
 import pyro
 import pyro.distributions as dist
@@ -25,9 +25,9 @@ from pyrovae.contracts import (
     Prior,
     Transform,
 )
-from pyrovae.errors import UserError, check_integer, check_is, option_name, shown
+from pyrovae.errors import UserError, check_integer, option_name, shown
 from pyrovae.families.support import in_words
-from pyrovae.inputs import as_data, as_noise, as_tensor, check_values, labels_of, sizes_of
+from pyrovae.inputs import as_data, as_noise, as_tensor, check_values, data_spec
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting, native_kind
 from pyrovae.networks.feedforward import Feedforward
 from pyrovae.parts import defaults, describe, is_auto, make, name_of
@@ -108,7 +108,6 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self._name = _InstanceName()
-        event_shape = sizes_of(event_shape)
         self.latent_dim = check_integer("latent_dim", latent_dim, 1)
         prior = make("prior", prior)
         parts = {
@@ -120,8 +119,9 @@ class VAE(nn.Module):
         }
         self.parts = parts
         self.preprocess_choice = preprocess if is_auto(preprocess) else make("preprocess", preprocess)
-        kind_of = _kind(kind, levels, parts["likelihood"])
-        spec = replace(_data_spec(event_shape, kind_of, levels, labels), columns=_checked_columns(event_shape, columns))
+        supposed = native_kind(parts["likelihood"]) if levels is None else "levels"
+        spec = data_spec(event_shape, supposed if kind is None else kind, levels, labels, columns)
+        event_shape = spec.event_shape
         latent_spec = DataSpec((self.latent_dim,))
         self.transform: Transform = Identity(spec, spec)
         if kind is not None:
@@ -479,39 +479,3 @@ class VAE(nn.Module):
 
 def _named(labels: Sequence[Attribute]) -> str:
     return "the labels " + "; ".join(f"{a.name} ({listed(a.values)})" for a in labels) if labels else "no labels"
-
-
-def _checked_columns(event_shape: tuple[int, ...], columns: Sequence[str]) -> tuple[str, ...]:
-    check_is("columns", columns, Sequence, "the names of the columns of a table, dataset.spec.columns")
-    names = tuple(map(str, columns))
-    if names and (event_shape != (len(names),) or len(set(names)) < len(names)):
-        raise UserError(f"columns {listed(names)}: needs a name for each element of a datum, all different")
-    return names
-
-
-def _kind(kind: Kind | None, levels: int | None, likelihood: Family) -> Kind:
-    if kind is not None:
-        return kind
-    return native_kind(likelihood) if levels is None else "levels"
-
-
-def _data_spec(
-    event_shape: tuple[int, ...], kind: Kind, levels: int | None, labels: Sequence[Attribute | Mapping[str, Any]]
-) -> DataSpec:
-    if not isinstance(kind, str) or kind not in get_args(Kind):
-        raise UserError(f"kind {shown(kind)}: is none of {', '.join(get_args(Kind))}")
-    if levels is not None:
-        levels = check_integer("levels", levels, 2)
-    if kind == "levels" and levels is None:
-        raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
-    if levels is not None and kind in ("reals", "counts"):
-        raise UserError(f"levels {levels}: {kind} have none; leave it out, or say kind='levels'")
-    named = labels_of(labels)
-    one_class = len(named) == 1 and named[0].name == "class"
-    return DataSpec(
-        event_shape,
-        kind,
-        {"levels": levels, "binary": 2}.get(kind),
-        class_names=named[0].values if one_class else (),
-        attributes=() if one_class else named,
-    )
