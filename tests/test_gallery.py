@@ -129,6 +129,23 @@ def test_the_commands_train_the_models_that_are_shown(monkeypatch):
             assert found == wanted, (name, key)
 
 
+@pytest.mark.parametrize(
+    ("line", "starts"),
+    [
+        (["--out", ""], "--out '': needs a folder"),
+        (["--runs", ""], "--runs '': needs a folder"),
+        (["--page", ""], "--page '': needs a Markdown file"),
+        (["plane", "plane"], "--pictures plane: given twice"),
+    ],
+)
+def test_the_door_refuses_what_is_said_not_at_all_or_twice(capsys, here, line, starts):
+    with pytest.raises(SystemExit) as stopped:
+        door.main(line)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"gallery: error: {starts}")
+    assert list(here.iterdir()) == []
+
+
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 

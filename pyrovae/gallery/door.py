@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyrovae.door import leave
-from pyrovae.errors import UserError, suggest
+from pyrovae.errors import UserError, check_each_once, check_path, suggest
 from pyrovae.files import check_writable, write_whole
 from pyrovae.gallery.catalogue import PICTURES
 from pyrovae.gallery.models import CONTINUES, Studio, command
@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(description=f"Draw pictures of the gallery: {', '.join(PICTURES)}; all where none is named.")
     parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="names of pictures; all where none is given")
     parser.add_argument("--data-root", help="folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder")
-    parser.add_argument("--out", type=Path, default=Path("gallery"), help="folder of the PNG files (default: gallery)")
-    parser.add_argument("--runs", type=Path, help="folder of the models (default: runs/gallery, or runs/gallery-quick)")
-    parser.add_argument("--page", type=Path, help="Markdown page whose marked places get the numbers; else they are printed only")
+    parser.add_argument("--out", default="gallery", help="folder of the PNG files (default: gallery)")
+    parser.add_argument("--runs", help="folder of the models (default: runs/gallery, or runs/gallery-quick)")
+    parser.add_argument("--page", help="Markdown page whose marked places get the numbers; else they are printed only")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quick", action="store_true", help="tiny models, 8x8 digits for MNIST: to see that pictures are drawn")
     given = parser.parse_args(arguments)
@@ -74,17 +74,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _draw_all(given: argparse.Namespace) -> None:
-    check_writable(given.out, "--out")
-    runs = given.runs or Path("runs/gallery-quick" if given.quick else "runs/gallery")
+    out = check_path("out", given.out, "a folder")
+    check_writable(out, "--out")
+    runs = given.runs if given.runs is not None else "runs/gallery-quick" if given.quick else "runs/gallery"
+    runs = check_path("runs", runs, "a folder")
+    page_file = None if given.page is None else check_path("page", given.page, "a Markdown file")
     studio = Studio(runs=runs, data_root=given.data_root, quick=given.quick, device=given.device)
+    check_each_once("pictures", given.pictures)
     for name in given.pictures:
         if name not in PICTURES:
             raise UserError(f"{name}: no such picture; {suggest(name, PICTURES)}")
     for name in given.pictures or PICTURES:
         began = time.perf_counter()
-        text = draw(name, studio, given.out)
-        if given.page is not None:
-            page = filled(given.page.read_text(encoding="utf-8"), name, text)
-            write_whole(given.page, page.encode())
+        text = draw(name, studio, out)
+        if page_file is not None:
+            page = filled(page_file.read_text(encoding="utf-8"), name, text)
+            write_whole(page_file, page.encode())
         numbers = text.partition("\n\n<details>")[0]
         print(f"{name}: {time.perf_counter() - began:.0f} s\n\n{numbers}\n", flush=True)
