@@ -32,8 +32,8 @@ def hint_at_columns(vae: VAE, dataset: Dataset) -> None:
         values = listed(f"{_called(dataset, k)} ({x[0, k].item():g})" for k in constant)
         remedy = "name the others with --data.columns" if dataset.spec.columns else "leave them out of the file"
         warnings.warn(
-            f"{dataset.name}: in all training data the same: {values}; that tells nothing, and its density can grow without "
-            f"bound; {remedy}",
+            f"{dataset.name}: in all training data the same: {values}; that tells nothing, and where each column has a scale of "
+            f"its own, this density grows without bound; {remedy}",
             UserWarning,
             stacklevel=2,
         )
@@ -63,7 +63,8 @@ def _far_scales(vae: VAE, dataset: Dataset) -> str:
         return ""
     low, high = (_at(scale, varying, largest) for largest in (False, True))
     far = int(size.argmax())
-    if scale[high] > FAR * scale[low]:
+    # Pixels that are hardly ever inked vary little, and do no harm.
+    if scale[high] > max(1.0, FAR * scale[low].item()):
         return (
             f"the standard deviations of columns range from {scale[low].item():.3g} ({_called(dataset, low)}) to "
             f"{scale[high].item():.3g} ({_called(dataset, high)})"

@@ -19,6 +19,10 @@ SIZE = 64
 TEST = 300
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*in all training data the same")
+"""Some pixels of digits are always 0, and one noise scale is for all of them."""
+
+
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, np.ndarray]:
     """Digits as reals in [0, 1], shuffled."""
