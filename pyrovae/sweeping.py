@@ -20,7 +20,16 @@ from pyrovae.claims import Claim
 from pyrovae.comparison import Entry, League, Settings, rank, read_entry, shown, write_league
 from pyrovae.data import Dataset, from_path
 from pyrovae.devices import device_name
-from pyrovae.errors import UserError, check_each_once, check_flag, check_integer, check_path, check_seed, option_name
+from pyrovae.errors import (
+    UserError,
+    check_each_once,
+    check_flag,
+    check_integer,
+    check_path,
+    check_seed,
+    option_name,
+    plain_option,
+)
 from pyrovae.objectives import KLSchedule
 from pyrovae.opening import Part, check_data, load_source
 from pyrovae.parts import describe, make
@@ -252,6 +261,7 @@ def _grid(axes: Mapping[str, Any]) -> list[_Point]:
     """Every combination, each value made or refused first, so that a typing error is no impossible combination."""
     values, texts = {}, {}
     for axis, given in axes.items():
+        given = plain_option(option_name(axis), given)
         values[axis] = [_value(axis, one) for one in (given if isinstance(given, list | tuple) else [given])]
         texts[axis] = [_text(axis, value) for value in values[axis]]
         if not values[axis]:

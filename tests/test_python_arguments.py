@@ -397,3 +397,16 @@ def test_encode_refuses_noise_that_is_none_and_a_vae_that_has_not_met_its_data()
         prepared("binomial").encode(x, u=torch.zeros(2, 8, 8))
     with pytest.raises(UserError, match="has not met its data"):
         VAE((8, 8), 2).encode(x)
+
+
+def test_the_choices_of_a_sweep_may_be_an_array(tmp_path):
+    options = {**FUNCTIONS["sweep"], "likelihood": "binomial", "progress": False, "out": tmp_path / "all"}
+    found = pyrovae.sweep(**{**options, "latent_dim": np.array([1, 2]), "seed": torch.tensor([3])})
+    assert sorted(row["latent_dim"] for row in map(read, found.runs)) == [1, 2]
+    assert [read(folder)["seed"] for folder in found.runs] == [3, 3]
+    with pytest.raises(UserError, match=r"^--latent-dim 2: given twice"):
+        pyrovae.sweep(**{**options, "latent_dim": np.array([2, 2])})
+
+
+def read(folder: Path) -> dict:
+    return yaml.safe_load((folder / "config.yaml").read_text())
