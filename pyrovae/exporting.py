@@ -126,7 +126,7 @@ def _draws(vae: VAE, rows: Split, chosen: Tensor, c: Tensor | None, samples: int
 
     def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
         z, log_likelihood, log_weight = _proposals(vae, y, c, data, seed, samples)
-        pareto_k = khat(log_weight.topk(min(samples, tail_length(samples) + 1), 0).values, samples)
+        pareto_k = khat(log_weight.topk(min(samples, tail_length(samples) + 1), 0).values, samples).cpu()
         smoothed = _smoothed(log_weight.cpu(), pareto_k)
         chosen = _resampled(smoothed, seed, data)
         log_likelihood = log_likelihood + vae.transform.log_abs_det_jacobian()

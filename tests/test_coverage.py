@@ -121,6 +121,14 @@ def test_errors_of_a_trained_model_cover_its_own_mean(make_run, likelihood, samp
     assert_all_cover(as_evidence(arrays), int(fair.sum()), judge("importance", arrays, {"samples": samples}, draws))
 
 
+@pytest.mark.slow
+def test_errors_of_annealing_a_trained_model_cover_its_own_mean(make_run):
+    """Eight chains a datum, read with as many degrees of freedom as there are effective chains, less one."""
+    vae, rows = pyrovae.load(make_run("covered-binomial", likelihood="binomial", epochs=40)), pyrovae.load_dataset("digits").test
+    found = over_seeds(annealed, vae, rows.x[:4], temperatures=60, chains=8)
+    assert_all_cover(found, 4, judge("annealed", found.diagnostics, {"chains": 8}))
+
+
 def test_degrees_of_freedom_of_a_mean_are_those_of_equal_variances_and_of_a_single_one():
     """A mean of n data with f degrees each has n f where all errors are alike; a datum that outweighs the others has its own."""
     generator = np.random.default_rng(0)

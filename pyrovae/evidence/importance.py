@@ -109,11 +109,11 @@ def importance(
         widen: The factor of ``widened``; None for 1.5.
 
     Returns:
-        Per datum in nats, higher is better. Diagnostics (N,): ``log_evidence`` with ``_error``,
-        ``effective_sample_size``, ``khat`` (the Pareto shape of the weights, see ``pareto.khat``), ``bound`` (N, rungs) at the
-        numbers of samples of ``weights.ladder``; for ``guide``, and for ``heavy`` from as many samples of the guide, also
-        ``elbo`` with ``_error``, ``gap`` (log evidence - elbo), ``reconstruction`` and ``kl`` (elbo = reconstruction - kl),
-        ``kl_per_dimension`` and ``posterior_mean`` (N, D).
+        Per datum in nats, higher is better. Diagnostics (N,): ``log_evidence`` with ``_error`` and the ``_degrees`` of freedom
+        of that, ``effective_sample_size``, ``khat`` (the Pareto shape of the weights, see ``pareto.khat``), ``bound`` (N, rungs)
+        at the numbers of samples of ``weights.ladder``; for ``guide``, and for ``heavy`` from as many samples of the guide, also
+        ``elbo`` and ``gap`` (log evidence - elbo), each with ``_error`` and ``_degrees``, ``reconstruction`` and ``kl`` (elbo =
+        reconstruction - kl), ``kl_per_dimension`` and ``posterior_mean`` (N, D).
 
     Raises:
         UserError: If K is below 1, the data have no density under the likelihood, or a log-weight is NaN or +inf.
