@@ -27,7 +27,7 @@ from pyrovae.files import check_writable, quoted
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.opening import A_RUN, Part, check_data, load_source
-from pyrovae.parts import describe, is_auto, make
+from pyrovae.parts import ROLES, describe, is_auto, make
 from pyrovae.settings import check_contexts, check_objective, check_one_process, check_sizes, plain_settings
 from pyrovae.training import FitResult, TrainingState, fit, score_name
 from pyrovae.vae import VAE
@@ -326,6 +326,8 @@ def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Non
     config = runs.read_config(folder)
     for key, recorded in recorded_options(folder).items():
         now = given.get(key)
+        if key in ROLES and isinstance(recorded, dict):
+            recorded = describe(key, make(key, recorded))  # with the options that are newer than the run
         if isinstance(recorded, dict) and isinstance(now, dict):
             recorded, now = ({k: v for k, v in value.items() if k != "path"} for value in (recorded, now))
         if key not in MAY_DIFFER and recorded != now:

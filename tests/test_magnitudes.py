@@ -248,6 +248,17 @@ def test_a_change_that_float32_does_not_see_is_noticed_unless_the_run_is_older(t
     assert json.loads(after.to_json()) == json.loads(before.to_json()) | {"seconds": after.seconds}
 
 
+def test_a_run_that_is_older_than_an_option_is_resumed(tmp_path):
+    lines = [",".join(map(repr, map(float, row))) for row in noise(60)]
+    (tmp_path / "x.csv").write_text("\n".join(["a,b", *lines]))
+    run = commands.train(tmp_path / "x.csv", epochs=1, out=str(tmp_path / "run"), **LINEAR, **QUIET).run
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    for option in ("columns", "delimiter"):
+        del config["data"][option]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert len(commands.resume(run, epochs=2, progress=False).fit.history) == 2
+
+
 def test_a_run_whose_preprocessing_was_written_in_float32_opens_as_it_was(tmp_path):
     run = commands.train(saved(tmp_path, 30 + noise(100)), epochs=1, out=str(tmp_path / "run"), **LINEAR, **QUIET).run
     weights = runs.load(run).state_dict()
