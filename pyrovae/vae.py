@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, final
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
+from pyrovae import data_checks
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import (
     Attribute,
@@ -25,15 +24,14 @@ from pyrovae.contracts import (
     Prior,
     Transform,
 )
-from pyrovae.errors import UserError, check_integer, option_name, shown
+from pyrovae.errors import UserError, check_integer, shown
 from pyrovae.families.support import in_words
 from pyrovae.inputs import as_data, as_noise, as_tensor, check_values, data_spec
-from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting, native_kind
+from pyrovae.likelihoods import default_preprocess, native_kind
 from pyrovae.networks.feedforward import Feedforward
-from pyrovae.parts import defaults, describe, is_auto, make, name_of
+from pyrovae.parts import describe, is_auto, make, name_of
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.preprocess.none import Identity
-from pyrovae.preprocess.rounding import some, too_coarse
 
 BASELINE_WIDTH = 100
 """Hidden units of the baseline of the score-function gradient."""
@@ -237,24 +235,9 @@ class VAE(nn.Module):
         return self.transform.exactly(x, u).to(next(self.parameters()).dtype)
 
     def _check_rounding(self, transform: Transform, x: Tensor | None) -> None:
-        """Refuse data that rounding for the networks would change too much, such as 1,700,000,001 as it is."""
-        if x is None:
-            return
-        one, rows = next(self.parameters()), some(x)
-        part = x[rows].to(one.device)
-        y = transform.exactly(part, torch.full(part.shape, 0.5, device=one.device))
-        worst = too_coarse(y, one.dtype)
-        if worst is None:
-            return
-        position, preprocess = (int(rows[worst[0]]), *worst[1:]), self._choose_preprocess(transform.given)
-        given, exact, rounded = (f"{number.item():.15g}" for number in (x[position], y[worst], y[worst].to(one.dtype)))
-        made = "" if given == exact else f", {exact} when it is preprocessed,"
-        reals = "" if self.likelihood_density.support is constraints.real else " and a likelihood of reals, --likelihood normal"
-        raise UserError(
-            f"--preprocess {name_of('preprocess', preprocess)}: data value {given} at {position}{made} becomes {rounded} in "
-            f"{str(one.dtype).removeprefix('torch.')}, the precision of the networks, and data that differ as little as these do "
-            f"would be lost; {preprocess.finer}{reals}"
-        )
+        if x is not None:
+            preprocess = self._choose_preprocess(transform.given)
+            data_checks.check_rounding(self.likelihood_density, preprocess, transform, x, next(self.parameters()))
 
     def _check_kind(self, transform: Transform) -> None:
         likelihood = self.parts["likelihood"]
@@ -274,46 +257,13 @@ class VAE(nn.Module):
                 f"{in_words(likelihood.support(transform.made))}: build it with levels={transform.given.levels}"
             )
 
-    def check_support(self, x: Tensor, rows: int = 4096) -> None:
+    def check_support(self, x: Tensor) -> None:
         """Refuse data that have no density under the likelihood.
 
         Raises:
             UserError: With the first such value, its position and the flag that would fix it.
         """
-        for start in range(0, len(x), rows):
-            part = x[start : start + rows].to(next(self.parameters()).device)
-            middle = torch.full(part.shape, 0.5, device=part.device)
-            y = self.preprocessed(part, middle)
-            bad = ~self.likelihood_density.support.check(y)
-            if bad.any():
-                where = tuple(bad.nonzero()[0].tolist())
-                position = (where[0] + start, *where[1:])
-                underflow = y[where] == 0 and self.transform.exactly(part, middle)[where] != 0
-                becomes = (
-                    f"becomes 0 in {str(y.dtype).removeprefix('torch.')} (larger units would keep it) and is"
-                    if underflow
-                    else "is"
-                )
-                raise UserError(f"data value {part[where].item():g} at {position} {becomes} {self._where_it_fits(x)}")
-
-    def _outside(self) -> str:
-        name = name_of("likelihood", self.parts["likelihood"])
-        return f"outside the support of --likelihood {name}: {in_words(self.likelihood_density.support)}"
-
-    def _where_it_fits(self, x: Tensor) -> str:
-        """What is wrong with data outside the support, and what to try."""
-        name = name_of("likelihood", self.parts["likelihood"])
-        others = fitting(replace(self.spec, kind="reals", levels=None), x)
-        outside = self._outside()
-        if self.spec.kind == "reals":
-            within = x.min() >= 0 and x.max() <= 1 and "squeeze" in LIKELIHOODS[name].preprocess.values()
-            return f"{outside}; use {'--preprocess squeeze, or ' if within else ''}--likelihood {' or '.join(others)}"
-        flags = [
-            "--data.kind",
-            "--data.levels",
-            *(option_name(f"likelihood.{option}") for option in defaults("likelihood", name)),
-        ]
-        return f"{outside}; check {', '.join(flags)}, or take --likelihood {' or '.join(others)} with --data.kind reals"
+        data_checks.check_support(self.likelihood_density, self.transform, x, next(self.parameters()))
 
     # --- the distributions --------------------------------------------------------------------------------------
 
@@ -374,7 +324,9 @@ class VAE(nn.Module):
         bad = ~self.likelihood_density.support.check(y)
         if bad.any():
             first = tuple(bad.nonzero()[0].tolist())
-            raise UserError(f"y has {y[first].item():g} at {first}, which is {self._outside()}; {raw}")
+            raise UserError(
+                f"y has {y[first].item():g} at {first}, which is {data_checks.outside(self.likelihood_density)}; {raw}"
+            )
         return self._posterior(y, c)
 
     def _posterior(self, y: Tensor, c: Tensor | None) -> dist.Distribution:

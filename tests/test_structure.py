@@ -41,6 +41,7 @@ ROOMS = [
     "objectives",
     "parts",
     "inputs",
+    "data_checks",
     "binding",
     "tensorfiles",
     "vae",

@@ -1,0 +1,96 @@
+"""Data that a model cannot take: outside the support of its likelihood, or told apart by digits that its networks do not have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovae.contracts import Density, Preprocess, Transform
+from pyrovae.errors import UserError, option_name
+from pyrovae.families.support import in_words
+from pyrovae.likelihoods import LIKELIHOODS, fitting
+from pyrovae.parts import defaults, name_of
+from pyrovae.preprocess.rounding import some, too_coarse
+
+ROWS = 4096
+"""Data that are checked at a time."""
+
+
+def check_rounding(density: Density, preprocess: Preprocess, transform: Transform, x: Tensor, like: Tensor) -> None:
+    """Refuse data that rounding for the networks would change too much, such as 1,700,000,001 as it is.
+
+    Args:
+        density: The likelihood.
+        preprocess: What is done to the data, as an option.
+        transform: The same, built for the data.
+        x: Data (N, *E) as they were given.
+        like: A parameter of the model: its precision and device.
+
+    Raises:
+        UserError: With the value that is rounded most, its position and the flag that would fix it.
+    """
+    rows = some(x)
+    part = x[rows].to(like.device)
+    y = transform.exactly(part, torch.full(part.shape, 0.5, device=like.device))
+    worst = too_coarse(y, like.dtype)
+    if worst is None:
+        return
+    position = (int(rows[worst[0]]), *worst[1:])
+    given, exact, rounded = (f"{number.item():.15g}" for number in (x[position], y[worst], y[worst].to(like.dtype)))
+    made = "" if given == exact else f", {exact} when it is preprocessed,"
+    reals = "" if density.support is constraints.real else " and a likelihood of reals, --likelihood normal"
+    raise UserError(
+        f"--preprocess {name_of('preprocess', preprocess)}: data value {given} at {position}{made} becomes {rounded} in "
+        f"{_type_name(like)}, the precision of the networks, and data that differ as little as these do "
+        f"would be lost; {preprocess.finer}{reals}"
+    )
+
+
+def check_support(density: Density, transform: Transform, x: Tensor, like: Tensor) -> None:
+    """Refuse data that have no density under the likelihood.
+
+    Args:
+        density: The likelihood.
+        transform: The preprocessing.
+        x: Data (N, *E) as they were given.
+        like: A parameter of the model: its precision and device.
+
+    Raises:
+        UserError: With the first such value, its position and the flag that would fix it.
+    """
+    for start in range(0, len(x), ROWS):
+        part = x[start : start + ROWS].to(like.device)
+        middle = torch.full(part.shape, 0.5, device=like.device)
+        exact = transform.exactly(part, middle)
+        y = exact.to(like.dtype)
+        bad = ~density.support.check(y)
+        if bad.any():
+            where = tuple(bad.nonzero()[0].tolist())
+            position = (where[0] + start, *where[1:])
+            underflow = y[where] == 0 and exact[where] != 0
+            becomes = f"becomes 0 in {_type_name(like)} (larger units would keep it) and is" if underflow else "is"
+            remedy = _where_it_fits(density, transform, x)
+            raise UserError(f"data value {part[where].item():g} at {position} {becomes} {outside(density)}; {remedy}")
+
+
+def outside(density: Density) -> str:
+    """What is wrong with data outside the support, in words."""
+    return f"outside the support of --likelihood {name_of('likelihood', density.family)}: {in_words(density.support)}"
+
+
+def _where_it_fits(density: Density, transform: Transform, x: Tensor) -> str:
+    """What to try for data outside the support."""
+    name, given = name_of("likelihood", density.family), transform.given
+    others = " or ".join(fitting(replace(given, kind="reals", levels=None), x))
+    if given.kind == "reals":
+        within = x.min() >= 0 and x.max() <= 1 and "squeeze" in LIKELIHOODS[name].preprocess.values()
+        return f"use {'--preprocess squeeze, or ' if within else ''}--likelihood {others}"
+    options = (option_name(f"likelihood.{option}") for option in defaults("likelihood", name))
+    return f"check {', '.join(['--data.kind', '--data.levels', *options])}, or take --likelihood {others} with --data.kind reals"
+
+
+def _type_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
