@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def leave(work: Callable[[], int | None], program: str, tokens: Sequence[str] = 
     except BrokenPipeError:
         code = UNWRITTEN  # the reader of our output has gone; nothing more can be said to it
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        traceback.clear_frames(error.__traceback__)  # what ran out of memory holds it until then
         reason, code = explained(error, tokens)
         if reason is None:
             raise

@@ -68,8 +68,8 @@ def child(
         code = 99
         try:
             code = _inside(work, folder, logs, before)
-        except BaseException:
-            os.write(2, f"Traceback: the child itself failed\n{traceback.format_exc()}".encode())
+        except BaseException as error:
+            os.write(2, b"Traceback: not even that could be printed: " + type(error).__name__.encode())
         finally:
             os._exit(code)  # whatever happens, the child does not go on as its parent
     code = _ended(pid, seconds if kill_after is None else kill_after, HUNG if kill_after is None else -signal.SIGKILL)
