@@ -7,6 +7,8 @@ parent process told to be ignored (``nohup``) stays ignored.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -139,13 +141,14 @@ def number_of(interrupt: KeyboardInterrupt) -> int:
 
 
 def stopped(number: int, text: str, stream: TextIO | None = None) -> int:
-    """Say what was stopped, where anybody still listens; the exit code.
+    """Say what was stopped, where anybody still listens; the exit code of the program, which is to end soon.
 
     Args:
         number: Of the signal.
         text: What to say.
         stream: Where; stdout unless given.
     """
+    atexit.register(gc.freeze)  # else the interpreter's last look for cycles, over all of torch, takes a second
     stream = sys.stdout if stream is None else stream
     try:
         print(text, file=stream, flush=True)
