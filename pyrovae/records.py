@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import files
-from pyrovae.bounds import read_text
+from pyrovae.bounds import open_regular, read_text
 from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.errors import UserError
 from pyrovae.evidence.certificate import Certificate
@@ -165,7 +165,7 @@ def read_records(folder: Path, estimator: str) -> Iterator[tuple[dict[str, Any],
         if summary is None or summary.get("estimator") != estimator:
             continue
         try:
-            with zipfile.ZipFile(path.with_suffix(".npz")) as archive:
+            with open_regular(path.with_suffix(".npz")) as file, zipfile.ZipFile(file) as archive:
                 sealed = archive.comment
             arrays = NumpyFile(path.with_suffix(".npz"))
             found = {name: torch.from_numpy(arrays.read([name])) for name in arrays.headers}
