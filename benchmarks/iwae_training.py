@@ -197,7 +197,7 @@ class Training:
 
     def save(self) -> None:
         tensors = {f"weights/{key}": value for key, value in self.learner.module.state_dict().items()}
-        tensors |= {f"random/{key}": value for key, value in random_states().items()}
+        tensors |= {f"random/{key}": value for key, value in random_states(self.device).items()}
         for parameter, slots in self.learner.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{parameter}/{slot}": value for slot, value in slots.items()}
         write(self.checkpoint, tensors, vars(self.position))

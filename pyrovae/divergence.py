@@ -119,11 +119,18 @@ def check_finite(run: Run, loss_sum: Tensor) -> None:
 
 
 def diverged(run: Run, found: str) -> DivergedError:
-    """The error for a run that diverged, with what was found and what to try."""
+    """The error for a run that diverged, with what was found and what to try; the model has its best weights then.
+
+    An epoch that is worse than the untrained model, beyond doubt, is nothing good to keep.
+    """
     state = run.state
+    run.vae.load_state_dict(state.best_weights)
+    keeps = bool(state.best_epoch) and not spoilt(run)
     tried = remedy(run.vae, run.dataset.train.x, run.schedule.weight, run.engine.clip_norm)
     epoch = min(state.epoch + 1, run.epochs)
-    return DivergedError(f"training diverged in epoch {epoch} ({found}): {tried}{_kept(run)}")
+    error = DivergedError(f"training diverged in epoch {epoch} ({found}): {tried}{_kept(run) if keeps else ''}")
+    error.keeps = keeps
+    return error
 
 
 def measured(run: Run) -> tuple[float, float]:

@@ -23,7 +23,13 @@ from pyrovae.vae import VAE
 
 
 class TrainingError(UserError):
-    """Training could not go on. What was good before is kept."""
+    """Training could not go on.
+
+    Attributes:
+        keeps: Whether there was something good before, which is kept.
+    """
+
+    keeps = True
 
 
 @final
@@ -148,8 +154,8 @@ class Saver:
         """
         try:
             yield
-        except TrainingError:
-            if self._good is not None:
+        except TrainingError as error:
+            if self._good is not None and error.keeps:
                 self.save(self._good)
             raise
 

@@ -94,6 +94,7 @@ def digits_run(make_run) -> Path:
 @pytest.fixture
 def run(digits_run, tmp_path) -> Path:
     """A copy of the digits run to write to."""
+    assert not (digits_run / "evidence").exists(), "a test has written into the run that all share"
     return shutil.copytree(digits_run, tmp_path / "run")
 
 

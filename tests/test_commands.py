@@ -209,10 +209,10 @@ def test_data_of_ones_own_have_the_evidence_of_the_same_data_by_name(counting, o
     assert without(own, *named) == without(by_name, *named)
 
 
-def test_kinds_of_bits_per_dim_are_named(digits_run, grey, make_run, tmp_path):
+def test_kinds_of_bits_per_dim_are_named(run, grey, make_run, tmp_path):
     np.save(tmp_path / "reals.npy", np.random.default_rng(0).normal(size=(40, 3)))
     reals = make_run("reals", data=str(tmp_path / "reals.npy"), likelihood="normal")
-    kinds = [commands.evaluate(run, samples=1, limit=3).bits_per_dim_kind for run in (digits_run, grey, reals)]
+    kinds = [commands.evaluate(run, samples=1, limit=3).bits_per_dim_kind for run in (run, grey, reals)]
     assert [kind.split()[0].rstrip(":") for kind in kinds] == ["binarised", "dequantisation", "density"]
 
 
