@@ -20,11 +20,12 @@ PY := .venv/bin/python
 demo: .venv/installed
 	$(PY) scripts/demo.py
 
+# Two to four processes of one thread each: more threads than cores wait for each other.
 test: .venv/installed-test lint
-	$(PY) -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: .venv/installed-test
-	$(PY) -m pytest -m slow
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow
 
 # Kills, bad command lines, hostile files and faults, counted: half an hour on 2 cores; a short form is in make test.
 attack: .venv/installed-test

@@ -333,7 +333,9 @@ def sample(
     if out is not None and out.suffix == ".npz":
         files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:
-        _write_figure(out, drawing.samples(found.mean, found.x, value_range(vae)))
+        conditional = vae.parts["context"].reads is not None
+        chosen_label = None if given is None or not conditional else _named(given)
+        _write_figure(out, drawing.samples(found.mean, found.x, value_range(vae), conditional=conditional, given=chosen_label))
     return found
 
 

@@ -39,31 +39,43 @@ def is_image(shape: Sequence[int]) -> bool:
     return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
 
 
-def reconstructions(rows: dict[str, Tensor], limits: Limits) -> Figure:
-    """Data (N, *E) above their reconstructions E[x|z], z the posterior mean.
+def reconstructions(rows: dict[str, Tensor], limits: Limits, *, conditional: bool = False) -> Figure:
+    """Data (N, *E) above their reconstructions E[x|z], or E[x|z,c], z the posterior mean.
 
     Args:
         rows: Name of a row -> data (N, *E): first the data as the likelihood saw them, in the units of the data.
         limits: Values of black and white; None for those of the first row.
+        conditional: Whether the model has a context, c.
     """
     first = next(iter(rows.values()))
-    return _rows(rows, limits or _bounds(first), "Reconstructions: E[x|z] at the posterior mean of z")
+    return _rows(rows, limits or _bounds(first), f"Reconstructions: {_mean(conditional)} at the posterior mean of z")
 
 
-def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
-    """Draws from the model: the means E[x|z] on the left, draws x ~ p(x|z) of the same z on the right.
+def _mean(conditional: bool) -> str:
+    return "E[x|z,c]" if conditional else "E[x|z]"
+
+
+def samples(means: Tensor, draws: Tensor, limits: Limits, *, conditional: bool = False, given: str | None = None) -> Figure:
+    """Draws from the model: the means E[x|z] on the left, draws x ~ p(x|z) of the same z on the right, given c if there is one.
 
     Args:
         means: Shape (N, *E).
         draws: Shape (N, *E).
         limits: Values of black and white; None for those of the draws.
+        conditional: Whether the model has a context, c.
+        given: Which context all draws have, in words; None where they differ.
     """
     side = min(8, int(np.ceil(np.sqrt(len(means)))))
     height = int(np.ceil(len(means) / side))
     limits = limits or _bounds(draws)
     figure = Figure(figsize=(2 * side * _tile_width(means.shape[1:]) + 0.5, height * TILE))
     halves = figure.add_gridspec(1, 2, wspace=0.08, left=0, right=1, bottom=0, top=1)
-    titles = ("means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z")
+    of = "" if given is None else f", c: {given}"
+    titles = (
+        (f"means {_mean(True)}, z ~ p(z|c){of}", "draws x ~ p(x|z,c), the same z and c")
+        if conditional
+        else (f"means {_mean(False)}, z ~ p(z)", "draws x ~ p(x|z), the same z")
+    )
     for half, values, title in zip(halves, (means, draws), titles, strict=True):
         axes = half.subgridspec(height, side, wspace=0.06, hspace=0.06).subplots(squeeze=False)
         for i, axis in enumerate(axes.flat):
@@ -72,7 +84,7 @@ def samples(means: Tensor, draws: Tensor, limits: Limits) -> Figure:
     return figure
 
 
-def interpolation(path: Tensor, ends: Tensor, limits: Limits, of: str) -> Figure:
+def interpolation(path: Tensor, ends: Tensor, limits: Limits, of: str, *, conditional: bool = False) -> Figure:
     """Decoded points (N, *E) on the straight line between the posterior means of two data (2, *E), shown at its ends.
 
     Args:
@@ -80,8 +92,9 @@ def interpolation(path: Tensor, ends: Tensor, limits: Limits, of: str) -> Figure
         ends: Shape (2, *E).
         limits: Values of black and white; None for those of the ends.
         of: What the data are, such as "test data".
+        conditional: Whether the model has a context, c.
     """
-    rows = {"E[x|z]": path}
+    rows = {_mean(conditional): path}
     figure = _rows(rows, limits or _bounds(ends), f"Interpolation in the latent space between two {of}", margin=1)
     axes = np.reshape(figure.axes, (1, -1))[0]
     for axis, end in zip((axes[0], axes[-1]), ends, strict=True):
@@ -104,18 +117,19 @@ def rows_of(rows: dict[str, Tensor], limits: Limits, title: str) -> Figure:
     return _rows(rows, limits, title)
 
 
-def latent_grid(pictures: Tensor, limits: Limits, at: str) -> Figure:
+def latent_grid(pictures: Tensor, limits: Limits, at: str, *, conditional: bool = False) -> Figure:
     """Decoded latents (side, side, *E): z1 rises to the right, z2 upwards.
 
     Args:
         pictures: Shape (side, side, *E).
         limits: Values of black and white; None for those of the pictures.
         at: Where the latents are, such as "the prior's quantiles".
+        conditional: Whether the model has a context, c.
     """
     side = len(pictures)
     limits = limits or _bounds(pictures)
     figure = Figure(figsize=(6, 6.3))
-    figure.suptitle(f"Decoded grid: E[x|z] at {at}", fontsize=TEXT + 1, y=0.94)
+    figure.suptitle(f"Decoded grid: {_mean(conditional)} at {at}", fontsize=TEXT + 1, y=0.94)
     figure.supxlabel("$z_1$, rising to the right", fontsize=TEXT, y=0.05)
     figure.supylabel("$z_2$, rising upwards", fontsize=TEXT, x=0.06)
     axes = figure.subplots(side, side, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})

@@ -104,7 +104,7 @@ def _reconstructions(scene: _Scene) -> Figure:
     for name, model in {**models, "after training": vae}.items():
         with inference(model):
             rows[name] = model.decode(_means(model, scene.shown, scene.seed), c).cpu()
-    return drawing.reconstructions(rows, scene.limits)
+    return drawing.reconstructions(rows, scene.limits, conditional=_has_context(scene.vae))
 
 
 def _untrained(opened: Opened) -> VAE:
@@ -115,9 +115,13 @@ def _untrained(opened: Opened) -> VAE:
     return vae.to(next(opened.vae.parameters()).device)
 
 
+def _has_context(vae: VAE) -> bool:
+    return vae.parts["context"].reads is not None
+
+
 def _samples(scene: _Scene) -> Figure:
     drawn = draw_samples(scene.vae, SAMPLED, scene.seed)
-    return drawing.samples(drawn.mean, drawn.x, scene.limits)
+    return drawing.samples(drawn.mean, drawn.x, scene.limits, conditional=_has_context(scene.vae))
 
 
 def _latent(scene: _Scene) -> Figure:
@@ -145,7 +149,8 @@ def _interpolation(scene: _Scene) -> Figure:
     with inference(vae):
         steps = torch.linspace(0, 1, SHOWN, device=z.device).unsqueeze(-1)
         path = vae.decode(z[0] + steps * (z[1] - z[0]), None if c is None else c[:1].expand(SHOWN, *c.shape[1:])).cpu()
-    return drawing.interpolation(path, vae.transform.inverse(_seen(scene)[ends]).cpu(), scene.limits, scene.of)
+    seen = vae.transform.inverse(_seen(scene)[ends]).cpu()
+    return drawing.interpolation(path, seen, scene.limits, scene.of, conditional=c is not None)
 
 
 def _grid(scene: _Scene) -> Figure:
@@ -158,7 +163,7 @@ def _grid(scene: _Scene) -> Figure:
         z, of = range_grid(_means(vae, scene.scattered, scene.seed), GRID), "the range of the encoded data"
     with inference(vae):
         decoded = vae.decode(z, None if c is None else c.expand(GRID, GRID, *c.shape[1:])).cpu()
-    return drawing.latent_grid(decoded, scene.limits, of)
+    return drawing.latent_grid(decoded, scene.limits, of, conditional=c is not None)
 
 
 def quantile_grid(vae: VAE, side: int, seed: int, c: Tensor | None = None) -> Tensor:

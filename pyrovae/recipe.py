@@ -61,9 +61,8 @@ class TrainResult:
             lines.append(f"interrupted; go on with: pyrovae train --resume --out {quoted(self.run)}")
         else:
             lines.append(f"run: {self.run}")
-            estimator = "importance" if self.vae.parts["posterior"].has_density else "reconstruction"
             run = quoted(self.run)
-            lines.append(f"next: pyrovae evaluate {run} --estimator {estimator}; pyrovae figures {run}")
+            lines.append(f"next: pyrovae evaluate {run}; pyrovae figures {run}")
         return "\n".join(lines)
 
     def _kept(self) -> str:

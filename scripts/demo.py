@@ -41,10 +41,15 @@ def main(epochs: int, run: Path) -> int:
         f"evidence {evaluated_at - trained_at:.1f}, pictures {drawn_at - evaluated_at:.1f})"
     )
     if found.untrusted:
-        print(f"{found.untrusted} of {found.n} digits are not to be trusted, of {found.cannot_tell} it cannot be told")
+        print(
+            f"the log evidence of {found.untrusted} of {found.n} digits is expected to be too low, and its error larger than\n"
+            f"can be seen, for few of their samples carry the weight; of {found.cannot_tell} more it cannot be told\n"
+            "(docs/evidence.md, When not to believe it)"
+        )
     print("\npictures:")
     print("\n".join(f"  {path}" for path in pictures))
-    print("\nnext: pyrovae train --likelihood normal --out runs/normal; pyrovae evaluate runs/normal; pyrovae list")
+    print("\nnext: . .venv/bin/activate")
+    print("      pyrovae train --likelihood normal --out runs/second; pyrovae evaluate runs/second; pyrovae list")
     return 0
 
 

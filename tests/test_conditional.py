@@ -689,6 +689,23 @@ def test_figures_of_attributes_have_a_row_for_each_combination(faces_run, drawn,
     assert list(drawn["rows"]) == ["data", *combinations]
 
 
+def test_pictures_say_that_they_are_conditional(run_of, digits_run, tmp_path, monkeypatch):
+    titles = []
+
+    def keep(path, figure, *home):
+        titles.extend(axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left"))
+        return path
+
+    monkeypatch.setattr(commands, "_write_figure", keep)
+    commands.sample(run_of(), count=4, given="7", out=tmp_path / "sevens.png")
+    commands.sample(run_of(), count=4, out=tmp_path / "all.png")
+    commands.sample(digits_run, count=4, out=tmp_path / "plain.png")
+    commands.figures(run_of(), only="samples", out=tmp_path)
+    conditional = ["means E[x|z,c], z ~ p(z|c)", "draws x ~ p(x|z,c), the same z and c"]
+    sevens = [f"{conditional[0]}, c: 7", conditional[1]]
+    assert titles == [*sevens, *conditional, "means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z", *conditional]
+
+
 def test_figures_of_contexts_are_refused_without_one(cli, digits_run, tmp_path):
     answer = cli("figures", digits_run, "--only", "classes", "--out", tmp_path / "out")
     assert answer.code == 2

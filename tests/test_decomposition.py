@@ -16,6 +16,7 @@ import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.evidence import decomposition, elbo
 from pyrovae.evidence.decomposition import Decomposition, decompose
+from pyrovae.evidence.reporting import decomposition_rows
 
 PARTS = ("kl", "mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
 MEANS = np.array([[-1.0, 0.3], [0.2, -0.4], [0.5, 1.1], [2.0, 0.9]])
@@ -188,6 +189,10 @@ def test_a_prior_that_depends_on_the_context_leaves_the_information_alone(contex
     found = decompose(vae, digits.test.x[:50], digits.test.y[:50])
     there = {name for name in PARTS if getattr(found, name) is not None}
     assert there == (set(PARTS) if context == "none" else {"kl", "mutual_information"})
+    (name, first), *others = decomposition_rows(found.summary())
+    assert "mutual information" in first
+    assert name == ("KL, split" if context == "none" else "information")
+    assert ("no part of the KL" in others[0][1]) == (context == "learned")
 
 
 # --- its error, its data, its settings ------------------------------------------------------------------------------------

@@ -150,8 +150,8 @@ def shown(monkeypatch) -> dict[str, tuple[tuple[Any, ...], Any]]:
     for name in ("latent_grid", "learning_curves", "samples"):
         draw = getattr(drawing, name)
 
-        def keep(*given: Any, draw: Any = draw, name: str = name) -> Any:
-            kept[name] = (given, draw(*given))
+        def keep(*given: Any, draw: Any = draw, name: str = name, **options: Any) -> Any:
+            kept[name] = (given, draw(*given, **options))
             return kept[name][1]
 
         monkeypatch.setattr(drawing, name, keep)

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from torch import Tensor
 
+from pyrovae.evidence.quadrature import MOST_LATENTS
 from pyrovae.evidence.reporting import decomposition_rows, few_degrees_note, finite, precision_notes, with_errors
 from pyrovae.evidence.trust import FEW_EFFECTIVE, FEWEST_WEIGHTS, LOWER_BOUND
 from pyrovae.preprocess.binarise import BINARISED
@@ -180,7 +181,8 @@ class Evaluation:
             notes.append("at least: the Monte Carlo error of data that are not to be trusted is larger than can be seen")
         notes += precision_notes(self.precision)
         if self.estimator == "importance":
-            notes.append("a mode that the proposal never visits is invisible to these: --estimator annealed is the check")
+            check = "exact" if self.latent_dim <= MOST_LATENTS else "annealed"
+            notes.append(f"a mode that the proposal never visits is invisible to these: --estimator {check} is the check")
         notes = [f"{'':<18} {note}" for note in notes]
         warnings = [f"NOT TO BE TRUSTED  {self._warning()}"] if self.untrusted else []
         return notes + warnings + ([f"CANNOT TELL        {self._doubt()}"] if self.cannot_tell else [])

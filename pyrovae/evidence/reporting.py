@@ -79,8 +79,12 @@ def decomposition_rows(decomposition: Mapping[str, Any]) -> list[tuple[str, str]
     parts = {name: number for name, number in decomposition.items() if isinstance(number, Mapping)}
     mutual = f"{_nats(parts['mutual_information'])} mutual information of datum and latent"
     of = "" if decomposition["n"] == decomposition["of"] else f" of {decomposition['of']:,}"
-    rows = [("KL, split", f"{mutual} (at most log N = {decomposition['log_n']:.3f}, N = {decomposition['n']:,}{of})")]
-    if "marginal_kl" in parts:
+    # Where the prior depends on the context there is no one marginal KL, and what q(z) tells of c counts as information too.
+    name = "KL, split" if "marginal_kl" in parts else "information"
+    rows = [(name, f"{mutual} (at most log N = {decomposition['log_n']:.3f}, N = {decomposition['n']:,}{of})")]
+    if "marginal_kl" not in parts:
+        rows.append(("", "no part of the KL: the prior p(z|c) differs by context"))
+    else:
         rows.append(("", f"and {_nats(parts['marginal_kl'])} KL(q(z) || p(z))"))
     if "total_correlation" in parts:
         rows.append(("", f"of that {_nats(parts['total_correlation'])} total correlation"))
