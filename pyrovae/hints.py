@@ -10,6 +10,7 @@ from torch.distributions import constraints
 from pyrovae.contexts.words import listed
 from pyrovae.data import Dataset
 from pyrovae.families.support import in_words
+from pyrovae.preprocess.dequantise import AddUniform
 from pyrovae.preprocess.none import Identity
 from pyrovae.vae import VAE
 
@@ -17,30 +18,41 @@ FAR = 100.0
 """Factor between the scales of two columns, or between a column and 1, above which networks learn slowly or not at all."""
 
 
+OWN_SCALES = ("element", "network")
+"""Values of the option ``scale`` of a likelihood with which each column has a scale of its own."""
+
+SAME_SCALE = (Identity, AddUniform)
+"""Preprocessing that leaves the scale of columns as it is."""
+
+
 def hint_at_columns(vae: VAE, dataset: Dataset) -> None:
-    """Warn of columns of reals that are constant, and of those that are on very different scales.
+    """Warn of columns of reals that are constant, and of columns of reals or counts that are on very different scales.
 
     Args:
         vae: The model, prepared.
         dataset: What it is to be trained on.
     """
     x = dataset.train.x
-    if x.dim() != 2 or len(x) < 2 or dataset.spec.kind != "reals":
+    if x.dim() != 2 or len(x) < 2 or dataset.spec.kind not in ("reals", "counts"):
         return
-    constant = (x == x[0]).all(0).nonzero().squeeze(-1).tolist()
+    constant = (x == x[0]).all(0).nonzero().squeeze(-1).tolist() if dataset.spec.kind == "reals" else []
     if constant:
         values = listed(f"{_called(dataset, k)} ({x[0, k].item():g})" for k in constant)
+        own = getattr(vae.parts["likelihood"], "scale", None) in OWN_SCALES
+        grows = ", and with a scale of its own its density grows without bound" if own else ""
         remedy = "name the others with --data.columns" if dataset.spec.columns else "leave them out of the file"
         warnings.warn(
-            f"{dataset.name}: in all training data the same: {values}; that tells nothing, and where each column has a scale of "
-            f"its own, this density grows without bound; {remedy}",
+            f"{dataset.name}: in all training data the same: {values}; that tells nothing{grows}; {remedy}",
             UserWarning,
             stacklevel=2,
         )
     scales = _far_scales(vae, dataset)
     if scales:
+        kind, counts = (
+            ("--data.kind reals ", "; --likelihood poisson is one of counts") if dataset.spec.kind == "counts" else ("", "")
+        )
         warnings.warn(
-            f"{dataset.name}: {scales}; --preprocess standardise brings every column to mean 0 and scale 1",
+            f"{dataset.name}: {scales}; {kind}--preprocess standardise brings every column to mean 0 and scale 1{counts}",
             UserWarning,
             stacklevel=2,
         )
@@ -55,7 +67,7 @@ def _far_scales(vae: VAE, dataset: Dataset) -> str:
     """
     x = dataset.train.x
     takes_any = in_words(vae.likelihood_density.support) == in_words(constraints.real)
-    if x.dim() != 2 or not takes_any or dataset.spec.kind != "reals" or not isinstance(vae.transform, Identity):
+    if x.dim() != 2 or not takes_any or not isinstance(vae.transform, SAME_SCALE):
         return ""
     scale, size = x.double().std(0, correction=0), x.double().square().mean(0).sqrt()
     varying = scale > 0

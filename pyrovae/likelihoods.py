@@ -150,7 +150,7 @@ def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) 
     name, line = _line(family)
     if spec.kind in line.preprocess:
         return line.preprocess[spec.kind]
-    remedy = f"{_as_another_kind(line, spec, x)}use one that does, such as --likelihood {' or '.join(fitting(spec, x))}"
+    remedy = f"{_as_another_kind(line, spec, x)}try --likelihood {' or '.join(fitting(spec, x))}"
     if line.preprocess.get("binary") == "none":
         remedy += ", or --preprocess binarise --preprocess.threshold T (which makes it another data set)"
     example = ""

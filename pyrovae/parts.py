@@ -90,7 +90,8 @@ def make(role: str, value: Any) -> Any:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        raise UserError(f"--{role} {shown(value)}: needs a name, a part, or a mapping with a name and options")
+        also = "; the path of a file that np.save(path, array) writes is a name too" if role == "data" else ""
+        raise UserError(f"--{role} {shown(value)}: needs a name, a part, or a mapping with a name and options{also}")
     name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
     part = lookup(role, name)
     name = name_of(role, part)

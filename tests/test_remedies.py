@@ -68,6 +68,8 @@ def world(make_run, tmp_path_factory) -> Path:
             np.save(f"{name}.npy", x)
         np.save("offset.npy", X + 5e3)
         np.savez("real_labels.npz", x=X, y=X[:, 0])
+        np.savez("object_labels.npz", x=X, y=np.array(KINDS, dtype=object))
+        np.save("large_counts.npy", WHOLE + 10**6)
         np.savez("unlabelled.npz", x=X)
         np.savez("labelled.npz", x=X, y=np.array(KINDS))
         for name, shape in {"grey8": (8, 8), "grey9": (9, 9), "colour": (8, 8, 3), "colour9": (9, 9, 3)}.items():
@@ -350,6 +352,19 @@ NOTED = [
         r"np\.digitize\(y, edges\) .*; until then the data have no labels",
         f"train --data real_labels.npz {NORMAL}",
         np_labels,
+    ),
+    row(
+        "object-labels",
+        f"train --data object_labels.npz {NORMAL}",
+        r"y\.astype\(str\) .*; until then the data have no labels",
+        f"train --data object_labels.npz {NORMAL}",
+        lambda: np.savez("object_labels.npz", x=X, y=np.array(KINDS, dtype=object).astype(str)),
+    ),
+    row(
+        "large-counts",
+        f"train --data large_counts.npy {NORMAL}",
+        r"has values of about 1e\+06, far from 1; --data\.kind reals --preprocess standardise .*--likelihood poisson",
+        f"train --data large_counts.npy --data.kind reals --preprocess standardise {NORMAL}",
     ),
     row(
         "constant",

@@ -59,7 +59,13 @@ class ArrayFile(OwnNumbers):
         for split, name in data.items():
             check_shape(self.path, name, headers[split].shape, headers[split].dtype, event_shape)
         sizes = {split: header.shape[0] for split, header in headers.items()}
-        found = _labels(self.path, data, labels, sizes, file.arrays([*labels.values(), ATTRIBUTES]))
+        objects = next((name for name in labels.values() if file.holds_objects(name)), None)
+        if objects is not None:
+            remedy = f"{objects}.astype(str) makes text of them"
+            _say_unlabelled(f"{self.path}: {objects} holds Python objects, which are never unpickled; {remedy}")
+            found = Labels()
+        else:
+            found = _labels(self.path, data, labels, sizes, file.arrays([*labels.values(), ATTRIBUTES]))
         kept = np.result_type(*(header.dtype for header in headers.values())) in AS_THEY_ARE
         x = file.read(list(data.values()), spare=0 if kept else np.dtype(np.float32).itemsize)
         for name, part in zip(data.values(), np.split(x, np.cumsum(list(sizes.values()))[:-1]), strict=True):
@@ -129,8 +135,7 @@ def _labels(
     classes = {label: _as_classes(arrays[label]) for label in given.values()}
     why = next(filter(None, (_no_classes(path, label, values) for label, values in classes.items())), "")
     if why:
-        # Most models need no labels; one that is conditioned on them is refused where it is built.
-        warnings.warn(f"{why}; until then the data have no labels", UserWarning, stacklevel=2)
+        _say_unlabelled(why)
         return Labels()
     values = np.concatenate(list(classes.values()))
     if values.ndim == 1:
@@ -141,6 +146,11 @@ def _labels(
     # An only label of that name is what data with one label a datum have.
     labels = {name: one_label(column) for name, column in zip(names, values.T, strict=True)}
     return labels["class"] if names == ["class"] else several_labels(labels)
+
+
+def _say_unlabelled(why: str) -> None:
+    """Warn of labels that are left out: most models need none; one that is conditioned on them is refused where it is built."""
+    warnings.warn(f"{why}; until then the data have no labels", UserWarning, stacklevel=2)
 
 
 def _as_classes(labels: np.ndarray) -> np.ndarray:

@@ -71,6 +71,11 @@ class NumpyFile:
             for name, file, size in arrays:
                 self.headers[name] = _header(file, size)
 
+    def holds_objects(self, name: str) -> bool:
+        """Whether an array is one of Python objects, which is never read."""
+        header = self.headers[name]
+        return header is not None and header.dtype.hasobject
+
     def header(self, name: str) -> Header:
         """The header of an array.
 
@@ -80,10 +85,10 @@ class NumpyFile:
         header = self.headers[name]
         if header is None:
             raise UserError(f"{self._path}: {name} is no NumPy array; write the file with np.savez")
-        if header.dtype.hasobject:
+        if self.holds_objects(name):
             raise UserError(
                 f"{self._path}: {name} holds Python objects, which are never unpickled; "
-                "save plain numbers, np.save(file, array.astype('float32'))"
+                "save plain numbers or text, array.astype('float32') or array.astype(str)"
             )
         return header
 

@@ -172,7 +172,8 @@ def check_shape(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, e
     if dtype.kind not in "buif":
         raise UserError(f"{path}: {name} has type {dtype}; needs integers, reals or booleans")
     if len(shape) < 2:
-        raise UserError(f"{path}: {name} has shape {shape}; needs (number of data, ...), such as (1000, 28, 28)")
+        single = f"; {name}.reshape(-1, 1) makes every number a datum" if len(shape) == 1 else ""
+        raise UserError(f"{path}: {name} has shape {shape}; needs (number of data, ...), such as (1000, 28, 28){single}")
     if 0 in shape:
         raise UserError(f"{path}: {name} has shape {shape}; needs data with at least one number each")
     if shape[1:] != event_shape:

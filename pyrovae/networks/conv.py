@@ -25,7 +25,7 @@ def _image(event_shape: tuple[int, ...]) -> tuple[int, int, int]:
     if colours not in COLOURS or len(size) != 2 or not SMALLEST <= min(size) <= max(size) <= LARGEST:
         raise UserError(
             f"--network conv: needs images (H, W), (1, H, W) or (3, H, W) of {SMALLEST}x{SMALLEST} to {LARGEST}x{LARGEST} "
-            f"pixels, the data have shape {event_shape}; use --network mlp"
+            f"pixels, the data have shape {event_shape}; use --network mlp, or --data.size N for a folder of larger pictures"
         )
     return (*(colours or (1,)), *size)
 
