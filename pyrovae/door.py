@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from pyrovae.errors import UserError, is_out_of_memory, option_name, shown
 from pyrovae.interruption import exiting
@@ -54,7 +54,12 @@ def leave(work: Callable[[], int | None], program: str, tokens: Sequence[str] = 
         if reason is None:
             raise
         _say(program, reason, code)
-    sys.exit(_delivered(program, code, closed))
+    code = _delivered(program, code, closed)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
+    sys.exit(code)
 
 
 def explained(error: BaseException, tokens: Sequence[str]) -> tuple[str | None, int]:
@@ -119,9 +124,14 @@ def _delivered(program: str, code: int, closed: bool) -> int:
         code = code or _say(program, _unwritten(error), UNWRITTEN)
     else:
         return code
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it once more
+    _give_up(sys.stdout)
     return code
+
+
+def _give_up(stream: TextIO) -> None:
+    """Send what is left of a stream nowhere: the interpreter flushes it once more, and would exit with 120."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _unwritten(error: OSError) -> str:

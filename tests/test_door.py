@@ -120,8 +120,10 @@ def test_what_was_found_is_kept_where_it_cannot_be_printed(run_with, run, full):
     assert (run / "evidence/importance.json").is_file()
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_log_that_cannot_be_written_changes_no_exit_code(run_with, full, closed):
+def test_a_log_that_cannot_be_written_changes_no_exit_code(run_with, full, closed, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     where = {"before": lambda: os.close(2), "stderr": None} if closed else {"stderr": full}
     assert run_with("list", **where).returncode == 0
     refused = run_with("trian", **where)

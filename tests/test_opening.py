@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import shutil
 from pathlib import Path
 
@@ -153,9 +154,13 @@ def test_figures_say_which_data_they_show(table: Path, tmp_path: Path, monkeypat
     data = {"name": "file", "path": str(table), "test": 0}
     run = commands.train(data=data, likelihood="normal", out=str(tmp_path / "run"), **TINY).run
     shown = {}
+
+    def keep(name, draw, *given, **options):
+        return shown.setdefault(name, (given, draw(*given, **options)))[1]
+
     for name in ("reconstructions", "latent_scatter", "interpolation"):
         draw = getattr(drawing, name)
-        monkeypatch.setattr(drawing, name, lambda *given, draw=draw, name=name: shown.setdefault(name, (given, draw(*given)))[1])
+        monkeypatch.setattr(drawing, name, functools.partial(keep, name, draw))
     pictures.pictures(open_run(run, None, None, "cpu"), 0)
     assert shown["latent_scatter"][1].axes[0].get_title() == "Posterior means of 50 training data"
     assert "two training data" in shown["interpolation"][1].get_suptitle()

@@ -237,6 +237,6 @@ def test_a_run_reports_its_reconstruction_and_names_the_next_step(run, tmp_path)
     with pytest.raises(UserError, match="--samples 7: --estimator reconstruction has no such option"):
         commands.evaluate(run, device="cpu", samples=7)
     result = commands.resume(run, **QUIET)
-    assert "--estimator reconstruction" in result.report()
+    assert f"next: pyrovae evaluate {run}; pyrovae figures {run}" in result.report()  # no --estimator: it has nothing else
     best = max(row["valid_reconstruction"] for row in result.fit.history)
     assert f"validation reconstruction {best:.3f} nats" in result.report()
