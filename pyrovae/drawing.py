@@ -72,7 +72,7 @@ def samples(means: Tensor, draws: Tensor, limits: Limits, *, conditional: bool =
     halves = figure.add_gridspec(1, 2, wspace=0.08, left=0, right=1, bottom=0, top=1)
     of = "" if given is None else f", c: {given}"
     titles = (
-        (f"means {_mean(True)}, z ~ p(z|c){of}", "draws x ~ p(x|z,c), the same z and c")
+        (f"means {_mean(True)}\nz ~ p(z|c){of}", "draws x ~ p(x|z,c)\nthe same z and c")
         if conditional
         else (f"means {_mean(False)}, z ~ p(z)", "draws x ~ p(x|z), the same z")
     )

@@ -701,7 +701,7 @@ def test_pictures_say_that_they_are_conditional(run_of, digits_run, tmp_path, mo
     commands.sample(run_of(), count=4, out=tmp_path / "all.png")
     commands.sample(digits_run, count=4, out=tmp_path / "plain.png")
     commands.figures(run_of(), only="samples", out=tmp_path)
-    conditional = ["means E[x|z,c], z ~ p(z|c)", "draws x ~ p(x|z,c), the same z and c"]
+    conditional = ["means E[x|z,c]\nz ~ p(z|c)", "draws x ~ p(x|z,c)\nthe same z and c"]
     sevens = [f"{conditional[0]}, c: 7", conditional[1]]
     assert titles == [*sevens, *conditional, "means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z", *conditional]
 
