@@ -222,11 +222,15 @@ def test_no_argument_of_what_takes_objects_ends_in_an_error_that_is_not_ours(dig
     usual = dict(OBJECTS[function])
     if function == "fit":
         usual["dataset"] = digits
+    refusals = []
     for wrong in [*WRONG, None]:
         try:
             getattr(pyrovae, function)(**{**usual, parameter: wrong})
-        except UserError:
-            shutil.rmtree(here / "saved", ignore_errors=True)
+        except UserError as error:
+            refusals.append(str(error))
+        shutil.rmtree(here / "saved", ignore_errors=True)
+    assert refusals
+    assert [text for text in refusals if "\n" in text] == []
 
 
 def test_numbers_of_numpy_and_paths_are_taken_by_every_function_and_recorded_as_plain_data(tmp_path, monkeypatch):
