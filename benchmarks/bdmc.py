@@ -19,7 +19,7 @@ from machine import processor, versions
 
 import pyrovae
 from pyrovae import runs
-from pyrovae.evidence.bdmc import Sandwich, bdmc
+from pyrovae.evidence.annealing.bdmc import Sandwich, bdmc
 
 SETTINGS = {"data": "mnist", "likelihood": "bernoulli", "network": {"name": "mlp", "hidden": [400]}, "latent_dim": 20}
 

@@ -25,10 +25,10 @@ import pyrovae
 from pyrovae import VAE
 from pyrovae.contracts import Evidence
 from pyrovae.evidence import importance
-from pyrovae.evidence.annealing import annealed
-from pyrovae.evidence.exact import exact
-from pyrovae.evidence.weights import ladder
-from pyrovae.opening import open_run
+from pyrovae.evidence.annealing.route import annealed
+from pyrovae.evidence.exact.estimator import exact
+from pyrovae.evidence.importance.weights import ladder
+from pyrovae.runs.opening import open_run
 
 DIGITS = {
     "data": "digits",

@@ -45,10 +45,10 @@ from torch import Tensor
 import pyrovae
 from pyrovae.contracts import Evidence
 from pyrovae.data import Split
-from pyrovae.devices import choose_device
 from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence import importance
-from pyrovae.evidence.pareto import threshold
+from pyrovae.evidence.importance.pareto import threshold
+from pyrovae.system.devices import choose_device
 
 
 def train(name: str, home: Path, data_root: str | None, stages: int, seconds: float, device: str) -> None:

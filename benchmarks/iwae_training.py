@@ -19,11 +19,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import pyrovae
-from pyrovae.devices import random_states, seed_all, set_random_states
 from pyrovae.engines import Eager
 from pyrovae.errors import UserError
-from pyrovae.files import write_whole
 from pyrovae.objectives import OBJECTIVES
+from pyrovae.system.devices import random_states, seed_all, set_random_states
+from pyrovae.system.files import write_whole
 
 STAGES = 8
 BATCH = 20

@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     )
     from pyrovae.data import Dataset
     from pyrovae.errors import UserError
-    from pyrovae.exporting import to_arviz
-    from pyrovae.runs import load, save
-    from pyrovae.training import fit
+    from pyrovae.runs.exporting import to_arviz
+    from pyrovae.runs.folder import load, save
+    from pyrovae.training.loop import fit
     from pyrovae.vae import VAE
 
 _HOMES = {
     "VAE": "vae",
     "Dataset": "data",
     "UserError": "errors",
-    "fit": "training",
+    "fit": "training.loop",
     "save": "runs",
     "load": "runs",
-    "to_arviz": "exporting",
+    "to_arviz": "runs.exporting",
     **dict.fromkeys(
         ("train", "resume", "evaluate", "classify", "compare", "sweep", "encode", "decode", "sample", "figures", "load_dataset"),
         "commands",

@@ -11,7 +11,6 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae import data_checks
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import (
     Attribute,
@@ -26,7 +25,8 @@ from pyrovae.contracts import (
 )
 from pyrovae.errors import UserError, check_integer, shown
 from pyrovae.families.support import in_words
-from pyrovae.inputs import as_data, as_noise, as_tensor, check_values, data_spec
+from pyrovae.inputs import fitting as data_checks
+from pyrovae.inputs.given import as_data, as_noise, as_tensor, check_values, data_spec
 from pyrovae.likelihoods import default_preprocess, native_kind
 from pyrovae.networks.feedforward import Feedforward
 from pyrovae.parts import describe, is_auto, make, name_of

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pyrovae
-from pyrovae.door import leave
-from pyrovae.interruption import stopped
+from pyrovae.system.door import leave
+from pyrovae.system.interruption import stopped
 
 RUN = Path("runs/demo")
 

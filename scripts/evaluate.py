@@ -2,6 +2,6 @@
 
 import sys
 
-from pyrovae.cli import main
+from pyrovae.cli.program import main
 
 main(["evaluate", *sys.argv[1:]])

@@ -2,6 +2,6 @@
 
 import sys
 
-from pyrovae.cli import main
+from pyrovae.cli.program import main
 
 main(["figures", *sys.argv[1:]])

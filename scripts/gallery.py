@@ -1,5 +1,5 @@
 """Draw the pictures of docs/gallery.md: `python scripts/gallery.py PICTURE ... --data-root FOLDER --out FOLDER`."""
 
-from pyrovae.gallery.door import main
+from gallery.program import main
 
 main()

@@ -2,6 +2,6 @@
 
 import sys
 
-from pyrovae.cli import main
+from pyrovae.cli.program import main
 
 main(["sample", *sys.argv[1:]])

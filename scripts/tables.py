@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pyrovae.tables import filled
+from pyrovae.cli.tables import filled
 
 for name in sys.argv[1:]:
     path = Path(name)

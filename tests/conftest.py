@@ -36,7 +36,7 @@ def double_precision() -> Iterator[None]:
 @pytest.fixture
 def cli(capsys) -> Callable[..., Answer]:
     """Run the real command line in this process."""
-    from pyrovae.cli import main
+    from pyrovae.cli.program import main
 
     def run(*arguments: object) -> Answer:
         with pytest.raises(SystemExit) as stop:

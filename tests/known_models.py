@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import VAE, Dataset
 from pyrovae.contracts import DataSpec, Evidence
-from pyrovae.evidence.pareto import FEWEST, tail_length
+from pyrovae.evidence.importance.pareto import FEWEST, tail_length
 
 SHAPE = (2, 3)
 SIZE = 6

@@ -19,9 +19,9 @@ import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import importance
-from pyrovae.evidence.annealing import Annealing, anneal, annealed, log_mean_weight
+from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, Steps, Trajectories, tune
+from pyrovae.evidence.annealing.route import Annealing, anneal, annealed, log_mean_weight
 from pyrovae.evidence.keyed import Generators
-from pyrovae.evidence.moves import Flips, Hamiltonian, Moves, Steps, Trajectories, tune
 from pyrovae.families.support import open_unit_interval
 
 MANY = 20_000

@@ -17,7 +17,7 @@ import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import importance
-from pyrovae.exporting import to_arviz
+from pyrovae.runs.exporting import to_arviz
 
 SHIFT = 0.5
 

@@ -22,7 +22,7 @@ import yaml
 from damage import DAMAGE, TRAP, write_arrays
 
 from pyrovae import commands, runs
-from pyrovae.cli import COMMANDS
+from pyrovae.cli.program import COMMANDS
 from pyrovae.errors import option_name
 from pyrovae.parts import ROLES, defaults
 from pyrovae.vae import VAE
@@ -62,8 +62,8 @@ def here(world, tmp_path, monkeypatch) -> Path:
         (raw / f"{name}-idx{3 if 'images' in name else 1}-ubyte").write_bytes(b"no idx file")
     monkeypatch.setenv("PYROVAE_DATA", str(tmp_path / "downloads"))
     monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", unreachable)
-    monkeypatch.setattr("pyrovae.pictures.GRID", 2)  # small pictures: none is looked at here
-    monkeypatch.setattr("pyrovae.pictures.SAMPLED", 2)
+    monkeypatch.setattr("pyrovae.drawing.pictures.GRID", 2)  # small pictures: none is looked at here
+    monkeypatch.setattr("pyrovae.drawing.pictures.SAMPLED", 2)
     folder = shutil.copytree(world, tmp_path / "here")
     monkeypatch.chdir(folder)
     return folder

@@ -14,9 +14,9 @@ from torch import Tensor
 
 import pyrovae
 from pyrovae import VAE, UserError
-from pyrovae.evidence.annealing import annealed
-from pyrovae.evidence.bdmc import Sandwich, bdmc, simulate
-from pyrovae.evidence.certificate import certify
+from pyrovae.evidence.annealing.bdmc import Sandwich, bdmc, simulate
+from pyrovae.evidence.annealing.route import annealed
+from pyrovae.evidence.reports.certificate import certify
 from pyrovae.evidence.scoring import estimating
 
 LEAST_P = 1e-3  # seeds are fixed: a right sampler fails such a test once in a thousand choices of them

@@ -14,7 +14,7 @@ import yaml
 
 import pyrovae
 from pyrovae import UserError, commands, runs
-from pyrovae.tensorfiles import read_tensors, write_tensors
+from pyrovae.system.tensorfiles import read_tensors, write_tensors
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 2, "device": "cpu", "progress": False}
 QUICK = {"samples": 2, "limit": 5, "device": "cpu"}

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pyrovae import UserError, bounds, commands, records, runs
+from pyrovae import UserError, commands, runs
+from pyrovae.runs import records
+from pyrovae.system import bounds
 
 
 def repeated(levels: int) -> str:
@@ -108,7 +110,7 @@ def test_a_limit_of_the_process_is_seen() -> None:
     code = """
 import resource, sys
 from pathlib import Path
-from pyrovae.bounds import free_memory
+from pyrovae.system.bounds import free_memory
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 10**9, resource.RLIM_INFINITY))
 print(free_memory())

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gallery.models import Studio
 
 import pyrovae
-from pyrovae import UserError, commands, recipe, runs, training
-from pyrovae.claims import LOCK, Claim, TakenError, claim_next
-from pyrovae.gallery.models import Studio
+from pyrovae import UserError, commands, runs
+from pyrovae.commands import recipe
+from pyrovae.system.claims import LOCK, Claim, TakenError, claim_next
+from pyrovae.training import loop
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
 
@@ -188,7 +190,7 @@ def after_first_save(monkeypatch):
             if len(count) == 1:
                 happens(folder)
 
-        monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
+        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
         monkeypatch.setattr(recipe.runs, "save_state", saved)
 
     return set_up

@@ -19,8 +19,9 @@ from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, drawing
+from pyrovae import VAE, Dataset, UserError, commands
 from pyrovae.contracts import Attribute, DataSpec, Evidence
+from pyrovae.drawing import plots
 from pyrovae.evidence.classification import BINS, Classification, classify_split, scores
 
 SIZE, LATENTS, NOISE = 4, 2, 0.7
@@ -236,7 +237,7 @@ def test_one_datum_has_no_standard_error():
 def test_the_diagram_shows_the_bins():
     probability = torch.tensor([0.95, 0.95, 0.55])
     found = scores(torch.stack([probability, 1 - probability], -1).log(), torch.tensor([0, 1, 0]))
-    figure = drawing.calibration(found["bins"], found["calibration_error"])
+    figure = plots.calibration(found["bins"], found["calibration_error"])
     upper, lower = figure.axes
     assert [bar.get_height() for bar in upper.patches] == pytest.approx([1.0, 0.5])
     assert [bar.get_x() for bar in upper.patches] == pytest.approx([8 / 15, 14 / 15])

@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file
 
 from pyrovae import commands
-from pyrovae.cli import COMMANDS
+from pyrovae.cli.program import COMMANDS
 from pyrovae.engines import Eager
 from pyrovae.parts import ROLES
 
@@ -68,7 +68,7 @@ def test_top_help_names_every_command_with_its_summary(cli, spelling):
 def test_help_version_and_typos_do_not_wait_for_torch(shell, arguments):
     code = (
         "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
-        f"from pyrovae.cli import main; main({arguments!r})"
+        f"from pyrovae.cli.program import main; main({arguments!r})"
     )
     assert shell("-c", code).out.splitlines()[-1] == "False"
 

@@ -18,8 +18,8 @@ from pyrovae import VAE, UserError, commands, runs
 from pyrovae.contracts import DataSpec
 from pyrovae.data import CsvFile, Dataset
 from pyrovae.data.columns import in_one_line, named_in
-from pyrovae.opening import open_run
-from pyrovae.tensorfiles import read_tensors, write_tensors
+from pyrovae.runs.opening import open_run
+from pyrovae.system.tensorfiles import read_tensors, write_tensors
 
 NAMES = ["width", "height, of all", "mass"]
 RANDOM = np.random.default_rng(0)

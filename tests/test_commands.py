@@ -17,8 +17,8 @@ import pyrovae
 from pyrovae import commands
 from pyrovae.errors import UserError
 from pyrovae.evidence import importance
-from pyrovae.evidence.evaluation import Evaluation
-from pyrovae.runs import load
+from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.runs.folder import load
 
 DIGITS = load_digits()
 

@@ -23,9 +23,9 @@ from pyrovae.comparison import League, Settings, rank, shown
 from pyrovae.comparison.entries import Entry, Measure
 from pyrovae.comparison.league import paired_error
 from pyrovae.errors import UserError
-from pyrovae.evidence.evaluation import Evaluation
-from pyrovae.opening import preprocessed
+from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.parts import describe, make
+from pyrovae.runs.opening import preprocessed
 
 QUICK = {"samples": 4, "limit": 40, "device": "cpu"}
 

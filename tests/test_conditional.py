@@ -20,12 +20,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, drawing, pictures, runs
+from pyrovae import VAE, Dataset, UserError, commands, runs
 from pyrovae.contexts.label import MOST
 from pyrovae.contracts import Attribute, DataSpec
+from pyrovae.drawing import pictures, plots
 from pyrovae.evidence import importance
 from pyrovae.objectives import AnalyticElbo
-from pyrovae.opening import open_run
+from pyrovae.runs.opening import open_run
 
 RANDOM = np.random.default_rng(7)
 SIZE, LATENTS, EMBEDDED = 4, 2, 3
@@ -632,7 +633,7 @@ def test_a_class_without_training_data_is_refused_before_training(tmp_path, wher
 def drawn(monkeypatch) -> dict[str, Any]:
     """What the figures decode, and the rows that they show, by title."""
     kept: dict[str, Any] = {"decoded": [], "rows": {}}
-    decode, rows_of = VAE.decode, drawing.rows_of
+    decode, rows_of = VAE.decode, plots.rows_of
 
     def keep_decoded(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
         kept["decoded"].append((z, c))
@@ -643,7 +644,7 @@ def drawn(monkeypatch) -> dict[str, Any]:
         return rows_of(rows, limits, title)
 
     monkeypatch.setattr(VAE, "decode", keep_decoded)
-    monkeypatch.setattr(drawing, "rows_of", keep_rows)
+    monkeypatch.setattr(plots, "rows_of", keep_rows)
     return kept
 
 

@@ -17,8 +17,8 @@ from pyrovae import VAE
 from pyrovae.contracts import Evidence
 from pyrovae.evidence import annealed, importance
 from pyrovae.evidence.evaluating import evaluate_split
+from pyrovae.evidence.reports.trust import Trust, judge
 from pyrovae.evidence.scoring import as_evidence
-from pyrovae.evidence.trust import Trust, judge
 
 SEEDS = 200
 

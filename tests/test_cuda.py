@@ -11,7 +11,7 @@ import pyrovae
 from pyrovae import VAE
 from pyrovae.contracts import Evidence
 from pyrovae.evidence import annealed, elbo, exact, importance
-from pyrovae.evidence.bdmc import bdmc
+from pyrovae.evidence.annealing.bdmc import bdmc
 from pyrovae.evidence.decomposition import decompose
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

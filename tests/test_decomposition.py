@@ -16,7 +16,7 @@ import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.evidence import decomposition, elbo
 from pyrovae.evidence.decomposition import Decomposition, decompose
-from pyrovae.evidence.reporting import decomposition_rows
+from pyrovae.evidence.reports.numbers import decomposition_rows
 
 PARTS = ("kl", "mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
 MEANS = np.array([[-1.0, 0.3], [0.2, -0.4], [0.5, 1.1], [2.0, 0.9]])

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, commands, fit, runs, training
+from pyrovae import VAE, Dataset, commands, fit, runs
 from pyrovae.contracts import DataSpec
-from pyrovae.divergence import CHECK_STEPS, DivergedError, is_worse
 from pyrovae.engines import Eager
 from pyrovae.evidence import elbo
-from pyrovae.training_state import TrainingError, TrainingState
+from pyrovae.training import loop
+from pyrovae.training.divergence import CHECK_STEPS, DivergedError, is_worse
+from pyrovae.training.state import TrainingError, TrainingState
 
 QUIET = {"device": "cpu", "progress": False}
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, **QUIET}
@@ -69,7 +70,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(monkeypatch, bad, val
         value = next(told)
         return {"valid_elbo": value, "valid_reconstruction": value}
 
-    monkeypatch.setattr(training, "validate", validated)
+    monkeypatch.setattr(loop, "validate", validated)
     result = fit(digit_vae(), pyrovae.load_dataset("digits"), epochs=4, **QUIET)
     assert (len(result.history), result.best_epoch) == (4, best)
 

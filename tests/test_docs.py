@@ -18,9 +18,9 @@ from test_structure import ROOMS
 
 import pyrovae
 from pyrovae import cli, likelihoods, parts
+from pyrovae.cli.tables import filled
 from pyrovae.contracts import DataSpec
 from pyrovae.likelihoods import Likelihood
-from pyrovae.tables import filled
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from pyrovae import UserError, commands
-from pyrovae.door import leave
 from pyrovae.errors import enough_memory
+from pyrovae.system.door import leave
 
 
 def left(capsys, error: BaseException, *tokens: str) -> tuple[int, str]:

@@ -17,11 +17,11 @@ from scipy import stats
 import pyrovae
 from pyrovae import UserError, commands
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence.certificate import certify
 from pyrovae.evidence.evaluating import _khat, evaluate_split
-from pyrovae.evidence.exact import exact
+from pyrovae.evidence.exact.estimator import exact
+from pyrovae.evidence.reports.certificate import certify
+from pyrovae.evidence.reports.trust import judge
 from pyrovae.evidence.scoring import average
-from pyrovae.evidence.trust import judge
 from pyrovae.objectives import weight_latents
 
 FEW = {"temperatures": 6, "chains": 3, "leapfrog": 2}

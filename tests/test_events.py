@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pyrovae import UserError, commands, events, runs
+from pyrovae import UserError, commands, runs
+from pyrovae.training import events
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "device": "cpu", "progress": False}
 

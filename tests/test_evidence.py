@@ -20,7 +20,7 @@ from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import elbo, importance, keyed
 from pyrovae.evidence.evaluating import evaluate_split
-from pyrovae.evidence.evaluation import Evaluation
+from pyrovae.evidence.reports.evaluation import Evaluation
 
 # --- a guide that is the posterior --------------------------------------------------------------------------------------
 

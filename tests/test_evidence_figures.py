@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pyrovae import UserError, commands, evidence_drawing, runs
-from pyrovae.evidence_pictures import EVIDENCE_FIGURES, evidence_pictures
-from pyrovae.opening import open_run
+from pyrovae import UserError, commands, runs
+from pyrovae.drawing import evidence_plots
+from pyrovae.drawing.evidence_pictures import EVIDENCE_FIGURES, evidence_pictures
+from pyrovae.runs.opening import open_run
 
 FEW = {"chains": 2, "leapfrog": 1}
 
@@ -124,7 +125,7 @@ def test_pictures_of_other_data_have_a_folder_of_their_own(run, cli, tmp_path):
 
 def test_khats_beyond_the_limits_are_counted_and_coloured():
     khat = torch.tensor([0.1, 0.5, 0.69, 0.71, 3.0, torch.inf, -torch.inf, torch.nan])
-    figure = evidence_drawing.khat_histogram(khat, 0.7, 5000, [0.58, 0.8])
+    figure = evidence_plots.khat_histogram(khat, 0.7, 5000, [0.58, 0.8])
     assert "28.6% of 7 too large,\n28.6% cannot be told" in figure.axes[0].get_title(loc="left")
     (bars,) = figure.axes[0].containers
     counts = {}

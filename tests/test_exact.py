@@ -15,7 +15,7 @@ from scipy import stats
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import importance
-from pyrovae.evidence.exact import exact, exact_method
+from pyrovae.evidence.exact.estimator import exact, exact_method
 from pyrovae.evidence.scoring import preprocessed
 from pyrovae.families.location_scale import GAIN
 

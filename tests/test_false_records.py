@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from pyrovae import UserError, commands, runs
-from pyrovae.evidence import measuring
-from pyrovae.records import Partial, read_records
+from pyrovae.evidence import resumable as measuring
+from pyrovae.runs.records import Partial, read_records
 
 ASKED = {"samples": 20, "limit": 30, "device": "cpu"}
 
@@ -146,7 +146,7 @@ def interrupted(run: Path, monkeypatch) -> Path:
     """An evaluation of which all data are done and nothing is written yet."""
     monkeypatch.setattr(measuring, "WORTH_SECONDS", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr("pyrovae.records.Partial.remove", lambda self: None)
+        patch.setattr("pyrovae.runs.records.Partial.remove", lambda self: None)
         commands.evaluate(run, **ASKED)
     (path,) = (run / "evidence").glob(".partial-*")
     return path

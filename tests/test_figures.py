@@ -15,9 +15,10 @@ import yaml
 from PIL import Image
 from scipy import stats
 
-from pyrovae import UserError, commands, drawing, pictures, runs
+from pyrovae import UserError, commands, runs
 from pyrovae.data import Dataset
-from pyrovae.opening import open_run
+from pyrovae.drawing import pictures, plots
+from pyrovae.runs.opening import open_run
 from pyrovae.vae import VAE
 
 ALWAYS = {"reconstructions", "samples", "latent", "interpolation"}
@@ -148,13 +149,13 @@ def shown(monkeypatch) -> dict[str, tuple[tuple[Any, ...], Any]]:
     """What was given to the functions of ``drawing``, and the figures that they made, by name."""
     kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
     for name in ("latent_grid", "learning_curves", "samples"):
-        draw = getattr(drawing, name)
+        draw = getattr(plots, name)
 
         def keep(*given: Any, draw: Any = draw, name: str = name, **options: Any) -> Any:
             kept[name] = (given, draw(*given, **options))
             return kept[name][1]
 
-        monkeypatch.setattr(drawing, name, keep)
+        monkeypatch.setattr(plots, name, keep)
     return kept
 
 
@@ -199,7 +200,7 @@ def test_an_autoencoder_has_every_figure(point_run, tmp_path, monkeypatch):
 
 def test_a_grid_is_drawn_from_the_upper_left_and_says_where_it_is():
     tiles = torch.arange(9.0).reshape(3, 3, 1, 1).expand(3, 3, 2, 2)
-    figure = drawing.latent_grid(tiles, (0.0, 8.0), "the prior's quantiles")
+    figure = plots.latent_grid(tiles, (0.0, 8.0), "the prior's quantiles")
     assert figure.get_suptitle() == "Decoded grid: E[x|z] at the prior's quantiles"
     for i, axis in enumerate(figure.axes):
         (image,) = axis.get_images()
@@ -310,5 +311,5 @@ def test_without_validation_data_there_is_the_loss_alone(cases, shown):
 
 def few_pictures(monkeypatch) -> None:
     """Fewer pictures a figure: for tests that do not look at them."""
-    monkeypatch.setattr("pyrovae.pictures.SAMPLED", 4)
-    monkeypatch.setattr("pyrovae.pictures.GRID", 3)
+    monkeypatch.setattr("pyrovae.drawing.pictures.SAMPLED", 4)
+    monkeypatch.setattr("pyrovae.drawing.pictures.GRID", 3)

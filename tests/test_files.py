@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyrovae import UserError, commands, runs
-from pyrovae.files import TEMPORARY, write_whole
+from pyrovae.system.files import TEMPORARY, write_whole
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
 
@@ -20,7 +20,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from pyrovae import files
+from pyrovae.system import files
 os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 """
 """A process that dies when it has written a file and not yet renamed it."""
@@ -137,7 +137,7 @@ def test_the_name_of_a_temporary_file_is_another_every_time_and_a_link_of_that_n
         write_whole(tmp_path / "file", b"content")
     assert len(names) == 20
     (tmp_path / "mine.txt").write_text("mine")
-    monkeypatch.setattr("pyrovae.files.secrets.token_hex", lambda count: "0" * 2 * count)
+    monkeypatch.setattr("pyrovae.system.files.secrets.token_hex", lambda count: "0" * 2 * count)
     (tmp_path / f".file.{'0' * 16}.tmp").symlink_to(tmp_path / "mine.txt")
     with pytest.raises(UserError, match=r"file: could not be written \(File exists\)"):
         write_whole(tmp_path / "file", b"other content")

@@ -13,17 +13,17 @@ import pytest
 import scipy.linalg
 import scipy.spatial
 import torch
+from gallery import measures, panels, program
+from gallery.catalogue import PICTURES
+from gallery.components import principal_angles
+from gallery.faces import answered, difference, same_person
+from gallery.models import CONTINUES, MODELS, RECORD, Studio, command
 from PIL import Image
 
 from pyrovae import cli, commands
 from pyrovae.contracts import Attribute, DataSpec
 from pyrovae.data import Dataset
 from pyrovae.errors import UserError
-from pyrovae.gallery import door, measures, panels
-from pyrovae.gallery.catalogue import PICTURES
-from pyrovae.gallery.components import principal_angles
-from pyrovae.gallery.faces import answered, difference, same_person
-from pyrovae.gallery.models import CONTINUES, MODELS, RECORD, Studio, command
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def studio(tmp_path_factory, data_root) -> Studio:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_picture_is_drawn(studio, tmp_path, name):
-    text = door.draw(name, studio, tmp_path)
+    text = program.draw(name, studio, tmp_path)
     drawn = sorted(path.name for path in tmp_path.iterdir())
     assert drawn == sorted(set(re.findall(rf"images/gallery/({name}[a-z-]*\.png)", PAGE)))
     for path in tmp_path.iterdir():
@@ -93,7 +93,7 @@ def test_what_is_not_the_gallerys_is_left_alone(tmp_path):
 
 
 def test_a_model_that_continues_another_has_its_history_and_more(studio):
-    from pyrovae.runs import read_metrics
+    from pyrovae.runs.folder import read_metrics
 
     histories = [read_metrics(studio.folder(name)) for name in ("vae-20-after-1", "vae-20-after-5", "vae-20")]
     losses = [[row["loss"] for row in history] for history in histories]
@@ -140,7 +140,7 @@ def test_the_commands_train_the_models_that_are_shown(monkeypatch):
 )
 def test_the_door_refuses_what_is_said_not_at_all_or_twice(capsys, here, line, starts):
     with pytest.raises(SystemExit) as stopped:
-        door.main(line)
+        program.main(line)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith(f"gallery: error: {starts}")
     assert list(here.iterdir()) == []
@@ -167,15 +167,15 @@ def test_the_pages_pictures_are_there_and_small():
 
 def test_the_page_is_filled_where_it_is_marked_and_nowhere_else():
     page = "before <!-- gallery: a --> old <!-- end --> <!-- gallery: b -->kept<!-- end -->"
-    made = door.filled(page, "a", r"new \1")
+    made = program.filled(page, "a", r"new \1")
     assert made == "before <!-- gallery: a -->\nnew \\1\n<!-- end --> <!-- gallery: b -->kept<!-- end -->"
     with pytest.raises(UserError, match="0 places"):
-        door.filled(page, "c", "new")
+        program.filled(page, "c", "new")
 
 
 def test_the_door_names_the_pictures_that_there_are(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        door.main(["plain", "--out", str(tmp_path)])
+        program.main(["plain", "--out", str(tmp_path)])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("gallery: error: plain: no such picture; did you mean plane?")
 

@@ -15,9 +15,9 @@ from torch import Tensor
 import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.evidence import importance
-from pyrovae.evidence.pareto import tail_length, threshold
+from pyrovae.evidence.importance.pareto import tail_length, threshold
+from pyrovae.evidence.importance.weights import Weights, ladder
 from pyrovae.evidence.scoring import score
-from pyrovae.evidence.weights import Weights, ladder
 
 
 def streamed(log_weights: np.ndarray, piece: int) -> Weights:

@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import pyrovae
-from pyrovae import commands, runs, training
-from pyrovae.interruption import SIGNALS, Interrupted, exiting, finishing, raising
-from pyrovae.training import TrainingState, fit
+from pyrovae import commands, runs
+from pyrovae.system.interruption import SIGNALS, Interrupted, exiting, finishing, raising
+from pyrovae.training import loop
+from pyrovae.training.loop import TrainingState, fit
 
 UNDER_WAY = Path(__file__).with_name("under_way.py")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -156,7 +157,7 @@ def test_a_kill_within_a_long_epoch_costs_no_more_than_the_clock_allows(tmp_path
     "options", [{}, {"likelihood": "normal"}, {"prior": "bernoulli"}], ids=["dynamic bits", "dequantised", "score function"]
 )
 def test_every_state_within_an_epoch_goes_on_to_the_same_last_bit(monkeypatch, options):
-    monkeypatch.setattr(training, "WITHIN_EPOCH_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "WITHIN_EPOCH_SECONDS", -1.0)
     states: list[TrainingState] = []
 
     def train(resume: TrainingState | None = None) -> TrainingState:
@@ -178,7 +179,7 @@ def test_every_state_within_an_epoch_goes_on_to_the_same_last_bit(monkeypatch, o
 @pytest.mark.parametrize("long", [False, True])
 def test_a_signal_during_validation_does_not_wait_for_it(tmp_path, monkeypatch, uninterrupted, long):
     """Nor does one that came in the last step, where validation is known to take long; either way it is done again."""
-    whole, calls = training.validate, []
+    whole, calls = loop.validate, []
 
     def interrupted(vae, *given):
         calls.append(torch.random.get_rng_state())
@@ -190,9 +191,9 @@ def test_a_signal_during_validation_does_not_wait_for_it(tmp_path, monkeypatch, 
         return whole(vae, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "validate", interrupted)
+        patch.setattr(loop, "validate", interrupted)
         if long:
-            patch.setattr(training, "SHORT_SECONDS", 0.0)
+            patch.setattr(loop, "SHORT_SECONDS", 0.0)
             at_step(patch, 2 * STEPS_AN_EPOCH, lambda: signal.raise_signal(signal.SIGTERM))
         found = commands.train(**OPTIONS, out=str(tmp_path / "run"), progress=False)
     assert (found.fit.signal, len(found.fit.history), found.vae.training) == (signal.SIGTERM, 1, True)
@@ -202,14 +203,14 @@ def test_a_signal_during_validation_does_not_wait_for_it(tmp_path, monkeypatch, 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act) -> None:
     """Do something during that step of training."""
-    real, steps = training.Eager.step, iter(range(1, 10**6))
+    real, steps = loop.Eager.step, iter(range(1, 10**6))
 
     def step_(*arguments):
         if next(steps) == step:
             act()
         return real(*arguments)
 
-    monkeypatch.setattr(training.Eager, "step", step_)
+    monkeypatch.setattr(loop.Eager, "step", step_)
 
 
 # --- evaluation, sweeps, the demo, the gallery --------------------------------------------------------------------------------

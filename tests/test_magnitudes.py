@@ -17,10 +17,10 @@ from pyrovae.contracts import DataSpec
 from pyrovae.data.dataset import Dataset
 from pyrovae.evidence.decomposition import decompose
 from pyrovae.evidence.digests import model_digest
-from pyrovae.evidence.exact import exact
-from pyrovae.evidence.importance import elbo
+from pyrovae.evidence.exact.estimator import exact
+from pyrovae.evidence.importance.estimators import elbo
 from pyrovae.preprocess.rounding import too_coarse
-from pyrovae.tensorfiles import read_tensors, write_tensors
+from pyrovae.system.tensorfiles import read_tensors, write_tensors
 
 QUIET = {"device": "cpu", "progress": False}
 LINEAR = {"likelihood": "normal", "network": "linear", "latent_dim": 1, "learning_rate": 0.01, "preprocess": "standardise"}

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from pyrovae import commands
-from pyrovae.evidence import estimators, importance, measuring
-from pyrovae.evidence.measuring import in_pieces
+from pyrovae.evidence import importance
+from pyrovae.evidence import resumable as measuring
+from pyrovae.evidence import table as estimators
+from pyrovae.evidence.resumable import in_pieces
 
 
 @pytest.fixture

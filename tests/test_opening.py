@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import pyrovae
-from pyrovae import UserError, commands, drawing, pictures, runs
+from pyrovae import UserError, commands, runs
+from pyrovae.drawing import pictures, plots
 from pyrovae.evidence import elbo, importance
-from pyrovae.opening import open_run, preprocessed
+from pyrovae.runs.opening import open_run, preprocessed
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
 
@@ -159,8 +160,8 @@ def test_figures_say_which_data_they_show(table: Path, tmp_path: Path, monkeypat
         return shown.setdefault(name, (given, draw(*given, **options)))[1]
 
     for name in ("reconstructions", "latent_scatter", "interpolation"):
-        draw = getattr(drawing, name)
-        monkeypatch.setattr(drawing, name, functools.partial(keep, name, draw))
+        draw = getattr(plots, name)
+        monkeypatch.setattr(plots, name, functools.partial(keep, name, draw))
     pictures.pictures(open_run(run, None, None, "cpu"), 0)
     assert shown["latent_scatter"][1].axes[0].get_title() == "Posterior means of 50 training data"
     assert "two training data" in shown["interpolation"][1].get_suptitle()

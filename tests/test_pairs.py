@@ -21,7 +21,7 @@ from pyrovae import VAE, Dataset, UserError, fit
 from pyrovae.contracts import DataSpec
 from pyrovae.engines import Eager
 from pyrovae.evidence import annealed, elbo, importance, reconstruction
-from pyrovae.evidence.bdmc import bdmc
+from pyrovae.evidence.annealing.bdmc import bdmc
 from pyrovae.parts import ROLES, make
 
 SHAPE = (8, 8)

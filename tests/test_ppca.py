@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import pyrovae
-from pyrovae.evidence.evaluation import Evaluation
+from pyrovae.evidence.reports.evaluation import Evaluation
 
 SIZE = 64
 TEST = 300

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import keyed, measuring
-from pyrovae.evidence.certificate import certify
+from pyrovae.evidence import keyed
+from pyrovae.evidence import resumable as measuring
 from pyrovae.evidence.classification import classify_split
 from pyrovae.evidence.evaluating import evaluate_split
-from pyrovae.evidence.importance import elbo
+from pyrovae.evidence.importance.estimators import elbo
 from pyrovae.evidence.precision import guard, representatives, roundings
+from pyrovae.evidence.reports.certificate import certify
 from pyrovae.evidence.validation import validate
 
 SHAPE = (2, 3)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pyrovae import cli as command_line
-from pyrovae.recipe import TrainResult
-from pyrovae.training import FitResult
+from pyrovae.commands.recipe import TrainResult
+from pyrovae.training.loop import FitResult
 
 NAMES = ["my run", "it's; rm -r $HOME", 'a"b`c`', "-n", "*"]
 TINY = ["--network.hidden", "[8]", "--latent-dim", "2", "--epochs", "1", "--device", "cpu"]

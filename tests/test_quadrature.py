@@ -14,9 +14,10 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from pyrovae import VAE
-from pyrovae.evidence import cubature, importance
-from pyrovae.evidence.exact import exact, exact_method
-from pyrovae.evidence.quadrature import Quadrature, quadrature
+from pyrovae.evidence import importance
+from pyrovae.evidence.exact import cubature
+from pyrovae.evidence.exact.estimator import exact, exact_method
+from pyrovae.evidence.exact.quadrature import Quadrature, quadrature
 
 LABELS = [{"name": "class", "values": ["a", "b", "c"]}]
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyrovae import UserError, bounds, load_dataset
+from pyrovae import UserError, load_dataset
 from pyrovae.data import numpy_files
 from pyrovae.data.numpy_files import NumpyFile
+from pyrovae.system import bounds
 
 RANDOM = np.random.default_rng(5)
 

@@ -19,12 +19,13 @@ import yaml
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from pyrovae import commands, runs, training
+from pyrovae import commands, runs
 from pyrovae.contracts import DataSpec
 from pyrovae.errors import UserError
 from pyrovae.evidence import importance
-from pyrovae.files import write_whole
-from pyrovae.training import TrainingState, fit
+from pyrovae.system.files import write_whole
+from pyrovae.training import loop
+from pyrovae.training.loop import TrainingState, fit
 from pyrovae.vae import VAE
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -217,7 +218,7 @@ def test_a_disk_that_fills_up_during_training_costs_no_saved_state(tmp_path, mon
     folder = tmp_path / "run"
     options = {key: value for key, value in commands.recorded_options(uninterrupted).items() if key != "device"}
     with monkeypatch.context() as patch:
-        patch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
+        patch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
         fill_the_disk(patch, written)
         with pytest.raises(UserError, match="could not be written"):
             commands.train(**options, device="cpu", out=str(folder), progress=False)

@@ -16,9 +16,9 @@ from pyrovae.comparison import entries
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import importance
 from pyrovae.evidence.evaluating import evaluate_split
-from pyrovae.evidence.proposals import SPREAD, choose_proposal, propose
+from pyrovae.evidence.importance.proposals import SPREAD, choose_proposal, propose
+from pyrovae.evidence.reports.trust import judge
 from pyrovae.evidence.scoring import estimating
-from pyrovae.evidence.trust import judge
 from pyrovae.priors import PRIORS
 
 LEAST_P = 1e-3  # seeds are fixed: right samples fail such a test once in a thousand choices of them

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, fit, runs, training
+from pyrovae import VAE, Dataset, UserError, commands, fit, runs
 from pyrovae.contracts import DataSpec, Evidence
 from pyrovae.engines import Eager
 from pyrovae.evidence import elbo, validation
 from pyrovae.objectives import Elbo
-from pyrovae.training import TrainingState
+from pyrovae.training import loop
+from pyrovae.training.loop import TrainingState
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "device": "cpu", "progress": False}
 QUIET = {"device": "cpu", "progress": False}
@@ -413,7 +414,7 @@ def test_a_huge_learning_rate_is_reported_and_nothing_else_is_said(data):
 @pytest.mark.parametrize("at_its_end", [False, True], ids=["within an epoch", "at its end"])
 def test_divergence_keeps_the_last_good_state(tmp_path, monkeypatch, options, at_its_end):
     """NaN weights, once in the middle of the third epoch and once after its last step, whose loss was still finite."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     pyrovae.train(**TINY, **options, epochs=4, out=str(tmp_path / "whole"))
     folder = tmp_path / "diverged"
     trained = pyrovae.train(**TINY, **options, epochs=1, out=str(folder))

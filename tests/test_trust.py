@@ -14,9 +14,9 @@ from test_coverage import GUIDES, SEEDS, over_seeds
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import importance
 from pyrovae.evidence.evaluating import evaluate_split
-from pyrovae.evidence.pareto import khat, limits, tail_length, threshold
+from pyrovae.evidence.importance.pareto import khat, limits, tail_length, threshold
+from pyrovae.evidence.reports.trust import judge
 from pyrovae.evidence.scoring import as_evidence
-from pyrovae.evidence.trust import judge
 
 DATA = 400
 

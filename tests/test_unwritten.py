@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from pyrovae import UserError, commands
-from pyrovae.evidence import measuring
-from pyrovae.files import Unwritten
+from pyrovae.evidence import resumable as measuring
+from pyrovae.system.files import Unwritten
 
-pytestmark = pytest.mark.filterwarnings("always::pyrovae.files.Unwritten")
+pytestmark = pytest.mark.filterwarnings("always::pyrovae.system.files.Unwritten")
 
 LINE = ("--samples", 20, "--limit", 30, "--device", "cpu")
 ASKED = {"samples": 20, "limit": 30, "device": "cpu"}
@@ -158,7 +158,7 @@ def test_a_limit_of_the_system_on_the_size_of_files_is_a_full_disk(run, tmp_path
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
-        "from pyrovae.cli import main\n"
+        "from pyrovae.cli.program import main\n"
         "main(sys.argv[1:])\n"
     )
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY

@@ -17,9 +17,9 @@ import time
 
 import torch
 
-from pyrovae import training
 from pyrovae.engines import Eager
-from pyrovae.evidence import estimators
+from pyrovae.evidence import table as estimators
+from pyrovae.training import loop
 
 STEP_SECONDS, PIECE_SECONDS = 0.3, 60.0
 """A step is finished; a piece of an evaluation may be long, and is not waited for."""
@@ -43,7 +43,7 @@ def main(step, program):
     if sys.stdin.isatty():  # a session of its own, whose terminal this becomes
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     torch.set_num_threads(1)
-    training.WITHIN_EPOCH_SECONDS = 0.0
+    loop.WITHIN_EPOCH_SECONDS = 0.0
     Eager.step = watched(Eager.step, STEP_SECONDS, step)
     estimators.ESTIMATORS["importance"] = watched(estimators.ESTIMATORS["importance"], PIECE_SECONDS, step)
     sys.argv = sys.argv[2:]

@@ -8,14 +8,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pyrovae import files, runs
+from pyrovae import runs
 from pyrovae.comparison.entries import Entry, Settings, check_evidence, read_entry
 from pyrovae.comparison.league import League, rank, write_league
 from pyrovae.contexts.words import listed
 from pyrovae.data import Dataset
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_path
-from pyrovae.opening import A_RUN, Part
+from pyrovae.runs.opening import A_RUN, Part
+from pyrovae.system import files
 
 
 def compare(

@@ -16,14 +16,14 @@ from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.evaluating import bits_kind, evaluate_split, judged
-from pyrovae.evidence.evaluation import Evaluation
-from pyrovae.evidence.proposals import choose_proposal
+from pyrovae.evidence.importance.proposals import choose_proposal
+from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.likelihoods import default_preprocess
-from pyrovae.opening import Part, open_run
 from pyrovae.parts import defaults, describe, make
 from pyrovae.preprocess.binarise import BINARISED
 from pyrovae.preprocess.dequantise import DEQUANTISED
-from pyrovae.records import Keeper, read_records
+from pyrovae.runs.opening import Part, open_run
+from pyrovae.runs.records import Keeper, read_records
 from pyrovae.vae import VAE
 
 ESTIMATOR = "importance"

@@ -13,11 +13,12 @@ from typing import Any, final
 
 from torch import Tensor
 
-from pyrovae import drawing, files
 from pyrovae.comparison.entries import Entry, Measure, Settings
 from pyrovae.contracts import Evidence
-from pyrovae.evidence.evaluation import why_untrusted
-from pyrovae.evidence.trust import LOWER_BOUND
+from pyrovae.drawing import plots
+from pyrovae.evidence.reports.evaluation import why_untrusted
+from pyrovae.evidence.reports.trust import LOWER_BOUND
+from pyrovae.system import files
 
 OF = ("probability", "density", "bits")
 """What numbers can be of, in the order of the groups."""
@@ -241,7 +242,7 @@ def write_league(league: League, folder: Path) -> list[Path]:
     contents = {
         "league.csv": league.to_csv().encode(),
         "league.json": league.to_json().encode(),
-        "league.png": drawing.png(drawing.league(panels)),
+        "league.png": plots.png(plots.league(panels)),
     }
     for name, content in contents.items():
         files.write_whole(folder / name, content)

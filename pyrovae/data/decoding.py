@@ -18,8 +18,8 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from pyrovae.bounds import check_memory
 from pyrovae.errors import UserError
+from pyrovae.system.bounds import check_memory
 
 DAMAGED = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow raises for files that are no pictures, or damaged ones."""

@@ -16,8 +16,8 @@ from typing import BinaryIO, final
 import numpy as np
 from numpy.lib import format as npy
 
-from pyrovae.bounds import check_memory, open_regular, why
 from pyrovae.errors import UserError
+from pyrovae.system.bounds import check_memory, open_regular, why
 
 UNREADABLE = (ValueError, EOFError, OSError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, TokenError)
 """What NumPy, and zipfile, zlib and tokenize below it, raise for damaged files."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyrovae.evidence.annealing import annealed
-from pyrovae.evidence.exact import exact
-from pyrovae.evidence.importance import elbo, importance, reconstruction
+from pyrovae.evidence.annealing.route import annealed
+from pyrovae.evidence.exact.estimator import exact
+from pyrovae.evidence.importance.estimators import elbo, importance, reconstruction
 
 __all__ = ["annealed", "elbo", "exact", "importance", "reconstruction"]

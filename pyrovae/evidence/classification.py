@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_seed
-from pyrovae.evidence.estimators import importance
 from pyrovae.evidence.precision import guard_rows
-from pyrovae.evidence.reporting import precision_notes
-from pyrovae.evidence.trust import FEW_EFFECTIVE
+from pyrovae.evidence.reports.numbers import precision_notes
+from pyrovae.evidence.reports.trust import FEW_EFFECTIVE
+from pyrovae.evidence.table import importance
 from pyrovae.vae import VAE
 
 BINS = 15

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae.contracts import Evidence
 from pyrovae.errors import check_integer, check_seed
 from pyrovae.evidence import keyed
-from pyrovae.evidence.factorised import factorised
+from pyrovae.evidence.importance.factorised import factorised
 from pyrovae.evidence.scoring import check_density, check_log_weights, estimating, preprocessed
 from pyrovae.vae import VAE
 

@@ -16,17 +16,17 @@ from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_seed, suggest
 from pyrovae.evidence.decomposition import decompose
 from pyrovae.evidence.digests import model_digest, rows_digest
-from pyrovae.evidence.estimators import ESTIMATORS
-from pyrovae.evidence.evaluation import Evaluation
-from pyrovae.evidence.exact import QUADRATURE, exact_method
-from pyrovae.evidence.measuring import Kept, in_pieces
+from pyrovae.evidence.exact.estimator import QUADRATURE, exact_method
+from pyrovae.evidence.importance.pareto import FEWEST, limits, threshold
+from pyrovae.evidence.importance.proposals import check_proposal, choose_proposal
+from pyrovae.evidence.importance.weights import ladder
 from pyrovae.evidence.options import checked, options_of
-from pyrovae.evidence.pareto import FEWEST, limits, threshold
 from pyrovae.evidence.precision import Guarded, guard_rows, unguarded
-from pyrovae.evidence.proposals import check_proposal, choose_proposal
+from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence.reports.trust import ESTIMATED, Trust, judge
+from pyrovae.evidence.resumable import Kept, in_pieces
 from pyrovae.evidence.scoring import as_evidence, preprocessing_draws
-from pyrovae.evidence.trust import ESTIMATED, Trust, judge
-from pyrovae.evidence.weights import ladder
+from pyrovae.evidence.table import ESTIMATORS
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
 

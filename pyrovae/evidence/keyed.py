@@ -11,8 +11,8 @@ from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyrovae.contracts import Density
-from pyrovae.devices import own_noise
 from pyrovae.errors import UserError, check_seed
+from pyrovae.system.devices import own_noise
 
 BLOCK = 50
 """Samples of one datum that are drawn together."""

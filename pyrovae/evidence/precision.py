@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.devices import alone
 from pyrovae.errors import UserError, suggest
 from pyrovae.evidence import keyed
-from pyrovae.evidence.importance import ROWS, rows_at_a_time
+from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.scoring import estimating, in_chunks, preprocessed
+from pyrovae.system.devices import alone
 from pyrovae.vae import VAE
 
 DIGIT = 1e-3

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.devices import alone
 from pyrovae.errors import UserError, check_integer, is_out_of_memory
 from pyrovae.evidence import keyed
 from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.system.devices import alone
 from pyrovae.vae import VAE
 
 

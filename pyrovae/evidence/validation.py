@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.evidence.importance import elbo, reconstruction
+from pyrovae.evidence.importance.estimators import elbo, reconstruction
 from pyrovae.evidence.precision import guard_rows, representatives
 from pyrovae.vae import VAE
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from pyrovae import commands  # noqa: F401  (imported once, here, and not in every child)
-from pyrovae.cli import main
+from pyrovae.cli.program import main
 
 torch.set_num_threads(1)  # threads do not live through a fork, and the models are tiny
 

@@ -207,8 +207,8 @@ def _prepare(folder: Path, files: set[str]) -> None:
 
 def _keep_partial() -> None:
     """An evaluation leaves the part of it that it keeps meanwhile."""
-    from pyrovae.evidence import measuring
-    from pyrovae.records import Partial
+    from pyrovae.evidence import resumable as measuring
+    from pyrovae.runs.records import Partial
 
     measuring.WORTH_SECONDS = -1.0
     Partial.remove = lambda self: None

@@ -79,10 +79,10 @@ def _train(folder: Path, name: str, options: list[str], **how: object) -> Answer
 
 def _saving_often() -> None:
     """Save after every epoch and within epochs, so that a kill meets every state."""
-    from pyrovae import training
+    from pyrovae.training import loop
 
-    training.CHECKPOINT_SECONDS = 0.0
-    training.WITHIN_EPOCH_SECONDS = 0.05
+    loop.CHECKPOINT_SECONDS = 0.0
+    loop.WITHIN_EPOCH_SECONDS = 0.05
 
 
 def _state(run: Path) -> dict[str, object]:

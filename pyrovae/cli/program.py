@@ -1,0 +1,276 @@
+"""The command line: parses and prints, nothing else. Options come from the signatures of ``pyrovae.commands``."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pyrovae.cli.parsing import TRAIN_ROLES, Parser, add_data, add_part, flat, names_of, several, spelt_out, take, underscored
+from pyrovae.errors import UserError, check_path, shown, suggest
+from pyrovae.system.door import leave
+from pyrovae.system.interruption import stopped
+
+COMMANDS = {
+    "train": "Train a VAE and write a run folder.",
+    "evaluate": "Estimate ELBO and evidence of a run, in nats per datum, higher is better.",
+    "classify": "The class posterior p(c|x) of a conditional model by Bayes' rule: accuracy, log score and calibration.",
+    "encode": "Posterior means and scales of data, and their labels if there are any.",
+    "sample": "Draw from the model: z ~ p(z|c), x ~ p(x|z,c).",
+    "figures": "Draw what a run has learned.",
+    "compare": "Rank runs by log evidence on the same data, with paired standard errors.",
+    "sweep": "Train every combination of the choices that are lists, and rank the runs.",
+    "list": "The families by role, each with its options, support and one line of meaning.",
+}
+
+USAGE = """usage: pyrovae COMMAND [OPTIONS]
+
+A probabilistic-programming VAE: choose p(z), p(x|z) and q(z|x), train, and ask how good it is, in nats.
+
+commands:
+{commands}
+
+pyrovae COMMAND --help tells a command's options; those of a chosen part are shown with it:
+  pyrovae train --likelihood normal --help
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0; 1 where stdout could not be written; 2 after an error that the user can mend, with one
+    line on stderr; 128 + its number after a signal.
+    """
+    command, *tokens = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    leave(lambda: _run(command, tokens), f"pyrovae {command}" if command in COMMANDS else "pyrovae", tokens)
+
+
+def _run(command: str, tokens: list[str]) -> int:
+    if command in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(USAGE.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        return 0
+    if command in ("-V", "--version", "version"):
+        from pyrovae.version import __version__
+
+        print(f"pyrovae {__version__}")
+        return 0
+    if command not in COMMANDS:
+        raise UserError(f"{shown(command)}: no such command; {suggest(command, COMMANDS)}")
+    run = {"train": _train, "sweep": _sweep, "compare": _compare, "list": _list}.get(command, _other)
+    tokens = [underscored(token) for token in tokens]
+    _check_each_option_once(tokens)
+    return run(command, tokens)
+
+
+def _check_each_option_once(tokens: Sequence[str]) -> None:
+    flags = [token.partition("=")[0].removesuffix(".name") for token in tokens if token.startswith("--")]
+    for flag in flags:
+        if flags.count(flag) > 1:
+            raise UserError(f"{flag.replace('_', '-')}: given twice; give it once")
+
+
+def _train(command: str, tokens: list[str]) -> int:
+    from pyrovae import commands, parts
+
+    tokens, config = _configuration(spelt_out(tokens))
+    tokens = spelt_out(flat(_without_options_of_others(config, tokens))) + tokens
+    names = {}
+    for role in TRAIN_ROLES:
+        tokens, long = take(f"{role}.name", tokens)
+        tokens, short = take(role, tokens)
+        names[role] = long if short is None else short
+    default = {name: p.default for name, p in inspect.signature(commands.train).parameters.items()}
+    parser = Parser("train", commands.train, {*TRAIN_ROLES, "resume", "progress"})
+    parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
+    parser.add_argument("--resume", action="store_true", help=parser.doc("resume"))
+    chosen = {}
+    for role in TRAIN_ROLES:
+        given = default[role] if names[role] is None else names[role]
+        if role == "posterior" and given is None:
+            given = parts.lookup("prior", chosen["prior"]["name"]).natural_posterior
+        chosen[role] = add_part(parser, role, given, tokens)
+    parsed = parser.parse(tokens)
+    for role, part in chosen.items():
+        options = {k: v for k, v in parsed.pop(role, {}).items() if k != "name"}
+        parsed[role] = part["name"] if part["name"] == "auto" else {**options, **part}
+    result = commands.train(**parsed)
+    if result.fit.signal is not None:
+        return stopped(result.fit.signal, result.report())
+    print(result.report())
+    return 0
+
+
+def _other(command: str, tokens: list[str]) -> int:
+    from pyrovae import commands
+    from pyrovae.runs.records import calibration_picture, place
+
+    function = getattr(commands, command)
+    parser = Parser(command, function, {"run", "data", "evidence"})
+    parser.add_argument("run", help=parser.doc("run"))
+    if "evidence" in inspect.signature(function).parameters:
+        parser.add_argument("--evidence", action="store_true", help=parser.doc("evidence"))
+    parsed = _with_data(parser, tokens) if "data" in inspect.signature(function).parameters else parser.parse(tokens)
+    with _noting_unwritten() as unwritten:
+        found = function(**parsed)
+    if command == "evaluate":
+        print(found.table())
+        _print_written(unwritten, place(Path(parsed["run"]), found.estimator, found), json=parsed["json"])
+    elif command == "classify":
+        print(found.table())
+        numbers = place(Path(parsed["run"]), "classes", found)
+        shown = [] if parsed["out"] or _is_below(numbers, unwritten) else [calibration_picture(numbers)]
+        _print_written(unwritten, numbers, *shown, out=parsed["out"])
+    elif command == "figures":
+        print("\n".join(str(path) for path in found))
+    else:
+        count = len(found.mean)
+        print(f"{count} data: {parsed['out']}" if parsed["out"] else f"{count} data; keep them with --out FILE")
+    return 0
+
+
+@contextmanager
+def _noting_unwritten() -> Iterator[list[Path]]:
+    """The files and folders of which a warning says, within this, that they could not be written."""
+    from pyrovae.system.files import Unwritten
+
+    found: list[Path] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *where: Any, **more: Any) -> None:
+        if isinstance(message, Unwritten):
+            found.append(message.path)
+        show(message, *where, **more)
+
+    warnings.showwarning = note
+    try:
+        yield found
+    finally:
+        warnings.showwarning = show
+
+
+def _print_written(unwritten: Sequence[Path], *ours: Path, **asked: str | None) -> None:
+    """Say which files were written: ours, and those that were asked for, by option.
+
+    Raises:
+        UserError: If one that was asked for could not be written.
+    """
+    named = [Path(path) for path in asked.values() if path]
+    written = [path for path in (*ours, *named) if not _is_below(path, unwritten)]
+    for number, path in enumerate(written):
+        print(f"{'' if number else 'written':<18} {path}")
+    for option, path in asked.items():
+        if path:
+            _check_written(unwritten, option, Path(path))
+
+
+def _check_written(unwritten: Sequence[Path], option: str, path: Path) -> None:
+    if any(_is_below(place, [path]) for place in unwritten):
+        raise UserError(f"--{option} {path}: could not be written, the numbers are above; choose another place")
+
+
+def _is_below(path: Path, places: Sequence[Path]) -> bool:
+    return any(place in (path, *path.parents) for place in places)
+
+
+def _with_data(parser: Parser, tokens: list[str]) -> dict[str, Any]:
+    """The options of a command that may be given other data than the run's."""
+    tokens, data = add_data(parser, tokens)
+    parsed = parser.parse(tokens)
+    return parsed if data is None else {**parsed, "data": {**parsed["data"], **data}}
+
+
+def _compare(command: str, tokens: list[str]) -> int:
+    from pyrovae import commands
+
+    parser = Parser(command, commands.compare, {"run", "data"})
+    parser.add_argument("run", nargs="+", help=parser.doc("run"))
+    parsed = _with_data(parser, tokens)
+    with _noting_unwritten() as unwritten:
+        print(commands.compare(**parsed).table())
+    if parsed["out"]:
+        _check_written(unwritten, "out", Path(parsed["out"]))
+        print(f"written: {parsed['out']}: league.csv, league.json, league.png")
+    return 0
+
+
+def _sweep(command: str, tokens: list[str]) -> int:
+    from pyrovae import commands
+
+    parser = Parser(command, commands.sweep, set(TRAIN_ROLES))
+    chosen, default = {}, {name: p.default for name, p in inspect.signature(commands.sweep).parameters.items()}
+    tokens = spelt_out(tokens)
+    for role in TRAIN_ROLES:
+        text = f"{parser.doc(role)} Of: {', '.join(names_of(role))}; their options are those of pyrovae train."
+        parser.add_argument(f"--{role}", default=default[role], help=text)
+        tokens, values = several(role, tokens)
+        chosen |= {} if values is None else {role: values[0] if role == "data" else values}
+    for axis in ("latent_dim", "seed"):
+        tokens, value = take(axis, tokens)
+        if value is not None:
+            tokens.append(f"--{axis}=[{value}]" if "," in value and not value.startswith("[") else f"--{axis}={value}")
+    found = commands.sweep(**{**{k: v for k, v in parser.parse(tokens).items() if k not in TRAIN_ROLES}, **chosen})
+    if found.signal is not None:
+        return stopped(found.signal, found.report())
+    print(found.report())
+    return 0
+
+
+def _list(command: str, tokens: list[str]) -> int:
+    from pyrovae.cli.tables import listing
+
+    if tokens and tokens[0] not in ("--help", "-h"):
+        raise UserError(f"{tokens[0]}: list takes no options")
+    print(listing() if not tokens else f"usage: pyrovae list\n\n{COMMANDS['list']}")
+    return 0
+
+
+def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Tokens without ``--config FILE``, and the options that it, or the run to resume, sets."""
+    from pyrovae import commands
+    from pyrovae.system.bounds import BAD_YAML, read_yaml, why
+
+    tokens, path = take("config", tokens)
+    if "--resume" in tokens:
+        if path is not None:
+            raise UserError(f"--config {shown(path)}: a resumed run has its own; leave --config or --resume out")
+        out = take("out", tokens)[1]
+        if out is None:
+            raise UserError("--resume: needs the run to go on with, --out RUN")
+        return tokens, commands.recorded_options(check_path("out", out, "a run folder"))
+    if path is None:
+        return tokens, {}
+    try:
+        config = read_yaml(check_path("config", path, "a file of options"))
+    except BAD_YAML as error:
+        raise UserError(f"--config {path}: cannot be read ({why(error)}); give a file of options, name: value") from error
+    if not isinstance(config, Mapping):
+        raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
+    options = {str(key).replace("-", "_"): value for key, value in config.items() if key != "run"}
+    if options.pop("resume", None):
+        raise UserError(f"--config {path}: resume: true is no option of a file; give --resume --out RUN, without --config")
+    known = inspect.signature(commands.train).parameters.keys() - {"resume", "progress"}
+    for key in options:
+        if key.partition(".")[0] not in known:
+            raise UserError(f"--config {path}: {shown(key)}: no such option; {suggest(key, known)}")
+    return tokens, {key: value for key, value in options.items() if value is not None}
+
+
+def _without_options_of_others(config: Mapping[str, Any], tokens: list[str]) -> dict[str, Any]:
+    """A configuration without the options of parts for which the command line chooses another."""
+    from pyrovae import parts
+
+    kept = dict(config)
+    for role in TRAIN_ROLES:
+        chosen = take(role, tokens)[1]
+        given = kept.get(role)
+        known = isinstance(given, Mapping) and given.get("name") in parts.ROLES[role]
+        if chosen is not None and known and parts.lookup(role, chosen) is not parts.lookup(role, given["name"]):
+            del kept[role]
+    return kept
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,432 @@
+"""The commands as typed functions: what the command line calls and what a program may call."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from pyrovae import runs
+from pyrovae.commands.estimating import estimate
+from pyrovae.commands.recipe import TrainResult, recorded_options, resume, train
+from pyrovae.commands.sweeping import SweepResult, sweep
+from pyrovae.comparison import compare
+from pyrovae.data import Dataset
+from pyrovae.drawing import plots
+from pyrovae.drawing.evidence_pictures import evidence_pictures
+from pyrovae.drawing.pictures import pictures
+from pyrovae.errors import (
+    UserError,
+    check_each_once,
+    check_flag,
+    check_integer,
+    check_path,
+    check_seed,
+    option_name,
+    plain,
+    plain_option,
+    shown,
+)
+from pyrovae.evidence.classification import Classification, classify_split
+from pyrovae.evidence.reports.agreement import Agreement
+from pyrovae.evidence.reports.certificate import Certificate
+from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.runs.opening import A_RUN, Opened, Part, context_of, inference, load_dataset, open_run, posteriors
+from pyrovae.runs.records import Keeper, calibration_picture
+from pyrovae.runs.sampling import Samples, draw_samples, value_range
+from pyrovae.system import files
+from pyrovae.system.bounds import check_memory
+from pyrovae.system.devices import choose_device
+from pyrovae.vae import VAE
+
+__all__ = [
+    "SweepResult",
+    "TrainResult",
+    "classify",
+    "compare",
+    "decode",
+    "encode",
+    "evaluate",
+    "figures",
+    "load_dataset",
+    "recorded_options",
+    "resume",
+    "sample",
+    "sweep",
+    "train",
+]
+
+
+def evaluate(
+    run: str | Path | VAE,
+    estimator: str = "auto",
+    samples: int | None = None,
+    proposal: str | None = None,
+    widen: float | None = None,
+    repeats: int | None = None,
+    temperatures: int | None = None,
+    chains: int | None = None,
+    leapfrog: int | None = None,
+    schedule: str | None = None,
+    start: str | None = None,
+    simulated: int | None = None,
+    tolerance: float | None = None,
+    split: str | None = None,
+    data: Part | Dataset | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    dequantisations: int | None = None,
+    matmul: str | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    json: str | Path | None = None,
+) -> Evaluation | Certificate | Agreement:
+    """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
+
+    Numbers of a conditional model are log p(x|c). The numbers go into evidence/ESTIMATOR.json in the run and the arrays of each
+    datum into evidence/ESTIMATOR.npz; an evaluation that was asked something else is not replaced. Ctrl-C, SIGTERM and
+    SIGHUP keep the data that are done: the same command goes on with the others.
+
+    Args:
+        run: A run folder (in Python, also a ``VAE``).
+        estimator: ``elbo``; ``importance`` (evidence and ELBO, the default; a mode that the proposal never visits is invisible to
+            its error, to the effective sample size and to k-hat: annealing is the check); ``annealed`` (evidence by annealed
+            importance sampling); ``bdmc`` (annealing from both sides on data simulated from the model); ``exact`` (linear
+            Gaussian models, at most 12 Bernoulli latents, at most 2 latents); ``all`` of these beside each other;
+            ``reconstruction`` (a plain autoencoder has nothing else).
+        samples: Samples of z a datum; 500 unless given. For elbo and importance.
+        proposal: What importance draws z from: guide; heavy (the guide made of noise with heavier tails); prior; or widened. The
+            default is heavy where the prior's tails are heavier than the guide's (laplace, student_t), and guide elsewhere.
+        widen: Factor by which the guide is stretched for --proposal widened; 1.5 unless given.
+        repeats: Independent runs of elbo or importance, whose spread is the Monte Carlo error; 1 unless given.
+        temperatures: Inverse temperatures of annealed and bdmc, from the start to the posterior; 1000 unless given.
+        chains: Annealed chains a datum; 16 unless given.
+        leapfrog: Leapfrog steps of a move (of Bernoulli latents: bits visited at a temperature); 3 unless given.
+        schedule: Of the inverse temperatures: sigmoid (the default) or linear.
+        start: Where annealing starts: prior (the default) or guide.
+        simulated: Data that bdmc simulates; 100 unless given.
+        tolerance: Of the quadrature for 1 or 2 latents, in nats; 1e-4 unless given.
+        split: train, valid, test or all; test unless given.
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
+        limit: At most that many data, a seeded random subset.
+        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z; 4 unless
+            given.
+        matmul: How float32 products may be rounded: highest, high or medium (see torch.set_float32_matmul_precision); a probe
+            against float64 decides whether the digits that are printed allow it.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data.
+        json: A .json file for the numbers, beside that in the run.
+
+    Raises:
+        UserError: If an option is wrong or not one of the estimator's, or run or data are missing, damaged or do not fit each
+            other.
+    """
+    json = _file(json, (".json",), "json")
+    options = {
+        "samples": samples,
+        "proposal": proposal,
+        "widen": widen,
+        "repeats": repeats,
+        "temperatures": temperatures,
+        "chains": chains,
+        "leapfrog": leapfrog,
+        "schedule": schedule,
+        "start": start,
+        "simulated": simulated,
+        "tolerance": tolerance,
+        "split": split,
+        "data": data,
+        "limit": limit,
+        "dequantisations": dequantisations,
+    }
+    given = {name: _plain(name, value) for name, value in options.items() if value is not None}
+    how = {"seed": check_seed("seed", seed), "matmul": matmul if matmul is None else _plain("matmul", matmul)}
+    found = estimate(run, estimator, given, how, device, data_root)
+    if json is not None:
+        with files.said_if_unwritten():
+            files.write_whole(json, found.to_json().encode())
+    return found
+
+
+def classify(
+    run: str | Path | VAE,
+    samples: int = 100,
+    split: str = "test",
+    data: Part | Dataset | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+) -> Classification:
+    """The class posterior p(c|x) of a conditional model by Bayes' rule: accuracy, log score and calibration.
+
+    p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), with log p(x|c) by importance sampling and p(c) the frequencies in the
+    training data of the run (for a model in memory: in those of the data given). Per-datum arrays go into
+    evidence/classes.npz in the run.
+
+    Args:
+        run: A run folder (in Python, also a ``VAE``).
+        samples: Samples of z a datum and class.
+        split: train, valid, test or all.
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
+        limit: At most that many data, a seeded random subset.
+        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        out: A .png file for the reliability diagram; by default figures/calibration.png in the run.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data.
+
+    Raises:
+        UserError: If an option is wrong, the model has no context, the data no labels, or run or data are missing, damaged or
+            do not fit each other.
+    """
+    out = _file(out, (".png",))
+    opened = open_run(run, data, data_root, device)
+    keeper = Keeper(opened.folder)
+    found = classify_split(
+        opened.vae,
+        opened.dataset,
+        _trained_contexts(opened, data, data_root),
+        samples=samples,
+        split=split,
+        limit=limit,
+        seed=seed,
+        run=None if opened.folder is None else str(opened.folder),
+    )
+    written = keeper.keep("classes", found)
+    if out is not None or written is not None:
+        picture = calibration_picture(written) if out is None else out
+        with files.said_if_unwritten():
+            figure = plots.calibration(found.bins, found.calibration_error)
+            _write_figure(picture, figure, opened.folder if out is None else None)
+    return found
+
+
+def _trained_contexts(opened: Opened, data: Part | Dataset | None, data_root: str | Path | None) -> Tensor | None:
+    """Contexts of the data that a run was trained on; without such a record, those of the training split given."""
+    if data is None or "data" not in opened.config:
+        return context_of(opened.vae, opened.dataset.train)
+    try:
+        own = open_run(opened.folder, None, data_root, "cpu")
+    except UserError as error:
+        cause = str(error).replace("; name them with --data", "")
+        raise UserError(f"--data {opened.dataset.name}: p(c) is that of the data trained on: {cause}; restore them") from error
+    return context_of(opened.vae, own.dataset.train)
+
+
+@final
+@dataclass(frozen=True)
+class Encoding:
+    """Posterior means and scales.
+
+    Args:
+        mean: E_q[z|x], shape (N, D).
+        scale: Standard deviations of q(z|x), shape (N, D).
+        y: Labels (N,), or None.
+        index: Row of each datum in its data set, (N,).
+    """
+
+    mean: Tensor
+    scale: Tensor
+    y: Tensor | None
+    index: Tensor
+
+
+def encode(
+    run: str | Path | VAE,
+    data: Part | Dataset | None = None,
+    out: str | Path | None = None,
+    split: str = "all",
+    seed: int = 0,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+) -> Encoding:
+    """Posterior means and scales of data, and their labels if there are any.
+
+    Args:
+        run: A run folder (in Python, also a ``VAE``).
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
+        out: A .npz file: ``mean`` and ``scale`` (N, D), ``index`` (row in the data set), ``y`` where there are labels.
+        split: all (in the order given), train, valid or test.
+        seed: Of binarisation or dequantisation.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data.
+
+    Raises:
+        UserError: As ``evaluate``.
+    """
+    out, seed = _file(out, (".npz",)), check_seed("seed", seed)
+    opened = open_run(run, data, data_root, device)
+    rows = opened.dataset.split(split)
+    opened.vae.prepare(opened.dataset.spec, rows.x if opened.vae.prepared else opened.dataset.train.x)
+    opened.vae.check_support(rows.x)
+    family = opened.vae.parts["posterior"]
+    with inference(opened.vae):
+        parts = list(posteriors(opened.vae, rows, seed))
+        mean, scale = (torch.cat([measure(q) for q in parts]).cpu() for measure in (family.mean, family.stddev))
+    found = Encoding(mean, scale, rows.y, rows.index)
+    if out is not None:
+        files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})
+    return found
+
+
+def decode(run: str | Path | VAE, z: Tensor, given: str | int | None = None) -> Tensor:
+    """E[x|z,c] (*, *E) of latents z (*, D), in the units of the data (the probability of a 1 where they were binarised).
+
+    Args:
+        run: A run folder, or a ``VAE``.
+        z: Latents (*, D): a tensor, an array or a list of numbers of any type.
+        given: The context of a conditional model, as in ``sample``.
+
+    Raises:
+        UserError: If the run is missing or damaged, z has another size, or the context is missing or unknown.
+    """
+    vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN))
+    z = vae.latents(z)
+    with inference(vae):
+        c = None if given is None else vae.context_module.given(_named(given)).to(z.device)
+        return vae.decode(z, None if c is None else c.expand(*z.shape[:-1], *c.shape)).cpu()
+
+
+def sample(
+    run: str | Path | VAE,
+    count: int = 64,
+    given: str | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Samples:
+    """Draw from the model: z ~ p(z|c), x ~ p(x|z,c).
+
+    Args:
+        run: A run folder (in Python, also a ``VAE``).
+        count: Number of draws.
+        given: The context of a conditional model: a class such as 7, or glasses=yes,smile=no; uniform draws each one's labels
+            uniformly from the combinations in the training data; without it they are as frequent as there.
+        out: A .png (a picture of the means E[x|z] and of the draws, at most 512) or a .npz file (``z``, ``mean``, ``x``, ``c``).
+        seed: Of the draws.
+        device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        UserError: If an option is wrong, or the run is missing or damaged.
+    """
+    count, seed = check_integer("count", count, 1), check_seed("seed", seed)
+    out = _file(out, (".png", ".npz"))
+    if out is not None and out.suffix == ".png" and count > plots.MOST_SAMPLES:
+        raise UserError(
+            f"--count {count}: a picture has room for {plots.MOST_SAMPLES} draws; take fewer, or --out FILE.npz for any number"
+        )
+    chosen = choose_device(device)
+    if isinstance(run, VAE) and device != "auto":
+        run.to(chosen)
+    vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN), chosen)
+    # Latents, means and draws, and what the draws are made from.
+    needed = 4 * count * (vae.latent_dim + 3 * vae.spec.size)
+    check_memory(needed, f"--count {count}", "draw fewer, several times with another --seed")
+    found = draw_samples(vae, count, seed, None if given is None else _named(given))
+    if out is not None and out.suffix == ".npz":
+        files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})
+    elif out is not None:
+        conditional = vae.parts["context"].reads is not None
+        chosen_label = None if given is None or not conditional else _named(given)
+        _write_figure(out, plots.samples(found.mean, found.x, value_range(vae), conditional=conditional, given=chosen_label))
+    return found
+
+
+def figures(
+    run: str | Path,
+    data: Part | Dataset | None = None,
+    only: str | None = None,
+    evidence: bool = False,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+) -> list[Path]:
+    """Draw what a run has learned.
+
+    Reconstructions before and after training, samples, the latent means by class, an interpolation, learning curves; for a
+    2-D latent the decoded grid; for a conditional model a grid of draws with a row for each context, and data under other labels.
+    With --evidence what its evaluations found: the bound against the number of samples, k-hats, bounds against the number of
+    temperatures, and the data with the lowest evidence.
+
+    Args:
+        run: A run folder.
+        data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
+            (in Python) a ``Dataset``.
+        only: Names of the figures that are wanted, such as grid,samples; by default all that the run has.
+        evidence: Draw the evaluations that the run has had (see pyrovae evaluate) instead.
+        out: A folder; by default figures/ in the run, for other data a folder of their name in it.
+        seed: Of the data shown and of the noise.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data.
+
+    Raises:
+        UserError: If the run is missing or damaged, or the pictures cannot be written.
+    """
+    seed, evidence = check_seed("seed", seed), check_flag("evidence", evidence)
+    folder = None if out is None else check_path("out", out, "a folder")
+    wanted = None if only is None else _names(only)
+    if isinstance(run, VAE):
+        raise UserError("figures: draws of a run what it has learned, and a VAE in memory has no run; save it first")
+    opened = open_run(run, data, data_root, device)
+    folder, home = (_figures_of(opened, data), opened.folder) if out is None else (folder, None)
+    files.check_writable(folder, "--out", home)
+    drawn = evidence_pictures(opened, wanted) if evidence else pictures(opened, seed, wanted)
+    return [_write_figure(folder / f"{name}.png", figure, home) for name, figure in drawn.items()]
+
+
+def _figures_of(opened: Opened, data: Part | Dataset | None) -> Path:
+    """figures/ in the run; pictures of other data do not replace those of its own."""
+    home = opened.folder / "figures"
+    if data is None or "data" not in opened.config:
+        return home
+    return home / re.sub(r"[^A-Za-z0-9._-]+", "_", Path(opened.dataset.name).stem)
+
+
+def _file(out: str | Path | None, allowed: tuple[str, ...], option: str = "out") -> Path | None:
+    """A file to write, if it can be written and has one of these endings; None where none is wanted."""
+    if out is None:
+        return None
+    path = check_path(option, out, f"a file whose name ends in {' or '.join(allowed)}")
+    if path.suffix not in allowed:
+        raise UserError(f"{option_name(option)} {shown(str(path))}: needs a name that ends in {' or '.join(allowed)}")
+    files.check_writable(path, option_name(option))
+    return path
+
+
+def _plain(name: str, value: object) -> Any:
+    """An option of an estimator as plain data; a data set as it is."""
+    found = value if name == "data" else plain_option(option_name(name), value)
+    if name != "data" and not isinstance(found, bool | int | float | str):
+        raise UserError(f"{option_name(name)} {shown(value)}: needs a number or a name")
+    return found
+
+
+def _named(given: object) -> str:
+    """The name of a context: a class may be given as the whole number that it is called."""
+    value = plain(given)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise UserError(f"--given {shown(given)}: needs the name of a class, such as 7, or glasses=yes,smile=no")
+    return str(value)
+
+
+def _names(only: object) -> list[str]:
+    if not isinstance(only, str):
+        raise UserError(f"--only {shown(only)}: needs names of figures with commas between, such as grid,samples")
+    names = [name.strip() for name in only.split(",")]
+    check_each_once("only", names)
+    return names
+
+
+def _write_figure(path: Path, figure: Any, home: Path | None = None) -> Path:
+    files.write_whole(path, plots.png(figure), home)
+    return path

@@ -1,0 +1,337 @@
+"""Options -> a run folder with a trained VAE; and on from where one stopped."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from pyrovae import runs
+from pyrovae.contracts import Objective
+from pyrovae.data import Dataset, from_path
+from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name, shown
+from pyrovae.evidence.evaluating import bits_kind
+from pyrovae.likelihoods import default_preprocess
+from pyrovae.objectives import KLSchedule, natural_objective
+from pyrovae.parts import ROLES, describe, is_auto, make
+from pyrovae.runs.binding import MAY_DIFFER
+from pyrovae.runs.opening import A_RUN, Part, check_data, load_source
+from pyrovae.system.claims import Claim, check_new, claim_next
+from pyrovae.system.devices import device_name, own_noise
+from pyrovae.system.files import check_writable, quoted
+from pyrovae.training.divergence import TrainingError
+from pyrovae.training.events import check_tensorboard, event_log
+from pyrovae.training.loop import FitResult, TrainingState, fit, score_name
+from pyrovae.training.settings import check_contexts, check_objective, check_one_process, check_sizes, plain_settings
+from pyrovae.vae import VAE
+
+SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
+
+
+@final
+@dataclass(frozen=True)
+class TrainResult:
+    """What ``train`` made.
+
+    Args:
+        run: The run folder.
+        vae: The model with its best weights.
+        dataset: The data.
+        fit: How the training ended.
+    """
+
+    run: Path
+    vae: VAE
+    dataset: Dataset
+    fit: FitResult
+
+    def report(self) -> str:
+        """What happened and what to do next, for a terminal."""
+        lines = [self._kept()] if self.fit.history else []
+        if self.fit.out_of_patience:
+            lines.append(f"stopped by --patience: no better {score_name(self.vae)} since")
+        if self.fit.interrupted:
+            lines.append(f"interrupted; go on with: pyrovae train --resume --out {quoted(self.run)}")
+        else:
+            lines.append(f"run: {self.run}")
+            run = quoted(self.run)
+            lines.append(f"next: pyrovae evaluate {run}; pyrovae figures {run}")
+        return "\n".join(lines)
+
+    def _kept(self) -> str:
+        epoch, done = self.fit.best_epoch, len(self.fit.history)
+        row = self.fit.history[epoch - 1]
+        if epoch == 0:
+            return f"no epoch of {done} had a finite {score_name(self.vae)}: the weights are those before training"
+        if math.isnan(row["valid_reconstruction"]):
+            return f"epoch {epoch} of {done} is kept: no validation data, loss {row['loss']:.3f} nats per datum"
+        if math.isnan(row["valid_elbo"]):
+            return f"epoch {epoch} of {done} is kept: validation reconstruction {row['valid_reconstruction']:.3f} nats per datum"
+        return (
+            f"epoch {epoch} of {done} is kept: validation ELBO {row['valid_elbo']:.3f} nats per datum, "
+            f"{row['valid_bits_per_dim']:.4f} bits/dim ({bits_kind(self.vae)}; one sample a datum)"
+        )
+
+
+def train(
+    data: Part = "digits",
+    likelihood: Part = "bernoulli",
+    prior: Part = "normal",
+    posterior: Part | None = None,
+    network: Part = "mlp",
+    context: Part = "none",
+    preprocess: Part = "auto",
+    objective: Part = "auto",
+    latent_dim: int = 20,
+    particles: int = 1,
+    epochs: int = 20,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    clip_norm: float = 10.0,
+    kl_weight: float = 1.0,
+    kl_warmup: float = 0.0,
+    patience: int = 0,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    tensorboard: bool = False,
+    resume: bool = False,
+    progress: bool = True,
+) -> TrainResult:
+    """Train a VAE and write a run folder.
+
+    In Python a part is a name, ``{"name": ..., option: ...}`` or an object such as ``Normal(scale="learned")``.
+
+    Args:
+        data: What to learn from: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures.
+        likelihood: p(x|z,c).
+        prior: p(z) or p(z|c).
+        posterior: q(z|x,c); by default the prior's natural one.
+        network: Encoder and decoder.
+        context: What the model is conditioned on, c.
+        preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
+        objective: What is minimised; ``auto`` is elbo, or tracegraph where the posterior has no pathwise gradient.
+        latent_dim: Size of z.
+        particles: Samples of z a datum in a step.
+        epochs: Passes over the training data, those before a resumption counted.
+        batch_size: Data in a step.
+        learning_rate: Of Adam.
+        clip_norm: Largest global norm of the gradient of the mean loss; 0 for no clipping.
+        kl_weight: Factor on the KL term while training; reported numbers have weight 1.
+        kl_warmup: Epochs over which that factor rises from 0.
+        patience: Stop after that many epochs without a better validation ELBO; 0 for never.
+        seed: Of the initial weights, the order of the data and all noise.
+        device: auto, cpu, cuda or cuda:N.
+        data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
+        out: The run folder; by default a new one under runs/.
+        tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in the run.
+        resume: Go on with the run in ``out``; only epochs, device and the data's location may differ.
+        progress: Show a progress bar where stderr is a terminal.
+
+    Raises:
+        UserError: If an option is wrong, the data do not fit, the folder exists, the training diverges, or torchrun started
+            several processes.
+    """
+    check_one_process()
+    source = make("data", from_path(data))
+    objective = resolved_objective(objective, prior, posterior)
+    # The run is used from other folders too.
+    recorded = replace(source, path=str(Path(source.path).absolute())) if hasattr(source, "path") else source
+    choices = {
+        "data": describe("data", recorded),
+        "objective": describe("objective", objective),
+        **plain_settings(
+            particles=particles,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            clip_norm=clip_norm,
+            kl_weight=kl_weight,
+            kl_warmup=kl_warmup,
+            patience=patience,
+            seed=seed,
+        ),
+        "data_root": None if data_root is None else str(check_path("data_root", data_root, "a folder")),
+        "device": device_name(device),
+        "tensorboard": check_flag("tensorboard", tensorboard),
+    }
+    epochs, seed = choices["epochs"], choices["seed"]
+    if choices["tensorboard"]:
+        check_tensorboard()
+    folder = _check_place(out, resume)
+    dataset = load_source(source, data_root)
+    check_sizes(choices["patience"], dataset)
+    vae = new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
+    schedule = KLSchedule(weight=choices["kl_weight"], warmup=choices["kl_warmup"])
+    check_objective(vae, objective, schedule, choices["particles"])
+    options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
+    written = {k: choices[k] for k in ("data", "objective")} | options, dataset.record()
+    with _claimed(folder, choices["data"]["name"], resume) as claim:
+        state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset, vae) if resume else None
+        write_config = partial(runs.write_config, claim.folder, vae, *written)
+        config = write_config()
+        try:
+            with event_log(claim.folder) if choices["tensorboard"] else nullcontext() as log:
+                result = fit(
+                    vae,
+                    dataset,
+                    objective=objective,
+                    progress=progress,
+                    resume=state,
+                    save=_saver(claim, config, write_config),
+                    log=log,
+                    **{key: value for key, value in options.items() if key not in ("data_root", "tensorboard")},
+                )
+        except TrainingError:
+            runs.discard_if_unsaved(claim.folder)
+            raise
+    return TrainResult(claim.folder, vae, dataset, result)
+
+
+def resume(run: str | Path, epochs: int | None = None, device: str | None = None, progress: bool = True) -> TrainResult:
+    """Go on with a run where it stopped, to the same last bit as if it never had.
+
+    Args:
+        run: The run folder.
+        epochs: Passes over the training data in all; None for those recorded.
+        device: auto, cpu, cuda or cuda:N; None for the one recorded.
+        progress: Show a progress bar where stderr is a terminal.
+
+    Raises:
+        UserError: If the folder is no run, or as ``train``.
+    """
+    config = recorded_options(check_path("run", run, A_RUN))
+    changed = {key: value for key, value in {"device": device, "epochs": epochs}.items() if value is not None}
+    return train(**{**config, **changed}, out=run, resume=True, progress=progress)
+
+
+def recorded_options(folder: Path) -> dict[str, Any]:
+    """The options of ``train`` that made a run."""
+    return {key: value for key, value in runs.read_config(folder).items() if key != "run"}
+
+
+def resolved_objective(objective: Part, prior: Part, posterior: Part | None) -> Objective:
+    """The objective that these options choose: what ``auto`` stands for depends on the posterior.
+
+    Raises:
+        UserError: If a name is unknown.
+    """
+    if is_auto(objective):
+        objective = natural_objective(
+            make("posterior", make("prior", prior).natural_posterior if posterior is None else posterior)
+        )
+    return make("objective", objective)
+
+
+def _check_place(out: str | Path | None, resume: bool) -> Path | None:
+    """The run folder that is named, refused before the data are read where it cannot be; it is claimed when training begins."""
+    if resume and out is None:
+        raise UserError("--resume: needs the run to go on with, --out RUN")
+    if out is None:
+        return None
+    folder = check_path("out", out, "a folder")
+    if resume:
+        runs.read_config(folder)
+    else:
+        check_new(folder)
+        check_writable(folder, "--out")
+    return folder
+
+
+def _claimed(folder: Path | None, data: str, resume: bool) -> Claim:
+    """The run folder, this process's own; the next number where none is named."""
+    return claim_next(f"runs/{data}-") if folder is None else Claim(folder, new=not resume)
+
+
+def _saver(claim: Claim, config: Mapping[str, Any], write_config: Callable[[], Any]) -> Callable[[TrainingState], None]:
+    """A function that saves the state; where the folder is gone it is made whole again."""
+
+    def save(state: TrainingState) -> None:
+        if not claim.keep():
+            warnings.warn(
+                f"{claim.folder}: was deleted or renamed while it trained; it is written again, whole", UserWarning, stacklevel=2
+            )
+            write_config()
+        runs.save_state(claim.folder, state, config)
+
+    return save
+
+
+def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
+    """A model for the data with the weights that the seed draws, prepared; the caller's random state is left as it was.
+
+    Args:
+        dataset: The data.
+        seed: Of the weights.
+        latent_dim: Size of z.
+        parts: likelihood, prior, posterior, network, context, preprocess.
+
+    Raises:
+        UserError: If the parts, or they and the data, do not fit each other.
+    """
+    spec = dataset.spec
+    likelihood, prior, posterior, network, context, preprocess = parts
+    if is_auto(preprocess):
+        default_preprocess(make("likelihood", likelihood), spec, dataset.x)
+    with (
+        own_noise(),
+        enough_memory(f"--latent-dim {shown(latent_dim)}", "try a smaller one, or smaller networks"),
+    ):
+        torch.default_generator.manual_seed(seed)
+        vae = VAE(
+            spec.event_shape,
+            latent_dim,
+            likelihood,
+            prior,
+            posterior,
+            network,
+            context,
+            preprocess,
+            kind=spec.kind,
+            levels=spec.levels,
+            labels=spec.labels,
+            columns=spec.columns,
+        )
+    vae.prepare(spec, dataset.train.x)
+    vae.check_support(dataset.x)
+    check_contexts(vae, dataset)
+    return vae
+
+
+def _earlier_state(folder: Path, given: Mapping[str, Any], dataset: Dataset, vae: VAE) -> TrainingState | None:
+    """Where the run to resume stands.
+
+    Raises:
+        UserError: If it was trained with other options or other data, its state is damaged, or it has finished more epochs than
+            are asked for.
+    """
+    _check_same(folder, given, dataset)
+    state = runs.load_state(folder, vae)
+    if state is not None and given["epochs"] < state.epoch:
+        raise UserError(f"--epochs {given['epochs']}: the run has finished {state.epoch} already; ask for more")
+    return state
+
+
+def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> None:
+    """Refuse to resume a run with other options or other data."""
+    config = runs.read_config(folder)
+    for key, recorded in recorded_options(folder).items():
+        now = given.get(key)
+        if key in ROLES and isinstance(recorded, dict):
+            recorded = describe(key, make(key, recorded))  # with the options that are newer than the run
+        if isinstance(recorded, dict) and isinstance(now, dict):
+            recorded, now = ({k: v for k, v in value.items() if k != "path"} for value in (recorded, now))
+        if key not in MAY_DIFFER and recorded != now:
+            raise UserError(
+                f"--resume: {option_name(key)} was {recorded} and is now {now}; only --epochs, --device and the data's "
+                "location may differ; start a new run with another --out"
+            )
+    check_data(config, dataset, "--resume", "start a new run with another --out")

@@ -1,0 +1,1 @@
+"""Tensors -> figures, and what is drawn of a run and of its evaluations."""

@@ -1,0 +1,183 @@
+"""What is drawn of the evaluations that a run has had."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyrovae.data import Split
+from pyrovae.drawing import evidence_plots
+from pyrovae.errors import UserError, suggest
+from pyrovae.evidence.digests import model_digest, rows_digest
+from pyrovae.evidence.importance.pareto import limits
+from pyrovae.runs.opening import Opened
+from pyrovae.runs.records import read_records
+from pyrovae.runs.sampling import value_range
+from pyrovae.system.files import quoted
+
+LOWEST = 20
+
+OTHERS = ("annealed", "exact")
+"""Estimators that importance sampling is drawn beside."""
+
+Record = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+@final
+@dataclass(frozen=True)
+class _Scene:
+    """A run, and the evaluations of the model as it is now.
+
+    Args:
+        opened: The run with its data.
+        records: By estimator.
+    """
+
+    opened: Opened
+    records: dict[str, list[Record]] = field(default_factory=dict)
+
+    def widest(self, has: str = "log_evidence") -> Record | None:
+        """Importance sampling from the guide that has that number, of most data, then with most samples; None without any."""
+        found = [record for record in self.records["importance"] if "elbo" in record[1] and record[0][has] is not None]
+        return max(found, key=lambda record: (record[0]["n"], record[0]["samples"]), default=None)
+
+    def beside(self, estimator: str, record: Record) -> list[Record]:
+        """Evaluations by another estimator of the same data."""
+        return [other for other in self.records[estimator] if other[0]["data_sha256"] == record[0]["data_sha256"]]
+
+
+def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict[str, Figure]:
+    """Every figure of the evaluations of a run by name; those of other weights than it has now are left out.
+
+    Args:
+        opened: The run with its data.
+        only: Names of those that are wanted; None for all that there is an evaluation for.
+
+    Raises:
+        UserError: If there is no evaluation to draw, or a name is unknown, with the command that makes one.
+    """
+    if not opened.vae.parts["posterior"].has_density:
+        raise UserError(
+            f"--evidence: {opened.folder} is a plain autoencoder, which has no evidence to draw; leave --evidence out"
+        )
+    digest = model_digest(opened.vae)
+    records = {
+        name: [record for record in read_records(opened.folder, name) if record[0].get("model_sha256") == digest]
+        for name in ("importance", "bdmc", *OTHERS)
+    }
+    scene = _Scene(opened, records)
+    for wanted in only or ():
+        if wanted not in EVIDENCE_FIGURES:
+            raise UserError(f"--only {wanted}: unknown; {suggest(wanted, EVIDENCE_FIGURES)}")
+    drawn = {name: draw(scene) for name, draw in EVIDENCE_FIGURES.items() if only is None or name in only}
+    missing = [name for name, figure in drawn.items() if figure is None]
+    if len(missing) == len(drawn) or (only is not None and missing):
+        commands = dict.fromkeys(f"pyrovae evaluate {quoted(opened.folder)} {NEEDS[name]}" for name in missing)
+        raise UserError(
+            f"--evidence: {opened.folder} has no evaluation of its present weights to draw; make one with {' or '.join(commands)}"
+        )
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _bound(scene: _Scene) -> Figure | None:
+    record = scene.widest()
+    if record is None:
+        return None
+    summary, arrays = record
+    others = {}
+    for estimator in OTHERS:
+        for other, _ in scene.beside(estimator, record):
+            at = f", {other['options']['temperatures']:,} temperatures" if estimator == "annealed" else ""
+            others[f"{estimator}{at}"] = other["log_evidence"]["mean"]
+    rungs = [bound["samples"] for bound in summary["bounds"]]
+    finite = {name: value for name, value in others.items() if value is not None}
+    last = summary["log_evidence"]["monte_carlo_error"]
+    return evidence_plots.bound_by_samples(rungs, arrays["bound"], last or 0.0, finite, summary["quantity"])
+
+
+def _khat(scene: _Scene) -> Figure | None:
+    record = scene.widest("khat")
+    if record is None:
+        return None
+    summary, arrays = record
+    # A file of an older version has no limits: they are those of a single k-hat.
+    between = summary["khat"].get("limits") or limits(summary["samples"])
+    return evidence_plots.khat_histogram(arrays["khat"], summary["khat"]["threshold"], summary["samples"], between)
+
+
+def _annealing(scene: _Scene) -> Figure | None:
+    of_data, of_simulated = (_comparable(scene.records[name]) for name in ("annealed", "bdmc"))
+    real = {summary["options"]["temperatures"]: _line(summary["log_evidence"]) for summary, _ in of_data}
+    simulated = {
+        summary["options"]["temperatures"]: (_line(summary["lower"]), _line(summary["upper"])) for summary, _ in of_simulated
+    }
+    if not real and not simulated:
+        return None
+    importance = scene.beside("importance", of_data[0]) if of_data else []
+    best = max(importance, key=lambda record: record[0]["samples"], default=None)
+    return evidence_plots.annealing(real, simulated, None if best is None else best[0]["log_evidence"]["mean"])
+
+
+def _comparable(records: Sequence[Record]) -> list[Record]:
+    """Those that differ in nothing but the number of temperatures: the largest such group, of most data."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        summary = record[0]
+        asked = {
+            **summary["options"],
+            "temperatures": None,
+            "seed": summary["seed"],
+            "of": summary.get("data_sha256", summary["n"]),
+        }
+        groups.setdefault(json.dumps(asked, sort_keys=True), []).append(record)
+    return max(groups.values(), key=lambda group: (len(group), group[0][0]["n"]), default=[])
+
+
+def _line(number: dict[str, float | None]) -> tuple[float, float]:
+    return tuple(math.nan if number[name] is None else number[name] for name in ("mean", "monte_carlo_error"))
+
+
+def _lowest(scene: _Scene) -> Figure | None:
+    record = scene.widest()
+    if record is None:
+        return None
+    summary, arrays = record
+    dataset, index = scene.opened.dataset, arrays["index"]
+    if index.max() >= len(dataset.x):
+        return None
+    y = None if dataset.y is None else dataset.y[index]
+    rows = Split(dataset.x[index], y, index)
+    reads = scene.opened.vae.parts["context"].reads
+    if rows_digest(rows, None if reads is None else getattr(rows, reads)) != summary["data_sha256"]:
+        return None  # an evaluation of other data, which are not at hand
+    order = torch.argsort(arrays["estimate"])[:LOWEST]
+    return evidence_plots.lowest(
+        rows.x[order],
+        arrays["estimate"][order].tolist(),
+        index[order].tolist(),
+        value_range(scene.opened.vae),
+        summary["quantity"],
+    )
+
+
+EVIDENCE_FIGURES: dict[str, Callable[[_Scene], Figure | None]] = {
+    "evidence_bound": _bound,
+    "evidence_khat": _khat,
+    "evidence_annealing": _annealing,
+    "evidence_lowest": _lowest,
+}
+
+NEEDS = {
+    "evidence_bound": "--samples 5000",
+    "evidence_khat": "--samples 5000",
+    "evidence_annealing": "--estimator bdmc",
+    "evidence_lowest": "--samples 5000",
+}
+"""Which options of ``evaluate`` make what a figure shows."""

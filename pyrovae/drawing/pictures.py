@@ -1,0 +1,231 @@
+"""What is drawn of a run: the tensors that its figures show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyrovae import runs
+from pyrovae.data import Split
+from pyrovae.drawing import plots
+from pyrovae.errors import UserError, suggest
+from pyrovae.runs.opening import Opened, context_of, inference, posteriors, preprocessed
+from pyrovae.runs.sampling import draw_samples, prior_samples, value_range
+from pyrovae.system.devices import own_noise, seed_all
+from pyrovae.vae import VAE
+
+SHOWN = 10
+SCATTERED = 5000
+SAMPLED = 64
+GRID = 15
+QUANTILE_DRAWS = 10_000
+CONTEXTS_SHOWN = 12
+
+
+@final
+@dataclass(frozen=True)
+class _Scene:
+    """A run and the rows of its data that are shown."""
+
+    opened: Opened
+    shown: Split
+    scattered: Split
+    of: str
+    seed: int
+
+    @property
+    def vae(self) -> VAE:
+        return self.opened.vae
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        return value_range(self.vae)
+
+
+def pictures(opened: Opened, seed: int, only: Sequence[str] | None = None) -> dict[str, Figure]:
+    """Every figure of a run by name.
+
+    Args:
+        opened: The run with its data.
+        seed: Of the data shown and of the noise.
+        only: Names of those that are wanted; None for all that the run has.
+
+    Raises:
+        UserError: If a name is unknown, or the run has no such figure, with what it has instead.
+    """
+    name = "test" if len(opened.dataset.rows["test"]) else "train"
+    shown, scattered = (opened.dataset.split(name).subset(count, seed) for count in (SHOWN, SCATTERED))
+    scene = _Scene(opened, shown, scattered, "test data" if name == "test" else "training data", seed)
+    absent = _absent(opened)
+    for wanted in only or ():
+        if wanted not in FIGURES:
+            raise UserError(f"--only {wanted}: unknown; {suggest(wanted, FIGURES)}")
+        if wanted in absent:
+            raise UserError(f"--only {wanted}: {absent[wanted]}")
+    return {name: draw(scene) for name, draw in FIGURES.items() if name not in absent and (only is None or name in only)}
+
+
+def _absent(opened: Opened) -> dict[str, str]:
+    """Figures that a run does not have, and what it has instead."""
+    absent = {}
+    if opened.vae.latent_dim != 2:
+        absent["grid"] = (
+            f"needs a 2-D latent, this run has {opened.vae.latent_dim}; instead --only latent draws the two principal axes of "
+            "the posterior means, --only samples decoded draws"
+        )
+    if opened.vae.parts["context"].reads is None:
+        for name in ("classes", "relabelled"):
+            absent[name] = "needs a conditional model, this run has no context; draw --only samples or reconstructions instead"
+    if not runs.read_metrics(opened.folder):
+        absent["learning_curves"] = "the run has no metrics.csv; train writes it"
+    return absent
+
+
+def _means(vae: VAE, rows: Split, seed: int) -> Tensor:
+    with inference(vae):
+        return torch.cat([vae.parts["posterior"].mean(q) for q in posteriors(vae, rows, seed)])
+
+
+def _seen(scene: _Scene) -> Tensor:
+    """The data shown, as the likelihood sees them."""
+    return torch.cat(list(preprocessed(scene.vae, scene.shown.x, scene.shown.index, scene.seed)))
+
+
+def _reconstructions(scene: _Scene) -> Figure:
+    vae = scene.vae
+    rows = {"data": vae.transform.inverse(_seen(scene)).cpu()}
+    c = context_of(vae, scene.shown)
+    # A model saved from Python has no seed on record that would draw its first weights again.
+    models = {"before training": _untrained(scene.opened)} if "seed" in scene.opened.config else {}
+    for name, model in {**models, "after training": vae}.items():
+        with inference(model):
+            rows[name] = model.decode(_means(model, scene.shown, scene.seed), c).cpu()
+    return plots.reconstructions(rows, scene.limits, conditional=_has_context(scene.vae))
+
+
+def _untrained(opened: Opened) -> VAE:
+    """The model as it was before training: the seed of the run draws the same weights again."""
+    vae = runs.rebuild(opened.folder, opened.config["seed"])
+    vae.transform.load_state_dict(opened.vae.transform.state_dict())
+    vae.context_module.initialise(context_of(opened.vae, opened.dataset.train))
+    return vae.to(next(opened.vae.parameters()).device)
+
+
+def _has_context(vae: VAE) -> bool:
+    return vae.parts["context"].reads is not None
+
+
+def _samples(scene: _Scene) -> Figure:
+    drawn = draw_samples(scene.vae, SAMPLED, scene.seed)
+    return plots.samples(drawn.mean, drawn.x, scene.limits, conditional=_has_context(scene.vae))
+
+
+def _latent(scene: _Scene) -> Figure:
+    means, split = _means(scene.vae, scene.scattered, scene.seed).cpu(), scene.scattered
+    y, names = class_labels(scene.opened, split)
+    return plots.latent_scatter(means, y, names, scene.of)
+
+
+def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The label that colours a picture, (N,), and the names of its values: the class, or the first attribute."""
+    labels = opened.dataset.spec.labels
+    if split.y is None or not labels:
+        return split.y, ()
+    return (split.y[:, 0] if split.y.dim() == 2 else split.y), labels[0].values
+
+
+def _interpolation(scene: _Scene) -> Figure:
+    """Between the first datum shown and the next of another class (or the next), under the label of the first."""
+    vae, shown = scene.vae, scene.shown
+    y, _ = class_labels(scene.opened, shown)
+    other = torch.arange(1, len(shown)) if y is None else (y != y[0]).nonzero().squeeze(-1)
+    ends = [0, int(other[0]) if len(other) else len(shown) - 1]
+    z = _means(vae, shown, scene.seed)[ends]
+    c = context_of(vae, shown)
+    with inference(vae):
+        steps = torch.linspace(0, 1, SHOWN, device=z.device).unsqueeze(-1)
+        path = vae.decode(z[0] + steps * (z[1] - z[0]), None if c is None else c[:1].expand(SHOWN, *c.shape[1:])).cpu()
+    seen = vae.transform.inverse(_seen(scene)[ends]).cpu()
+    return plots.interpolation(path, seen, scene.limits, scene.of, conditional=c is not None)
+
+
+def _grid(scene: _Scene) -> Figure:
+    vae = scene.vae
+    contexts = vae.context_module.draw(1, scene.seed)
+    c = None if contexts is None else contexts.to(next(vae.parameters()).device)
+    if vae.parts["posterior"].has_density:
+        z, of = quantile_grid(vae, GRID, scene.seed, c), "the prior's quantiles"
+    else:
+        z, of = range_grid(_means(vae, scene.scattered, scene.seed), GRID), "the range of the encoded data"
+    with inference(vae):
+        decoded = vae.decode(z, None if c is None else c.expand(GRID, GRID, *c.shape[1:])).cpu()
+    return plots.latent_grid(decoded, scene.limits, of, conditional=c is not None)
+
+
+def quantile_grid(vae: VAE, side: int, seed: int, c: Tensor | None = None) -> Tensor:
+    """Latents (side, side, 2) at the prior's marginal quantiles (of 10,000 draws), the second coordinate rising upwards."""
+    device = next(vae.parameters()).device
+    with inference(vae), own_noise(device):
+        seed_all(seed, device)
+        draws = prior_samples(vae, QUANTILE_DRAWS, None if c is None else c.expand(QUANTILE_DRAWS, *c.shape[1:]))
+    u = (torch.arange(side, device=device) + 0.5) / side
+    first, second = torch.quantile(draws, u, dim=0).unbind(-1)
+    return torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
+
+
+def range_grid(encoded: Tensor, side: int) -> Tensor:
+    """Latents (side, side, 2) evenly over the range of encoded data (N, 2), the second coordinate rising upwards."""
+    steps = torch.linspace(0, 1, side, device=encoded.device).unsqueeze(-1)
+    low, high = encoded.amin(0), encoded.amax(0)
+    first, second = (low + steps * (high - low)).unbind(-1)
+    return torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
+
+
+def _contexts(vae: VAE) -> dict[str, Tensor]:
+    """The contexts that get a row each: the first twelve."""
+    device = next(vae.parameters()).device
+    return {name: c.to(device) for name, c in list(vae.context_module.each().items())[:CONTEXTS_SHOWN]}
+
+
+def _classes(scene: _Scene) -> Figure:
+    """A row of draws for each context, the same base noise along each column."""
+    vae, rows = scene.vae, {}
+    device = next(vae.parameters()).device
+    for name, c in _contexts(vae).items():
+        given = c.expand(SHOWN, *c.shape)
+        with inference(vae), own_noise(device):
+            seed_all(scene.seed, device)
+            rows[name] = vae.decode(prior_samples(vae, SHOWN, given), given).cpu()
+    return plots.rows_of(rows, scene.limits, "E[x|z,c], z ~ p(z|c): a row for each context, the same noise in a column")
+
+
+def _relabelled(scene: _Scene) -> Figure:
+    """Data, and what each becomes under every context, z inferred under its own."""
+    vae = scene.vae
+    z = _means(vae, scene.shown, scene.seed)
+    rows = {"data": vae.transform.inverse(_seen(scene)).cpu()}
+    for name, c in _contexts(vae).items():
+        with inference(vae):
+            rows[name] = vae.decode(z, c.expand(len(z), *c.shape)).cpu()
+    return plots.rows_of(rows, scene.limits, "Reconstructions E[x|z,c'] under each context c', z inferred under the datum's own")
+
+
+def _learning_curves(scene: _Scene) -> Figure:
+    return plots.learning_curves(runs.read_metrics(scene.opened.folder))
+
+
+FIGURES: dict[str, Callable[[_Scene], Figure]] = {
+    "reconstructions": _reconstructions,
+    "samples": _samples,
+    "latent": _latent,
+    "interpolation": _interpolation,
+    "grid": _grid,
+    "classes": _classes,
+    "relabelled": _relabelled,
+    "learning_curves": _learning_curves,
+}

@@ -1,0 +1,1 @@
+"""Annealed importance sampling and what is made of it."""

@@ -1,0 +1,272 @@
+"""Annealed importance sampling: log p(x) by way of densities between the prior, or the guide, and the posterior."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from pyro.distributions import Distribution
+from torch import Tensor
+
+from pyrovae.contracts import Evidence
+from pyrovae.errors import UserError, check_integer, suggest
+from pyrovae.evidence import keyed
+from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, State, Trajectories, is_discrete, tune
+from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
+from pyrovae.evidence.importance.weights import Weights
+from pyrovae.evidence.scoring import as_evidence, check_density, check_log_weights, score
+from pyrovae.vae import VAE
+
+SCHEDULES = ("linear", "sigmoid")
+STARTS = ("prior", "guide")
+
+STEEPNESS = 4.0
+"""How far the sigmoid schedule follows the logistic function to either side."""
+
+PILOT = 200
+"""Temperatures of the pilot run, at most."""
+
+CHAINS = 11
+"""Purpose of the noise of the chains, see ``keyed.Generators``."""
+
+_PILOT = 10
+
+
+@final
+@dataclass(frozen=True)
+class Annealing:
+    """How chains go from f_0 to f_1.
+
+    Args:
+        temperatures: T, inverse temperatures from b_1 = 0 to b_T = 1, at least 2.
+        chains: M, of each datum.
+        leapfrog: Gradients of a move; of bits, how many are visited at each temperature.
+        schedule: ``linear``, or ``sigmoid``: b_t = (s_t - s_1) / (s_T - s_1), s_t = sigmoid(4 (2 (t - 1) / (T - 1) - 1)).
+        start: f_0, ``prior`` for p(z|c) or ``guide`` for q(z|x,c).
+
+    Raises:
+        UserError: If a number is out of range, or schedule or start is unknown.
+    """
+
+    temperatures: int
+    chains: int
+    leapfrog: int
+    schedule: str
+    start: str
+
+    def __post_init__(self) -> None:
+        check_integer("temperatures", self.temperatures, 2)
+        check_integer("chains", self.chains, 1)
+        check_integer("leapfrog", self.leapfrog, 1)
+        for name, value, known in (("schedule", self.schedule, SCHEDULES), ("start", self.start, STARTS)):
+            if value not in known:
+                raise UserError(f"--{name} {value}: unknown; {suggest(str(value), known)}")
+
+    def betas(self, temperatures: int | None = None) -> list[float]:
+        """Inverse temperatures of the schedule.
+
+        Args:
+            temperatures: How many; T unless given.
+        """
+        count = self.temperatures if temperatures is None else temperatures
+        place = torch.linspace(0, 1, count, dtype=torch.float64)
+        if self.schedule == "sigmoid":
+            curve = torch.sigmoid(STEEPNESS * (2 * place - 1))
+            place = (curve - curve[0]) / (curve[-1] - curve[0])
+        return place.tolist()
+
+    def data_rows(self, vae: VAE, rows: int) -> int:
+        """Data at a time, for ``rows`` chains x data that fit the memory."""
+        return max(1, rows_at_a_time(vae, rows) // self.chains)
+
+
+@final
+class Route:
+    """The densities f_b(z) = pi(z|x)^(1 - b) p(x,z|c)^b of some data, pi the prior or the guide, and moves along them.
+
+    Args:
+        vae: The model, in evaluation mode.
+        y: Data as the likelihood sees them, (B, *E).
+        c: Contexts, or None.
+        annealing: How.
+        seed: Of the noise.
+        data: Row of each datum in its data set.
+    """
+
+    def __init__(self, vae: VAE, y: Tensor, c: Tensor | None, annealing: Annealing, seed: int, data: Sequence[int]) -> None:
+        self.vae, self.y, self.c, self.annealing = vae, y, c, annealing
+        self.seed, self.data = seed, data
+        self.prior = vae.prior(c)
+        self.params = vae.posterior_params(y, c)
+        self.guide = vae.posterior_density(self.params)
+
+    def path(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """log pi(z|x), and log p(x,z|c) less that, of z (M, B, D)."""
+        log_prior, log_likelihood = self.prior.log_prob(z), self.vae.likelihood(z, self.c).log_prob(self.y)
+        if self.annealing.start == "prior":
+            return log_prior, log_likelihood
+        log_guide = self.guide.log_prob(z)
+        return log_guide, log_prior + log_likelihood - log_guide
+
+    def draw(self, noise: keyed.Generators) -> Tensor:
+        """Latents (M, B, D) of pi."""
+        home = copy.deepcopy(self.vae).cpu()
+        each = from_prior(home, self.c, len(self.data)) if self.annealing.start == "prior" else self._guides(home)
+        z = noise.each(lambda row: each[row].sample((self.annealing.chains,)))
+        return z.transpose(0, 1).to(self.y)
+
+    def _guides(self, home: VAE) -> list[Distribution]:
+        return [home.posterior_density(params) for params in self.params.cpu()]
+
+    def moves(self) -> Moves:
+        """Moves along the route, whose step sizes are found on a pilot run with noise of its own, and frozen."""
+        support = self.vae.prior_module.support
+        if is_discrete(support):
+            return Flips(self.path, self.annealing.leapfrog)
+        trajectories = Trajectories(self.path, support, self.annealing.leapfrog)
+        noise = keyed.Generators(self.seed, self.data, _PILOT)
+        betas = self.annealing.betas(min(self.annealing.temperatures, PILOT))
+        steps = tune(trajectories, self.draw(noise), betas, noise)
+        return Hamiltonian(trajectories, steps, self.annealing.temperatures)
+
+
+def from_prior(home: VAE, c: Tensor | None, count: int) -> list[Distribution]:
+    """p(z|c) of each of so many data, without a batch.
+
+    Args:
+        home: The model, on the CPU.
+        c: Contexts, or None.
+        count: Number of data.
+    """
+    c = None if c is None else c.cpu()
+    shared = home.prior(c)
+    return [home.prior(c[row]) if shared.batch_shape else shared for row in range(count)]
+
+
+def anneal(moves: Moves, state: State, betas: Sequence[float], noise: keyed.Generators) -> tuple[Tensor, Tensor]:
+    """Take chains from f_0 to f_1: log-weights (M, B), float64, and mean acceptance (B, T - 1) at b_2, ..., b_T.
+
+    log w = sum_t (b_(t+1) - b_t) (log f_1 - log f_0)(z_t), where z_1 is of f_0 and z_t is moved at b_t.
+
+    Args:
+        moves: Along the path.
+        state: Where the chains start.
+        betas: Inverse temperatures, rising.
+        noise: Of each datum.
+    """
+    log_weight = torch.zeros_like(state.slope, dtype=torch.float64)
+    acceptance = []
+    for number in range(1, len(betas)):
+        log_weight = log_weight + (betas[number] - betas[number - 1]) * state.slope.double()
+        state, probability = moves.move(state, betas[number], number, noise)
+        acceptance.append(probability.mean(0))
+    return log_weight, torch.stack(acceptance, -1)
+
+
+def anneal_back(moves: Moves, state: State, betas: Sequence[float], noise: keyed.Generators) -> tuple[Tensor, Tensor]:
+    """Take chains from f_1 to f_0 by the reversals of the same moves, in reverse order; returns what ``anneal`` does.
+
+    log w = -sum_t (b_(t+1) - b_t) (log f_1 - log f_0)(z_t), where z_T is of f_1 and z_t has been moved at b_T, ..., b_(t+1).
+
+    Args:
+        moves: Along the path.
+        state: Where the chains start.
+        betas: Inverse temperatures, rising.
+        noise: Of each datum.
+    """
+    log_weight = torch.zeros_like(state.slope, dtype=torch.float64)
+    acceptance = []
+    for number in reversed(range(1, len(betas))):
+        state, probability = moves.back(state, betas[number], number, noise)
+        acceptance.append(probability.mean(0))
+        log_weight = log_weight - (betas[number] - betas[number - 1]) * state.slope.double()
+    return log_weight, torch.stack(acceptance[::-1], -1)
+
+
+def annealed(
+    vae: VAE,
+    x: Tensor,
+    c: Tensor | None = None,
+    *,
+    temperatures: int = 1000,
+    chains: int = 16,
+    leapfrog: int = 3,
+    schedule: str = "sigmoid",
+    start: str = "prior",
+    seed: int = 0,
+    index: Tensor | None = None,
+    rows: int = ROWS,
+    dequantisations: int = 1,
+) -> Evidence:
+    """log p(x) of each datum by annealed importance sampling: log (1/M) sum_m w_m over chains from the start to the posterior.
+
+    In expectation a lower bound on log p(x), the tighter the more temperatures and chains. It does not rely on the guide:
+    a mode of p(z|x) that the guide misses is found if chains from the prior come upon it. The moves are Hamiltonian in the
+    unconstrained space of the latents, with its Jacobian; their step sizes, by datum, temperature and latent, are found on
+    a pilot run of at most 200 temperatures, whose logarithms are interpolated along the schedule, and frozen. Bits are
+    flipped one at a time.
+
+    Args:
+        vae: The model.
+        x: Data (N, *E) as they were given; preprocessing and its Jacobian are applied here.
+        c: Context, or None.
+        temperatures: T, inverse temperatures from 0 to 1, both counted.
+        chains: M, of each datum.
+        leapfrog: Steps of a trajectory, a gradient each; for bits, how many are visited at each temperature, in turn.
+        schedule: ``sigmoid``, with most temperatures near both ends, or ``linear``.
+        start: ``prior``, p(z|c), or ``guide``, q(z|x,c).
+        seed: Noise is keyed by (seed, datum): ``rows`` and the company of a datum move its number by rounding alone.
+        index: Row of each datum in its data set, (N,); 0..N-1 where it is not given.
+        rows: Chains x data that are moved at a time.
+        dequantisations: Draws of the uniform noise for each datum where levels are dequantised, each with M chains: the
+            bound's mean over them, and their standard error as the Monte Carlo error.
+
+    Returns:
+        Per datum in nats, higher is better; the error is the delta method's over chains, NaN for one, with as many degrees
+        of freedom as there are effective chains, less one. Diagnostics: ``log_evidence`` with ``_error`` and ``_degrees``,
+        ``effective_sample_size`` of the chains (N,), ``acceptance`` (N, T - 1), the mean over
+        chains at each temperature after the first.
+
+    Raises:
+        UserError: If an option is out of range, the posterior is a point, the data have no density under the likelihood, or a
+            log-weight is NaN or +inf.
+
+    Source: Neal (2001), Annealed Importance Sampling; Wu, Burda, Salakhutdinov and Grosse (2017), On the Quantitative
+    Analysis of Decoder-Based Generative Models.
+    """
+    annealing = Annealing(temperatures, chains, leapfrog, schedule, start)
+    check_density(vae, "annealed")
+
+    def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
+        route = Route(vae, y, c, annealing, keyed.repeated(seed, draw), data)
+        noise = keyed.Generators(route.seed, data, CHAINS)
+        moves = route.moves()
+        log_weight, acceptance = anneal(moves, moves.begin(route.draw(noise)), annealing.betas(), noise)
+        log_mean, error, effective = log_mean_weight(log_weight, data)
+        return {
+            "log_evidence": log_mean + vae.transform.log_abs_det_jacobian(),
+            "log_evidence_error": error,
+            # Chains that weigh nothing say nothing of the spread of the others.
+            "log_evidence_degrees": (effective - 1).clamp(min=1),
+            "effective_sample_size": effective,
+            "acceptance": acceptance,
+        }
+
+    data_rows = annealing.data_rows(vae, rows)
+    found = score(vae, x, c, measure, index=index, seed=seed, dequantisations=dequantisations, data_rows=data_rows)
+    return as_evidence(found)
+
+
+def log_mean_weight(log_weight: Tensor, data: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """log (1/M) sum_m w_m of chains (M, B), its standard error (NaN for one chain), the effective number of chains; each (B,).
+
+    Raises:
+        UserError: If a log-weight is NaN or +inf.
+    """
+    check_log_weights(log_weight, list(data), "annealed log-weights")
+    weights = Weights(len(log_weight), log_weight[0])
+    weights.add(log_weight)
+    return weights.log_mean, weights.log_mean_error(weights.tail()).error, weights.effective_sample_size

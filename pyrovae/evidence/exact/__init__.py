@@ -1,0 +1,1 @@
+"""Evidence without Monte Carlo error, of the models that have it."""

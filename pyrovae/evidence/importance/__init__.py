@@ -1,0 +1,1 @@
+"""Importance sampling: weights, their tails, and what samples are drawn from."""

@@ -1,0 +1,1 @@
+"""What is reported of an evaluation, and whether it is to be trusted."""

@@ -1,0 +1,367 @@
+"""A run folder <-> a VAE: configuration, weights, training state, integrity. Nothing that is loaded can run code."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from pyrovae.runs.binding import MODEL_KEYS, difference, model_options, training_options
+from pyrovae.system.bounds import BAD_YAML, read_text, read_yaml, why
+from pyrovae.system.claims import Claim, check_new
+from pyrovae.system.devices import choose_device, own_noise
+from pyrovae.errors import UserError, check_is, check_path
+from pyrovae.system.files import quoted, write_whole
+from pyrovae.runs.states import Seconds, check_fits, put_together, taken_apart, timed
+from pyrovae.system.tensorfiles import check_finite, read_plain, read_tensors, write_tensors
+from pyrovae.training.loop import TrainingState
+from pyrovae.vae import VAE
+from pyrovae.version import __version__
+
+FORMAT = 1
+CONFIG = "config.yaml"
+MODEL = "model.safetensors"
+STATE = "training_state/state.safetensors"
+SECONDS = "training_state/seconds.json"
+METRICS = "metrics.csv"
+
+MADE_WITH = "made_with"
+"""In the files of tensors: the options that they were made with."""
+
+EDITED = "edited"
+"""Under ``run`` in config.yaml: true where the model is meant to be another than was trained."""
+
+
+def discard_if_unsaved(folder: Path) -> None:
+    """Empty a run folder in which training has saved nothing: only its config.yaml."""
+    if not (folder / STATE).is_file() and not (folder / MODEL).is_file():
+        with contextlib.suppress(OSError):
+            (folder / CONFIG).unlink()
+
+
+def save(vae: VAE, folder: str | Path) -> Path:
+    """Write a VAE into a new folder: config.yaml and model.safetensors.
+
+    Args:
+        vae: Trained or not.
+        folder: A folder that does not exist yet or is empty.
+
+    Raises:
+        UserError: If the folder has something in it or cannot be written, the preprocessing has not met its data, or a part of
+            the VAE was replaced by what its options do not make.
+    """
+    check_is("vae", vae, VAE, "a VAE")
+    folder = check_path("folder", folder, "a new folder")
+    check_new(folder)
+    if not vae.prepared and vae.preprocess_choice != "auto":
+        raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
+    _check_rebuilt(vae, _built(folder, _configuration(vae, {}, {}), 0))
+    with Claim(folder, new=True):
+        save_weights(folder, vae.state_dict(), write_config(folder, vae, {}, {}))
+    return folder
+
+
+def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
+    """The VAE of a run folder, with its best weights.
+
+    Raises:
+        UserError: If the folder is missing, damaged, or written by a newer version, or config.yaml is not that of the weights.
+    """
+    folder, device = check_path("run", folder, "a run folder"), choose_device(device)
+    path, config = folder / MODEL, read_config(folder)
+    vae = _built(folder, config, 0)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: is missing; training has not saved it yet, or it was deleted: "
+            f"pyrovae train --resume --out {quoted(folder)} goes on with it"
+        )
+    tensors, plain = read_tensors(path)
+    check_finite(tensors, path)
+    _check_made_with(folder, config, plain.get(MADE_WITH))
+    try:
+        vae.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path}: does not fit config.yaml ({str(error).splitlines()[-1].strip()})") from error
+    return vae.to(device)
+
+
+def _check_rebuilt(vae: VAE, again: VAE) -> None:
+    """Refuse a model that its options do not make: nobody could open its run.
+
+    Args:
+        vae: The model.
+        again: What its options make.
+
+    Raises:
+        UserError: Naming what is another.
+    """
+    modules, expected = dict(vae.named_modules()), dict(again.named_modules())
+    odd = [name for name in [*modules, *expected] if type(modules.get(name)) is not type(expected.get(name))]
+    odd += [f"{name}.{what}".lstrip(".") for name, module in modules.items() for what in _overridden(module)]
+    try:
+        again.load_state_dict(vae.state_dict())
+    except RuntimeError as error:
+        odd.append(str(error).splitlines()[-1].strip())
+    # After loading: the preprocessing takes the type of what it is given.
+    tensors = again.state_dict()
+    odd += [name for name, tensor in vae.state_dict().items() if name in tensors and tensors[name].dtype != tensor.dtype]
+    if odd:
+        raise UserError(
+            f"vae.{odd[0]}: is not what the options of the model make, so that its run could not be opened; choose it by an "
+            "option, or keep the weights with torch.save(vae.state_dict(), FILE) and the code that makes the model"
+        )
+
+
+def _overridden(module: torch.nn.Module) -> list[str]:
+    """Methods that this module has in place of those of its class."""
+    return [name for name, value in vars(module).items() if callable(value) and callable(getattr(type(module), name, None))]
+
+
+def _check_made_with(folder: Path, config: Mapping[str, Any], recorded: Any) -> None:
+    """Refuse a configuration that was edited, unless it says so; weights of before have no record.
+
+    Raises:
+        UserError: Naming the option.
+    """
+    if recorded is None:
+        return
+    try:
+        found = difference(model_options(config), recorded)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{folder / MODEL}: is damaged ({error}); restore it or train again") from error
+    if found is None:
+        return
+    name, now, before = map(_short, found)
+    what = f"{folder / CONFIG}: has {name} {now}, and the weights were made with {before}"
+    if config["run"].get(EDITED) is not True:
+        raise UserError(
+            f"{what}; restore it, or, where another model with these weights is wanted, say so by {EDITED}: true under run:"
+        )
+    warnings.warn(f"{what}: another model than was trained, as {EDITED}: true says", UserWarning, stacklevel=4)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def rebuild(folder: Path, seed: int = 0) -> VAE:
+    """The VAE of a run folder with the weights that the seed draws; the caller's random state is left as it was.
+
+    Raises:
+        UserError: If the folder is missing or its config.yaml damaged.
+    """
+    return _built(folder, read_config(folder), seed)
+
+
+def _built(folder: Path, config: Mapping[str, Any], seed: int) -> VAE:
+    try:
+        with own_noise():
+            torch.default_generator.manual_seed(seed)
+            return VAE.from_config(model_config(config))
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG}: is damaged: {re.sub(r'--(?=[a-z])', '', str(error))}") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{folder / CONFIG}: is damaged ({error}); restore it or train again") from error
+
+
+def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write config.yaml: the options that make the run, and under ``run`` what they turned out to mean.
+
+    Args:
+        folder: The run folder.
+        vae: The model.
+        options: Options of ``train`` beyond the model's own.
+        record: What is known of the data.
+
+    Returns:
+        What ``read_config`` will.
+    """
+    config = _configuration(vae, options, record)
+    text = yaml.safe_dump(config, sort_keys=False, width=120)
+    header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
+    write_whole(folder / CONFIG, (header + text).encode(), folder)
+    return config
+
+
+def _configuration(vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    config = vae.config()
+    found = {key: config.pop(key) for key in ("event_shape", "kind", "levels", "labels", "columns")}
+    run = {"format": FORMAT, "pyrovae": __version__, "torch": str(torch.__version__), "data": {**found, **record}}
+    return {**config, **options, "run": run}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``write_config`` wrote.
+
+    Raises:
+        UserError: If the folder is missing, damaged, or written by a newer version.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        there = "has no config.yaml" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: is not a run ({there}); give the folder that pyrovae train printed")
+    try:
+        config = read_yaml(path)
+        written = config["run"]["format"]
+        newer = written > FORMAT
+        version = config["run"]["pyrovae"]
+    except (*BAD_YAML, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is damaged ({why(error)}); restore it or train again") from error
+    if newer:
+        raise UserError(
+            f"{path}: was written by pyrovae {version} (format {written}), this is {__version__} (format {FORMAT}); "
+            "upgrade with pip install --upgrade pyrovae"
+        )
+    return config
+
+
+def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that ``VAE.from_config`` takes.
+
+    Raises:
+        UserError: If something is missing from it.
+    """
+    data = config["run"].get("data") or {}
+    found = {
+        **{key: config.get(key) for key in MODEL_KEYS},
+        **{k: data.get(k) for k in ("event_shape", "kind", "levels")},
+        "labels": data.get("labels") or (),
+        # Runs made before names of columns were recorded have none: their tables are matched by position.
+        "columns": data.get("columns") or (),
+    }
+    missing = [key for key, value in found.items() if value is None and key != "levels"]
+    if missing:
+        raise UserError(f"{', '.join(missing)} missing; restore it or train again")
+    return found
+
+
+def save_weights(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write model.safetensors: the weights, the options of their model, and a digest of both.
+
+    Args:
+        folder: The run folder.
+        weights: Parameters and buffers.
+        config: What ``write_config`` returned.
+    """
+    write_tensors(folder / MODEL, weights, {MADE_WITH: model_options(config)}, folder)
+
+
+def save_state(folder: Path, state: TrainingState, config: Mapping[str, Any]) -> None:
+    """Write the training state, the best weights and metrics.csv, each whole or not at all.
+
+    Args:
+        folder: The run folder.
+        state: Where the training stands.
+        config: What ``write_config`` returned.
+    """
+    tensors, plain, seconds = taken_apart(state)
+    save_weights(folder, state.best_weights, config)
+    write_whole(folder / METRICS, _csv(state.history), folder)
+    write_whole(folder / SECONDS, seconds.to_json().encode(), folder)
+    write_tensors(folder / STATE, tensors, {MADE_WITH: training_options(config), **plain}, folder)
+
+
+def load_state(folder: Path, vae: VAE | None = None) -> TrainingState | None:
+    """What ``save_state`` wrote; None where training was stopped before it first saved.
+
+    Args:
+        folder: The run folder.
+        vae: The model that is to go on from there.
+
+    Raises:
+        UserError: If it is damaged, of another run, or does not fit the model.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    tensors, plain = read_tensors(path)
+    check_finite(tensors, path)
+    recorded = plain.pop(MADE_WITH, {})
+    try:
+        found = recorded and difference(training_options(read_config(folder)), recorded)
+        state = put_together(tensors, plain)
+        if vae is not None:
+            check_fits(state, vae)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{path}: is no state of this training ({error}); restore it, or start a new run with another --out"
+        ) from error
+    if found:
+        name, now, before = map(_short, found)
+        raise UserError(
+            f"{path}: is of a training with {name} {before}, and {CONFIG} has {now}; restore what was there, or start a new run "
+            "with another --out"
+        )
+    return _timed(folder, state)
+
+
+def _timed(folder: Path, state: TrainingState) -> TrainingState:
+    """A state with how long the run has trained, as far as that is known."""
+    path = folder / SECONDS
+    try:
+        return timed(state, Seconds.from_json(read_text(path), len(state.history)))
+    except FileNotFoundError:
+        return state
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(f"{path}: is damaged ({error}); how long the run has trained is not known", UserWarning, stacklevel=3)
+        return state
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv; none where there is no such file.
+
+    Raises:
+        UserError: If it is damaged, or is not that of the training whose state is beside it.
+    """
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    try:
+        lines = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+        rows = [{name: _cell(text) for name, text in row.items()} for row in lines]
+        _check_rows(rows, read_plain(folder / STATE)["history"] if (folder / STATE).is_file() else [])
+    except (ValueError, TypeError, KeyError, AttributeError, csv.Error, OSError) as error:
+        raise UserError(f"{path}: is damaged ({error}); delete it or train again") from error
+    return rows
+
+
+def _cell(text: str) -> float:
+    if "_" in text:  # which float takes in numbers
+        raise ValueError(f"could not convert string to float: {text!r}")
+    return float(text)
+
+
+def _check_rows(rows: Sequence[Mapping[str, float]], recorded: Sequence[Mapping[str, float]]) -> None:
+    """Refuse rows that are not those of epochs 1, 2, ..., or that a training's state knows to be others."""
+    lacking = [name for name in ("epoch", "loss", "seconds") if any(name not in row for row in rows)]
+    if lacking:
+        raise ValueError(f"has no column {lacking[0]}")
+    if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+        raise ValueError("its epochs are not 1, 2, ...")
+    if len(rows) < len(recorded):
+        raise ValueError(f"has {len(rows)} epochs of {len(recorded)}")
+    for row, known in zip(rows, recorded, strict=False):  # a training that was killed may have saved a row more
+        for name, value in known.items():
+            if name != "seconds" and repr(float(value)) != repr(float(row[name])):
+                raise ValueError(f"epoch {row['epoch']:.0f} has {name} {row[name]}, and its training had {value}")
+
+
+def _csv(rows: list[dict[str, float]]) -> bytes:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue().encode()

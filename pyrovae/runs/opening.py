@@ -1,0 +1,258 @@
+"""A run folder, or a VAE, with the data to use it on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from pyro.distributions import Distribution
+from torch import Tensor
+
+from pyrovae import runs
+from pyrovae.contexts.words import listed
+from pyrovae.contracts import DataSpec
+from pyrovae.data import Dataset, Source, Split, from_path
+from pyrovae.data.dataset import VALUES, changed
+from pyrovae.system.devices import choose_device
+from pyrovae.errors import UserError, check_path
+from pyrovae.evidence import keyed
+from pyrovae.runs.matching import is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
+from pyrovae.parts import make
+from pyrovae.vae import VAE
+
+Part = str | Mapping[str, Any] | Any
+"""A part by name, by ``{"name": ..., option: ...}``, or itself."""
+
+
+A_RUN = "a run folder, such as runs/digits-1 (pyrovae train makes one)"
+"""What is wanted where a run is."""
+
+
+def load_dataset(data: Part = "digits", data_root: str | Path | None = None) -> Dataset:
+    """A data set by name, path or source.
+
+    Args:
+        data: Name (``digits``, ``mnist``, ``fashion-mnist``), path of a .npy, .npz or .csv file or of a folder of
+            pictures, ``{"name": ..., option: ...}`` or a ``Source``.
+        data_root: Folder of downloaded data; None for PYROVAE_DATA, or else the user's cache folder.
+
+    Raises:
+        UserError: If the data are unknown, missing, damaged or unusable.
+
+    Example:
+        >>> load_dataset("digits").spec.event_shape
+        (8, 8)
+    """
+    return load_source(data_source(data), data_root)
+
+
+def load_source(source: Source, data_root: str | Path | None) -> Dataset:
+    """The data of a source, those that are downloaded kept in ``data_root``."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrovae"
+    data_root = None if data_root is None else check_path("data_root", data_root, "a folder")
+    root = Path(data_root or os.environ.get("PYROVAE_DATA") or cache)
+    if data_root is not None and not root.is_dir():
+        raise UserError(f"--data-root {data_root}: no such folder; make it, or name the one that has the data")
+    return source.load(root)
+
+
+def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str, remedy: str) -> None:
+    """Refuse data that are not those that the run was trained on.
+
+    Raises:
+        UserError: If a digest differs from the recorded one.
+    """
+    recorded, found = config["run"]["data"], dataset.record()
+    names = recorded.get("columns")
+    if names and names != list(dataset.spec.columns):
+        raise UserError(
+            f"{flag}: the columns of {dataset.name} are called {listed(dataset.spec.columns)} now, and {listed(names)} when "
+            f"the run was made; restore them, or {remedy}"
+        )
+    key = changed(recorded, found)
+    if key is not None:
+        raise UserError(
+            f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); restore them, or {remedy}"
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """A model with the data to use it on."""
+
+    vae: VAE
+    dataset: Dataset
+    folder: Path | None
+    config: Mapping[str, Any]
+
+
+def open_run(run: str | Path | VAE, data: Part | None, data_root: str | Path | None, device: str | torch.device) -> Opened:
+    """The model on its device and the data: those of the run, or others of the same kind.
+
+    Raises:
+        UserError: If run or data are missing, damaged, changed, or do not fit each other.
+    """
+    chosen = choose_device(device)
+    data_root = None if data_root is None else check_path("data_root", data_root, "a folder")
+    if isinstance(run, VAE):
+        if data is None:
+            raise UserError("a VAE in memory has no data of its own: give data=")
+        dataset = data if isinstance(data, Dataset) else _like(run, data_source(data), None, data_root)
+        # A model in memory is moved only where that is asked for: its owner may be training it.
+        return Opened(run if device == "auto" else run.to(chosen), _as_trained(run, dataset), None, {})
+    folder = check_path("run", run, A_RUN)
+    config = runs.read_config(folder)
+    vae = runs.load(folder, chosen)
+    if data is None and "data" not in config:
+        raise UserError(f"{folder}: has no data of its own; name them with --data")
+    if data is None:
+        dataset = _recorded(folder, config, vae, data_root)
+    elif isinstance(data, Dataset):
+        dataset = data
+    else:
+        dataset = _named(vae, data_source(data), config, data_root)
+    return Opened(vae, _as_trained(vae, dataset), folder, config)
+
+
+def data_source(data: Part) -> Source:
+    """Where data are that are given by name, path, mapping or source.
+
+    Raises:
+        UserError: If there is no such source, or an option is wrong.
+    """
+    return make("data", from_path(data))
+
+
+def _as_trained(vae: VAE, dataset: Dataset) -> Dataset:
+    return with_labels_as_trained(vae, with_columns_in_order(vae, dataset))
+
+
+def _named(vae: VAE, source: Source, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
+    """Data that were named, be they the run's own again or others."""
+    own = make("data", config["data"]) if "data" in config else None
+    dataset = _split_as_recorded(vae, _like(vae, source, own, data_root), source, config, data_root)
+    return _unsplit(dataset, config) if own is not None and is_left_to_us(source) else dataset
+
+
+def _recorded(folder: Path, config: Mapping[str, Any], vae: VAE, data_root: str | Path | None) -> Dataset:
+    """The data of the run, which must not have changed."""
+    try:
+        source = read_as_trained(vae, make("data", config["data"]), None)
+        dataset = load_source(source, data_root or config.get("data_root"))
+    except UserError as error:
+        raise UserError(f"{folder}: the data of the run cannot be read ({error}); name them with --data") from error
+    check_data(config, dataset, f"{folder}", "name other data with --data")
+    return dataset
+
+
+def _split_as_recorded(
+    vae: VAE, dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | Path | None
+) -> Dataset:
+    """Data that turn out to be those of the run are split as the run split them: its test rows were not trained on."""
+    recorded, found = config["run"].get("data") or {}, dataset.record()
+    if "data" not in config or not _same_values(recorded, found) or recorded["split_sha256"] == found["split_sha256"]:
+        return dataset
+    own = make("data", config["data"])
+    if type(own) is not type(source):
+        raise UserError(f"--data {dataset.name}: the data of the run, but split otherwise; leave --data out")
+    moved = replace(own, path=source.path) if hasattr(own, "path") else own
+    again = load_source(read_as_trained(vae, moved, None), data_root)
+    check_data(config, again, f"--data {dataset.name}", "leave --data out")
+    return again
+
+
+def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
+    """Other data than the run's that came in one part: nothing of them was trained on, so every split is all of them."""
+    recorded = config["run"].get("data") or {}
+    if not dataset.in_one_part or _same_values(recorded, dataset.record()):
+        return dataset
+    return replace(dataset, rows=dict.fromkeys(dataset.rows, torch.arange(len(dataset.x))))
+
+
+def _same_values(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    return "sha256" in recorded and changed(recorded, found, VALUES) is None
+
+
+def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | None) -> Dataset:
+    """Data read as the run's own and taken for the kind that the VAE was made for; where they cannot be, the error says so."""
+    source = read_as_trained(vae, source, own)
+    if getattr(source, "kind", None) != "auto" or source.levels is not None or not vae.prepared:
+        return _fitting(vae, source, load_source(source, data_root))
+    source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)
+    try:
+        return load_source(source, data_root)
+    except UserError as error:
+        if "--data.kind" not in str(error):
+            raise
+        found = str(error).replace(f"--data.kind {vae.spec.kind} allows", "the run models").partition(";")[0]
+        raise UserError(f"{found}; give data like those that it was trained on") from error
+
+
+def _fitting(vae: VAE, source: Source, dataset: Dataset) -> Dataset:
+    """The data, where none of the source's options would make them what the model was trained on.
+
+    Raises:
+        UserError: Naming these options.
+    """
+    found, wanted = dataset.spec, vae.spec
+    same = found.event_shape == wanted.event_shape and (found.kind, found.levels) == (wanted.kind, wanted.levels)
+    remedy = "" if same else source.remedy(found, wanted)
+    if remedy:
+        raise UserError(
+            f"--data {dataset.name}: has {_in_words(found)}, and the model was trained on {_in_words(wanted)}; {remedy}"
+        )
+    return dataset
+
+
+def _in_words(spec: DataSpec) -> str:
+    levels = "" if spec.levels is None else f" ({spec.levels} levels)"
+    return f"{spec.kind}{levels} of shape {spec.event_shape} each"
+
+
+@contextmanager
+def inference(vae: VAE) -> Iterator[None]:
+    """Evaluation mode, without gradients."""
+    was_training = vae.training
+    vae.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        vae.train(was_training)
+
+
+def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096) -> Iterator[Tensor]:
+    """Batches of preprocessed data on the model's device, with the noise that evaluation uses."""
+    device = next(vae.parameters()).device
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows]
+        u = None
+        if vae.transform.needs_noise:
+            u = keyed.uniform(seed, index[start : start + rows].tolist(), tuple(x.shape[1:])).to(device)
+        yield vae.preprocessed(part.to(device), u)
+
+
+def context_of(vae: VAE, split: Split) -> Tensor | None:
+    """What the model is conditioned on, for each datum, on its device; None without a context.
+
+    Raises:
+        UserError: If the data lack it, or have values that the model was not trained on.
+    """
+    reads = vae.parts["context"].reads
+    c = None if reads is None else getattr(split, reads)
+    vae.context_module.check(c)
+    return None if c is None else c.to(next(vae.parameters()).device)
+
+
+def posteriors(vae: VAE, split: Split, seed: int) -> Iterator[Distribution]:
+    """q(z|x,c) of batches of data, with the noise that evaluation uses."""
+    c, start = context_of(vae, split), 0
+    for y in preprocessed(vae, split.x, split.index, seed):
+        yield vae.posterior(y, None if c is None else c[start : start + len(y)])
+        start += len(y)

@@ -1,0 +1,204 @@
+"""What estimators found, in a run's evidence/ folder: a JSON and an .npz each; only the same is replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor
+
+from pyrovae.system import files
+from pyrovae.system.bounds import open_regular, read_text
+from pyrovae.data.numpy_files import NumpyFile
+from pyrovae.errors import UserError
+from pyrovae.evidence.reports.certificate import Certificate
+from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.system.tensorfiles import digest_of, read_tensors, write_tensors
+from pyrovae.version import __version__
+
+UNREADABLE = (UserError, TypeError, OSError, ValueError, zipfile.BadZipFile, NotImplementedError)
+"""What reading a damaged archive raises; TypeError: numbers of a type that torch has not."""
+
+ASKED = "asked"
+"""In the file of an evaluation under way: a digest of what it depends on."""
+
+
+class Estimate(Protocol):
+    """What an estimator found: a summary, and arrays with a row for each datum."""
+
+    per_datum: Mapping[str, Tensor]
+
+    def identity(self) -> dict[str, Any]:
+        """What was asked, as fields of the summary: equal for two of which the later may replace the earlier."""
+
+    def to_json(self) -> str:
+        """The summary."""
+
+
+def place(folder: Path, name: str, found: Estimate) -> Path:
+    """The JSON file of what was found: evidence/NAME.json, or NAME-DIGEST.json where that has the answer to another question."""
+    asked = _plain(found.identity())
+    path = folder / "evidence" / f"{name}.json"
+    there = _read(path)
+    if there is None or all(key in there and there[key] == value for key, value in asked.items()):
+        return path
+    return path.with_stem(f"{name}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}")
+
+
+@final
+class Keeper:
+    """Where what is found of a run is kept: its evidence/. What cannot be written there is said, and shown all the same.
+
+    Args:
+        folder: The run; None for a model in memory, of which nothing is kept.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = None
+        with files.said_if_unwritten():
+            if folder is not None:
+                _check_evidence(folder)
+                self._folder = folder
+
+    def keep(self, name: str, found: Estimate) -> Path | None:
+        """Write what was found: the summary, and the arrays into an .npz file beside it.
+
+        Returns:
+            The JSON file, see ``place``; None where it could not be written, which a warning says.
+        """
+        if self._folder is None:
+            return None
+        path = place(self._folder, name, found)
+        with files.said_if_unwritten(path):
+            text = found.to_json()
+            arrays = {name: tensor for name, tensor in found.per_datum.items() if tensor is not None}
+            files.write_arrays(path.with_suffix(".npz"), arrays, self._folder, digest_of(arrays, text))
+            files.write_whole(path, text.encode(), self._folder)
+            return path
+        return None
+
+    def partial(self, settings: Mapping[str, Any]) -> Partial | None:
+        """Where the results of an evaluation under way are kept; None for nowhere."""
+        return None if self._folder is None else Partial(self._folder, settings)
+
+
+def _check_evidence(folder: Path) -> None:
+    evidence = folder / "evidence"
+    files.check_no_link(evidence / "numbers", folder)
+    if not files.is_writable(evidence):
+        raise files.WriteError(evidence, f"{evidence}: cannot be written")
+
+
+def calibration_picture(numbers: Path) -> Path:
+    """The picture that belongs to a JSON file of ``classify``: calibration of other data has another name too."""
+    return numbers.parent.parent / "figures" / numbers.with_suffix(".png").name.replace("classes", "calibration")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The summary in a file; None without one that can be read."""
+    try:
+        found = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+@final
+class Partial:
+    """Where the results of an evaluation under way are kept in a run: evidence/.partial-DIGEST.safetensors.
+
+    Args:
+        folder: The run.
+        settings: What the results depend on, as plain data.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        made_by = {"torch": torch.__version__, "pyrovae": __version__}
+        self._asked = hashlib.sha256(json.dumps({**settings, **made_by}, sort_keys=True).encode()).hexdigest()
+        self._folder = folder
+        self.path = folder / "evidence" / f".partial-{self._asked[:16]}.safetensors"
+
+    def load(self) -> dict[str, Tensor]:
+        """The results of the first data; empty without any, or where they are damaged or those of another evaluation."""
+        if not self.path.is_file():
+            return {}
+        try:
+            found, plain = read_tensors(self.path)
+        except UserError:
+            return {}
+        rows = {tensor.shape[:1] for tensor in found.values()}
+        return found if plain.get(ASKED) == self._asked and len(rows) == 1 and torch.Size() not in rows else {}
+
+    def save(self, found: Mapping[str, Tensor]) -> None:
+        """Keep the results of the first data.
+
+        Raises:
+            WriteError: If they cannot be written.
+        """
+        write_tensors(self.path, found, {ASKED: self._asked}, self._folder)
+
+    def remove(self) -> None:
+        """Nothing is to be kept any more."""
+        files.check_no_link(self.path, self._folder)
+        self.path.unlink(missing_ok=True)
+
+
+def read_records(folder: Path, estimator: str) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
+    """Summary and arrays of every evaluation of a run by that estimator.
+
+    Left out are those that cannot be read, were edited, or do not belong together (a crash between the two files): the comment of
+    the archive of arrays is a digest of both. Files of before have none, and are looked at instead.
+    """
+    for path in sorted((folder / "evidence").glob(f"{estimator}*.json")):
+        summary = _read(path)
+        if summary is None or summary.get("estimator") != estimator:
+            continue
+        try:
+            with open_regular(path.with_suffix(".npz")) as file, zipfile.ZipFile(file) as archive:
+                sealed = archive.comment
+            arrays = NumpyFile(path.with_suffix(".npz"))
+            found = {name: torch.from_numpy(arrays.read([name])) for name in arrays.headers}
+            made = digest_of(found, read_text(path)).encode()
+        except UNREADABLE:
+            continue
+        if sealed == made or (not sealed and _is_plausible(summary, found)):
+            yield summary, found
+
+
+MEANS = {"log_evidence": "estimate", "elbo": "elbo", "gap": "gap", "lower": "lower", "upper": "upper"}
+"""Number of a summary -> the array that it is the mean of."""
+
+
+def _is_plausible(summary: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> bool:
+    """Whether a summary has what one has, and its means are those of the arrays."""
+    kind = Certificate if summary["estimator"] == "bdmc" else Evaluation
+    needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
+    if any(name not in summary for name in needed) or not isinstance(summary["options"], dict):
+        return False
+    if any(array.shape[:1] != (summary["n"],) for array in arrays.values()):
+        return False
+    numbers = [(summary.get(name), arrays.get(of)) for name, of in MEANS.items()]
+    bounds, bound = summary.get("bounds") or [], arrays.get("bound", torch.empty(1, 0))
+    if not isinstance(bounds, list) or len(bounds) != bound.shape[-1]:
+        return False
+    numbers += zip(bounds, bound.T, strict=True)
+    known = summary.get("khat") is None or (isinstance(summary["khat"], dict) and "threshold" in summary["khat"])
+    return known and all(number is None or _is_mean(number, array) for number, array in numbers)
+
+
+def _is_mean(number: Any, array: Tensor | None) -> bool:
+    if not isinstance(number, dict) or array is None:
+        return False
+    mean, found = array.double().mean().item(), number.get("mean")
+    return not math.isfinite(mean) if found is None else isinstance(found, float) and math.isclose(mean, found, rel_tol=1e-9)

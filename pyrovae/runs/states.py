@@ -1,0 +1,182 @@
+"""The state of a training <-> tensors and plain data; what is no state of this model's training is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from pyrovae.training.loop import TrainingState, score_name
+from pyrovae.vae import VAE
+
+GROUPS = ("weights", "best", "random", "optimizer")
+COUNTS = ("epoch", "step", "best_epoch")
+SECONDS = "seconds"
+"""How long it took is no part of the state: two trainings that are the same have the same state."""
+
+
+@final
+@dataclass(frozen=True)
+class Seconds:
+    """How long a training took.
+
+    Args:
+        total: In all.
+        epochs: At the end of each epoch.
+    """
+
+    total: float
+    epochs: Sequence[float]
+
+    def to_json(self) -> str:
+        """As a line of text."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, epochs: int) -> Seconds:
+        """The inverse.
+
+        Args:
+            text: The line.
+            epochs: How many at least it has to know.
+
+        Raises:
+            ValueError: If it is none.
+            KeyError: If a part is missing.
+            TypeError: If a part has another type.
+        """
+        found = json.loads(text)
+        at = [_number(value) for value in found["epochs"]]
+        if len(at) < epochs:
+            raise ValueError(f"has {len(at)} epochs of {epochs}")
+        return cls(_number(found["total"]), at)
+
+
+def taken_apart(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, Any], Seconds]:
+    """The tensors of a state, its plain data, and its seconds."""
+    tensors = {
+        **{f"weights/{k}": v for k, v in state.weights.items()},
+        **{f"best/{k}": v for k, v in state.best_weights.items()},
+        **{f"random/{k}": v for k, v in state.random.items()},
+        **{f"optimizer/{i}/{k}": v for i, slots in state.optimizer["state"].items() for k, v in slots.items()},
+    }
+    plain = {
+        **{name: getattr(state, name) for name in COUNTS},
+        "loss_sum": state.loss_sum,
+        "history": [{name: value for name, value in row.items() if name != SECONDS} for row in state.history],
+        "untrained": state.untrained,
+        "worse": state.worse,
+        "param_groups": state.optimizer["param_groups"],
+    }
+    return tensors, plain, Seconds(state.seconds, [row[SECONDS] for row in state.history])
+
+
+def put_together(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> TrainingState:
+    """The inverse of ``taken_apart`` but for the seconds, see ``timed``.
+
+    Raises:
+        ValueError: If these are not the parts of a state.
+        KeyError: If one is missing.
+        TypeError: If one has another type.
+    """
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in GROUPS}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        groups[group][name] = tensor
+    optimizer: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in groups["optimizer"].items():
+        parameter, _, slot = key.partition("/")
+        optimizer.setdefault(int(parameter), {})[slot] = tensor
+    history = _history(plain)
+    return TrainingState(
+        weights=groups["weights"],
+        optimizer={"state": optimizer, "param_groups": plain["param_groups"]},
+        random=groups["random"],
+        **{name: _count(plain, name) for name in COUNTS},
+        loss_sum=_number(plain["loss_sum"]),
+        seconds=_number(plain.get(SECONDS, 0.0)),  # states once held them
+        best_weights=groups["best"],
+        history=[{**row, SECONDS: row.get(SECONDS, math.nan)} for row in history],
+        untrained=_untrained(plain.get("untrained")),  # states once had neither
+        worse=plain.get("worse", False) is True,
+    )
+
+
+def _untrained(found: Any) -> tuple[float, float] | None:
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != 2:
+        raise ValueError("what it knows of the untrained model is no pair of numbers")
+    return _number(found[0]), _number(found[1])
+
+
+def timed(state: TrainingState, seconds: Seconds) -> TrainingState:
+    """A state that took so long."""
+    rows = zip(state.history, seconds.epochs[: len(state.history)], strict=True)
+    return replace(state, seconds=seconds.total, history=[{**row, SECONDS: passed} for row, passed in rows])
+
+
+def check_fits(state: TrainingState, vae: VAE) -> None:
+    """Refuse a state that is none of a training of this model by Adam.
+
+    Raises:
+        ValueError: Saying what is another.
+        TypeError: If a part has another type.
+    """
+    like = copy.deepcopy(vae)
+    for weights in (state.weights, state.best_weights):
+        try:
+            like.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(str(error).splitlines()[-1].strip()) from error
+    _check_optimizer(state.optimizer, [parameter.shape for parameter in vae.parameters()])
+    if any(score_name(vae) not in row for row in state.history):
+        raise ValueError(f"its history has no {score_name(vae)}")
+    try:
+        torch.Generator().set_state(state.random.get("cpu"))
+    except (RuntimeError, TypeError) as error:
+        raise ValueError("its random state is none") from error
+
+
+def _check_optimizer(optimizer: Mapping[str, Any], parameters: Sequence[torch.Size]) -> None:
+    groups = [dict(group) for group in optimizer["param_groups"]]
+    if [group.get("params") for group in groups] != [list(range(len(parameters)))]:
+        raise ValueError("its optimizer has other parameters")
+    for value in (*(groups[0].get(name) for name in ("lr", "eps", "weight_decay")), *groups[0].get("betas", [None])):
+        _number(value)
+    for number, slots in optimizer["state"].items():
+        shapes = {name: slot.shape for name, slot in slots.items()}
+        moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameters[number] if number < len(parameters) else None)
+        if {"step": torch.Size(), **moments} != shapes:
+            raise ValueError(f"its optimizer has another parameter {number}")
+
+
+def _history(plain: Mapping[str, Any]) -> list[dict[str, float]]:
+    rows = [dict(row) for row in plain["history"]]
+    if [row.get("epoch") for row in rows] != list(range(1, _count(plain, "epoch") + 1)):
+        raise ValueError(f"its history is not of {plain['epoch']} epochs")
+    for row in rows:
+        if row.keys() != rows[0].keys():
+            raise ValueError("its epochs have other columns")
+        for value in row.values():
+            _number(value)
+    return rows
+
+
+def _count(plain: Mapping[str, Any], name: str) -> int:
+    value = plain[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"its {name} is {value}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value} is no number")
+    return value

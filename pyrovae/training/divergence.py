@@ -1,0 +1,170 @@
+"""Training that cannot go on, or made the model worse: how that is noticed, and what fits the cause."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovae.data import Split
+from pyrovae.errors import UserError, enough_memory, is_out_of_memory
+from pyrovae.evidence import elbo, reconstruction
+from pyrovae.evidence.scoring import NotFiniteError
+from pyrovae.training.settings import context_on
+from pyrovae.training.state import Run, TrainingError
+from pyrovae.vae import VAE
+
+CHECK_STEPS = 32
+"""Losses and parameters are looked at every so many steps: a look waits for the device, and a step does not."""
+
+MEASURED = 128
+"""Training data on which the trained model is set beside the untrained one."""
+
+WORSE = 10.0
+"""So many times |the untrained model's number| + one nat an element is worse beyond doubt: fitting steps spoil far less."""
+
+LARGE_VALUE, LARGE_WEIGHT = 1e3, 100.0
+"""Data, or a KL weight, beyond which they are the cause before the learning rate is."""
+
+
+@final
+class DivergedError(TrainingError):
+    """The loss or a parameter is not finite any more, or the model is far worse than it was untrained."""
+
+
+def all_finite(vae: VAE, loss_sum: Tensor) -> bool:
+    """Whether the sum of the losses and all parameters are finite; waits for the device once."""
+    checks = [torch.isfinite(tensor).all() for tensor in (loss_sum, *vae.parameters())]
+    return bool(torch.stack(checks).all())
+
+
+def measure(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> tuple[float, float]:
+    """E_q[log p(x|z)] and KL, means over data in nats; -inf and 0 where they are not finite. A plain autoencoder has no KL.
+
+    Args:
+        vae: The model.
+        rows: Training data.
+        c: Their contexts, or None.
+        seed: Of the noise.
+    """
+    keys = {"seed": seed, "index": rows.index}
+    try:
+        if not vae.parts["posterior"].has_density:
+            return reconstruction(vae, rows.x, c, **keys).mean, 0.0
+        found = elbo(vae, rows.x, c, samples=1, **keys).diagnostics
+    except NotFiniteError:
+        return -math.inf, 0.0
+    return found["reconstruction"].mean().item(), found["kl"].mean().item()
+
+
+def maximised(measured: Sequence[float], kl_weight: float) -> float:
+    """What training maximises: E_q[log p(x|z)] - w KL, in nats per datum.
+
+    Args:
+        measured: What ``measure`` found.
+        kl_weight: w.
+    """
+    found, kl = measured
+    return found - kl_weight * kl if kl_weight else found
+
+
+def is_worse(trained: float, untrained: float, size: int) -> bool:
+    """Whether training made the model worse beyond doubt; never where the untrained model has no finite number.
+
+    Args:
+        trained: What training maximises, of the weights that are kept, in nats per datum.
+        untrained: The same of the untrained model, on the same data.
+        size: Elements of a datum.
+
+    Example:
+        >>> is_worse(-1e31, -44.0, 64), is_worse(-90.0, -44.0, 64), is_worse(-1e31, math.nan, 64)
+        (True, False, False)
+    """
+    return math.isfinite(untrained) and not trained >= untrained - WORSE * (abs(untrained) + size)
+
+
+def remedy(vae: VAE, x: Tensor, kl_weight: float, clip_norm: float) -> str:
+    """What to try, for the end of an error message: it fits the likeliest cause.
+
+    Args:
+        vae: The model.
+        x: The training data as they were given.
+        kl_weight: Of the training.
+        clip_norm: Of the training.
+    """
+    largest = x.abs().max().item() if vae.transform.made == vae.spec and vae.spec.kind == "reals" else 0.0
+    if largest > LARGE_VALUE:
+        scaled = repr(vae.likelihood_density.support) == repr(constraints.real)
+        return f"the data reach {largest:.2g}: {'use --preprocess standardise' if scaled else 'give them in larger units'}"
+    if kl_weight > LARGE_WEIGHT:
+        return f"try a lower --kl-weight than {kl_weight:g}"
+    return f"try a lower --learning-rate{'' if clip_norm else ', or --clip-norm 10'}"
+
+
+def check_finite(run: Run, loss_sum: Tensor) -> None:
+    """Take the sum of the losses over from the device, and refuse to go on if it or a parameter is not finite.
+
+    Raises:
+        DivergedError: Likewise.
+    """
+    state = run.state
+    state.loss_sum = loss_sum.item()
+    if not all_finite(run.vae, loss_sum):
+        raise diverged(run, f"loss {state.loss_sum}")
+
+
+def diverged(run: Run, found: str) -> DivergedError:
+    """The error for a run that diverged, with what was found and what to try; the model has its best weights then.
+
+    An epoch that is worse than the untrained model, beyond doubt, is nothing good to keep.
+    """
+    state = run.state
+    run.vae.load_state_dict(state.best_weights)
+    keeps = bool(state.best_epoch) and not spoilt(run)
+    tried = remedy(run.vae, run.dataset.train.x, run.schedule.weight, run.engine.clip_norm)
+    epoch = min(state.epoch + 1, run.epochs)
+    error = DivergedError(f"training diverged in epoch {epoch} ({found}): {tried}{_kept(run) if keeps else ''}")
+    error.keeps = keeps
+    return error
+
+
+def measured(run: Run) -> tuple[float, float]:
+    """E_q[log p(x|z)] and KL of the weights that the VAE has, on some training data."""
+    few = run.dataset.train.subset(MEASURED, run.seed)
+    return measure(run.vae, few, context_on(run.vae, few, torch.device("cpu")), run.seed)
+
+
+def spoilt(run: Run) -> str:
+    """How much worse than untrained the weights are that the model has, the best ones; nothing unless they are, beyond doubt."""
+    state = run.state
+    if state.untrained is None or not state.best_epoch:
+        return ""
+    weight = run.schedule.at(state.best_epoch)
+    trained, untrained = (maximised(found, weight) for found in (measured(run), state.untrained))
+    worse = is_worse(trained, untrained, run.dataset.spec.size)
+    return f"{trained:.4g} nats per training datum, {untrained:.4g} untrained" if worse else ""
+
+
+@contextmanager
+def memory_for(run: Run) -> Iterator[None]:
+    """Refuse to go on where training needs more memory than there is.
+
+    Raises:
+        TrainingError: Likewise.
+    """
+    try:
+        with enough_memory(f"--batch-size {run.batch_size}", "try a smaller one, smaller networks or fewer --particles"):
+            yield
+    except UserError as error:
+        if error.__cause__ is None or not is_out_of_memory(error.__cause__):
+            raise
+        raise TrainingError(f"{error}{_kept(run)}") from error
+
+
+def _kept(run: Run) -> str:
+    return f"; epoch {run.state.best_epoch} is kept" if run.state.best_epoch else ""
