@@ -1,0 +1,41 @@
+"""A run: its folder, what is recorded in it, and the model and data that are opened from it."""
+
+from __future__ import annotations
+
+from pyrovae.runs.folder import (
+    CONFIG,
+    METRICS,
+    MODEL,
+    SECONDS,
+    STATE,
+    discard_if_unsaved,
+    load,
+    load_state,
+    model_config,
+    read_config,
+    read_metrics,
+    rebuild,
+    save,
+    save_state,
+    save_weights,
+    write_config,
+)
+
+__all__ = [
+    "CONFIG",
+    "METRICS",
+    "MODEL",
+    "SECONDS",
+    "STATE",
+    "discard_if_unsaved",
+    "load",
+    "load_state",
+    "model_config",
+    "read_config",
+    "read_metrics",
+    "rebuild",
+    "save",
+    "save_state",
+    "save_weights",
+    "write_config",
+]
