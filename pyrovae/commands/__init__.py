@@ -32,10 +32,11 @@ from pyrovae.errors import (
     shown,
 )
 from pyrovae.evidence.classification import Classification, classify_split
+from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.agreement import Agreement
 from pyrovae.evidence.reports.certificate import Certificate
 from pyrovae.evidence.reports.evaluation import Evaluation
-from pyrovae.runs.opening import A_RUN, Opened, Part, context_of, inference, load_dataset, open_run, posteriors
+from pyrovae.runs.opening import A_RUN, Opened, Part, context_of, inference, load_dataset, open_run
 from pyrovae.runs.records import Keeper, calibration_picture
 from pyrovae.runs.sampling import Samples, draw_samples, value_range
 from pyrovae.system import files
@@ -265,12 +266,10 @@ def encode(
     """
     out, seed = _file(out, (".npz",)), check_seed("seed", seed)
     opened = open_run(run, data, data_root, device)
-    rows = opened.dataset.split(split)
-    opened.vae.prepare(opened.dataset.spec, rows.x if opened.vae.prepared else opened.dataset.train.x)
-    opened.vae.check_support(rows.x)
-    family = opened.vae.parts["posterior"]
+    prepared = prepare_data(opened.vae, opened.dataset, split, seed=seed)
+    rows, family = prepared.rows, opened.vae.parts["posterior"]
     with inference(opened.vae):
-        parts = list(posteriors(opened.vae, rows, seed))
+        parts = list(prepared.posteriors())
         mean, scale = (torch.cat([measure(q) for q in parts]).cpu() for measure in (family.mean, family.stddev))
     found = Encoding(mean, scale, rows.y, rows.index)
     if out is not None:

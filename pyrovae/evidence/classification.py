@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Dataset, Split
-from pyrovae.errors import UserError, check_integer, check_seed
-from pyrovae.evidence.precision import guard_rows
+from pyrovae.errors import UserError, check_integer
+from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.numbers import precision_notes
 from pyrovae.evidence.reports.trust import FEW_EFFECTIVE
 from pyrovae.evidence.table import importance
@@ -133,7 +133,6 @@ def classify_split(
         UserError: If an argument is out of range, the model has no context or no density, or the data do not fit it.
     """
     check_integer("samples", samples, 1)
-    check_seed("seed", seed)
     classes = vae.context_module.each()
     if not classes:
         raise UserError(
@@ -144,28 +143,23 @@ def classify_split(
             f"{run or 'the VAE'}: the posterior delta is a point without a density, so there is no log p(x|c); "
             "train with another --posterior"
         )
-    rows = dataset.split(split)
-    if limit is not None:
-        rows = rows.subset(check_integer("limit", limit, 1), seed)
-    given = getattr(rows, vae.parts["context"].reads)
-    if given is None:
+    if dataset.y is None:
         raise UserError(f"{dataset.name}: has no labels to compare with; give labelled data with --data")
-    vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x)
-    contexts = list(classes.values())
-    vae.context_module.check(given)
+    prepared = prepare_data(vae, dataset, split, limit=limit, seed=seed)
+    rows, contexts = prepared.rows, list(classes.values())
     frequencies = torch.bincount(_number(trained, contexts), minlength=len(contexts)).double() / len(trained)
     began = time.perf_counter()
-    with guard_rows(vae, rows, given, seed=seed) as guarded:
+    with prepared.guarded() as guarded:
         found = guarded.measure(lambda model, chosen: _evidence(model, rows, chosen, contexts, frequencies > 0, samples, seed))
     log_evidence, ess = found["log_evidence"], found["effective_sample_size"]
     log_posterior = _posterior(log_evidence, frequencies)
-    true = _number(given, contexts)
+    true = _number(prepared.c, contexts)
     seconds = time.perf_counter() - began
     return Classification(
         run=run,
-        data=dataset.name,
-        split=dataset.reported(split),
-        n=len(rows),
+        data=prepared.name,
+        split=prepared.split,
+        n=len(prepared),
         samples=samples,
         seed=seed,
         quantity="p(c|x) from log p(x|c)",

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from pyrovae.contracts import Evidence
 from pyrovae.data import Dataset, Split
-from pyrovae.errors import UserError, check_integer, check_seed, suggest
+from pyrovae.errors import UserError, check_seed, suggest
 from pyrovae.evidence.decomposition import decompose
-from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.exact.estimator import QUADRATURE, exact_method
 from pyrovae.evidence.importance.pareto import FEWEST, limits, threshold
 from pyrovae.evidence.importance.proposals import check_proposal, choose_proposal
 from pyrovae.evidence.importance.weights import ladder
 from pyrovae.evidence.options import checked, options_of
-from pyrovae.evidence.precision import Guarded, guard_rows, unguarded
+from pyrovae.evidence.precision import Guarded
+from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.evidence.reports.trust import ESTIMATED, Trust, judge
 from pyrovae.evidence.resumable import Kept, in_pieces
@@ -76,25 +76,19 @@ def evaluate_split(
     if "proposal" in chosen:
         check_proposal(chosen["proposal"], chosen["widen"])
         chosen["proposal"] = choose_proposal(chosen["proposal"], vae)
-    rows = dataset.split(split)
-    if limit is not None:
-        rows = rows.subset(check_integer("limit", limit, 1), seed)
-    vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x)
-    reads = vae.parts["context"].reads
-    c = None if reads is None else getattr(rows, reads)
+    prepared = prepare_data(vae, dataset, split, limit=limit, seed=seed)
+    rows, c = prepared.rows, prepared.c
     method = exact_method(vae) if estimator == "exact" else None
     if method not in (None, QUADRATURE) and "tolerance" in options:
         raise UserError(
             f"--tolerance {options['tolerance']:g}: is for quadrature, this model is solved by {method}; leave it out"
         )
-    digests = {"model_sha256": model_digest(vae), "data_sha256": rows_digest(rows, c)}
+    digests = prepared.digests()
     asked = {"estimator": estimator, "seed": seed, **chosen, **digests}
     began = time.perf_counter()
-    vae.context_module.check(c)
-    vae.check_support(rows.x)
     # The exact evidence is computed in float64 whatever the model is.
     exact = estimator == "exact"
-    with nullcontext(unguarded(vae, len(rows))) if exact else guard_rows(vae, rows, c, matmul=matmul, seed=seed) as guarded:
+    with nullcontext(prepared.unguarded()) if exact else prepared.guarded(matmul) as guarded:
         keeper = None if kept is None else kept(asked | {"path": guarded.precision.path})
         found = _found(guarded, rows, c, estimator, seed, chosen, keeper)
         seconds = time.perf_counter() - began
@@ -107,9 +101,9 @@ def evaluate_split(
     shown = ("tolerance",) if method == QUADRATURE else ALWAYS
     return Evaluation(
         run=run,
-        data=dataset.name,
-        split=dataset.reported(split),
-        n=len(rows),
+        data=prepared.name,
+        split=prepared.split,
+        n=len(prepared),
         samples=chosen.get("samples"),
         seed=seed,
         dequantisations=chosen["dequantisations"] if bits_kind(vae) == DEQUANTISED else None,

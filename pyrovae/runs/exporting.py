@@ -16,8 +16,8 @@ from pyrovae.evidence import keyed
 from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.importance.pareto import khat, tail_length
-from pyrovae.evidence.precision import guard_rows
 from pyrovae.evidence.importance.proposals import choose_proposal, propose
+from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.scoring import check_log_weights, score
 from pyrovae.runs.opening import Part, open_run
 from pyrovae.vae import VAE
@@ -83,20 +83,15 @@ def to_arviz(
     seed, samples = check_seed("seed", seed), check_integer("samples", samples, 1)
     keyed.check_room(samples, 1)
     opened = open_run(run, data, data_root, device)
-    vae, rows = opened.vae, opened.dataset.split(split)
+    vae = opened.vae
     if not vae.parts["posterior"].has_density:
         raise UserError(
             "to_arviz: the posterior delta is a point without a density, so there is nothing to draw from; use encode, or train "
             "with another --posterior"
         )
-    if limit is not None:
-        rows = rows.subset(check_integer("limit", limit, 1), seed)
-    vae.prepare(opened.dataset.spec, rows.x if vae.prepared else opened.dataset.train.x)
-    reads = vae.parts["context"].reads
-    c = None if reads is None else getattr(rows, reads)
-    vae.context_module.check(c)
-    vae.check_support(rows.x)
-    with guard_rows(vae, rows, c, seed=seed) as guarded:
+    prepared = prepare_data(vae, opened.dataset, split, limit=limit, seed=seed)
+    rows, c = prepared.rows, prepared.c
+    with prepared.guarded() as guarded:
         drawn = guarded.measure(lambda model, chosen: _draws(model, rows, chosen, c, samples, seed))
     about = {
         "created_by": f"pyrovae {__version__}",
