@@ -15,13 +15,13 @@ import torch
 import yaml
 from torch import Tensor
 
+from pyrovae.errors import UserError, check_is, check_path
 from pyrovae.runs.binding import MODEL_KEYS, difference, model_options, training_options
+from pyrovae.runs.states import Seconds, check_fits, put_together, taken_apart, timed
 from pyrovae.system.bounds import BAD_YAML, read_text, read_yaml, why
 from pyrovae.system.claims import Claim, check_new
 from pyrovae.system.devices import choose_device, own_noise
-from pyrovae.errors import UserError, check_is, check_path
 from pyrovae.system.files import quoted, write_whole
-from pyrovae.runs.states import Seconds, check_fits, put_together, taken_apart, timed
 from pyrovae.system.tensorfiles import check_finite, read_plain, read_tensors, write_tensors
 from pyrovae.training.loop import TrainingState
 from pyrovae.vae import VAE

@@ -18,11 +18,11 @@ from pyrovae.contexts.words import listed
 from pyrovae.contracts import DataSpec
 from pyrovae.data import Dataset, Source, Split, from_path
 from pyrovae.data.dataset import VALUES, changed
-from pyrovae.system.devices import choose_device
 from pyrovae.errors import UserError, check_path
 from pyrovae.evidence import keyed
-from pyrovae.runs.matching import is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.parts import make
+from pyrovae.runs.matching import is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
+from pyrovae.system.devices import choose_device
 from pyrovae.vae import VAE
 
 Part = str | Mapping[str, Any] | Any

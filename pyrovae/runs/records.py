@@ -14,12 +14,12 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor
 
-from pyrovae.system import files
-from pyrovae.system.bounds import open_regular, read_text
 from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.errors import UserError
 from pyrovae.evidence.reports.certificate import Certificate
 from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.system import files
+from pyrovae.system.bounds import open_regular, read_text
 from pyrovae.system.tensorfiles import digest_of, read_tensors, write_tensors
 from pyrovae.version import __version__
 

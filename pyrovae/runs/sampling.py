@@ -8,9 +8,9 @@ from typing import final
 
 from torch import Tensor
 
-from pyrovae.system.devices import own_noise, seed_all
 from pyrovae.errors import enough_memory
 from pyrovae.runs.opening import inference
+from pyrovae.system.devices import own_noise, seed_all
 from pyrovae.vae import VAE
 
 
