@@ -11,6 +11,7 @@ import pyrovae
 from pyrovae.contracts import DataSpec
 from pyrovae.data import Dataset
 from pyrovae.errors import UserError
+from pyrovae.evidence import importance
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 CPU = torch.device("cpu")
@@ -147,11 +148,11 @@ def test_the_report_of_equal_weights_shows_no_difference(table, training, tmp_pa
     # The table's numbers are the estimator's own, of the weights as they were kept.
     vae = training.as_vae(training.read(tmp_path / "elbo" / "stage_2.safetensors")[0], by_hand=False)
     test = dataset.test
-    found = pyrovae.evidence.importance.estimators(vae, test.x, samples=60, seed=0, index=test.index)
+    found = importance(vae, test.x, samples=60, seed=0, index=test.index)
     (last,) = (line.split(" | ") for line in text.splitlines() if line.startswith("| `elbo`, K = 1, pyrovae"))
     assert last[2:5] == ["20", table.cell(found), "-86.76"]
     few = test.subset(8, 0)
-    found = pyrovae.evidence.importance.estimators(vae, few.x, samples=60, seed=0, index=few.index)
+    found = importance(vae, few.x, samples=60, seed=0, index=few.index)
     assert staged[-1][4] == table.cell(found)
 
     # Scored once: a second report does not estimate again.

@@ -192,11 +192,13 @@ def elbo_by_scipy(vae: VAE, x: Tensor, dtype: torch.dtype) -> np.ndarray:
 
 @pytest.mark.parametrize("made", [sixteen_bits, counts])
 def test_the_order_of_the_rows_does_not_hide_those_that_are_rounded(made):
-    """Rows by size: their first 16 are exact in float32. The same decision, and the numbers of float64, in any order."""
+    """Rows by size: their first 16 are exact in float32. In any order the rounded rows are found, and the numbers are float64's.
+
+    Noise is keyed by the row, so that at the border the one order may ask for float64 for all data and the other for some.
+    """
     vae, x = made()
     smallest_first = x.double().flatten(1).sum(1).argsort()
     shuffled = torch.randperm(len(x), generator=torch.Generator().manual_seed(3))
-    decisions = set()
     for order in (smallest_first, smallest_first.flip(0), shuffled):
         found = evaluate_split(vae, all_of(x[order], vae.spec), estimator="elbo", samples=20)
         # the guide is rounded where the model is, which makes it another guide and no error
@@ -206,8 +208,7 @@ def test_the_order_of_the_rows_does_not_hide_those_that_are_rounded(made):
         ]
         assert np.abs(off).max() < 0.02
         assert abs(off.mean()) < 5e-4
-        decisions.add(found.precision["path"])
-    assert len(decisions) == 1
+        assert found.precision["path"] == "float64" or found.precision["rows_in_float64"] > 0
 
 
 class RoundedBeyond(nn.Module):

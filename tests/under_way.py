@@ -14,6 +14,7 @@ import signal
 import sys
 import termios
 import time
+from pathlib import Path
 
 import torch
 
@@ -50,6 +51,7 @@ def main(step, program):
     if program == "pyrovae":
         runpy.run_module("pyrovae", run_name="__main__")
     else:
+        sys.path.insert(0, str(Path(program).parent))  # as `python PROGRAM` does
         runpy.run_path(program, run_name="__main__")
 
 
