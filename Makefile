@@ -34,6 +34,7 @@ attack: .venv/installed-test
 lint: .venv/installed-test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 # Trains the models of docs/gallery.md and draws its pictures: half an hour on 2 cores. DATA is the folder of downloaded data.
 gallery: .venv/installed
