@@ -100,7 +100,9 @@ def make(role: str, value: Any) -> Any:
     try:
         return part(**(known | options))
     except UserError as error:
-        raise UserError(_with_role(role, known, str(error))) from error
+        if error.option in known:  # a family does not know the role that it is made for
+            raise error.but(option=f"{role}.{error.option}") from error
+        raise (error if error.reason else UserError(_with_role(role, known, str(error)))) from error
 
 
 def _with_role(role: str, options: Collection[str], message: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pyrovae.cli.parsing import TRAIN_ROLES, Parser, add_data, add_part, flat, names_of, several, spelt_out, take, underscored
+from pyrovae.cli.spelling import with_flags
 from pyrovae.errors import UserError, check_path, shown, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.interruption import stopped
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     line on stderr; 128 + its number after a signal.
     """
     command, *tokens = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    leave(lambda: _run(command, tokens), f"pyrovae {command}" if command in COMMANDS else "pyrovae", tokens)
+    leave(lambda: _run(command, tokens), f"pyrovae {command}" if command in COMMANDS else "pyrovae", tokens, with_flags)
 
 
 def _run(command: str, tokens: list[str]) -> int:

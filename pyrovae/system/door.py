@@ -27,7 +27,12 @@ TAKES_MEMORY = ("count", "batch_size", "particles", "latent_dim", "network", "sa
 """Options that say how much memory is needed."""
 
 
-def leave(work: Callable[[], int | None], program: str, tokens: Sequence[str] = ()) -> NoReturn:
+def leave(
+    work: Callable[[], int | None],
+    program: str,
+    tokens: Sequence[str] = (),
+    spell: Callable[[UserError | Warning], str] = str,
+) -> NoReturn:
     """Do what a program does, and exit with its code: 0 unless it returns another; 2 after an error that the user can mend.
 
     1 where stdout could not be written, and 128 + its number after a signal. An error that nobody but us can mend is raised.
@@ -36,16 +41,17 @@ def leave(work: Callable[[], int | None], program: str, tokens: Sequence[str] = 
         work: What it does, stdout included.
         program: What it is called in errors.
         tokens: Its command line: what was given is named in errors.
+        spell: The text of an error or a warning, with options as the program's users write them.
     """
     closed = _open_streams()
     try:
         with exiting(), warnings.catch_warnings():
-            warnings.showwarning = note
+            warnings.showwarning = noting(spell)
             code = work() or 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        code = _say(program, str(error), REFUSED)
+        code = _say(program, spell(error), REFUSED)
     except BrokenPipeError:
         code = UNWRITTEN  # the reader of our output has gone; nothing more can be said to it
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
@@ -88,10 +94,14 @@ def explained(error: BaseException, tokens: Sequence[str]) -> tuple[str | None, 
     return f"{', '.join(_files(tokens)) or 'the system'}: {error.strerror or error}; {_remedy(error)}", REFUSED
 
 
-def note(message: Warning | str, *where: Any, **more: Any) -> None:
-    """A warning as a line for people, without the line of code that it comes from."""
-    with contextlib.suppress(OSError):  # a log that is full does not end what it is the log of
-        print(f"pyrovae: note: {message}", file=sys.stderr)
+def noting(spell: Callable[[UserError | Warning], str] = str) -> Callable[..., None]:
+    """What shows a warning as a line for people, without the line of code that it comes from."""
+
+    def note(message: Warning | str, *where: Any, **more: Any) -> None:
+        with contextlib.suppress(OSError):  # a log that is full does not end what it is the log of
+            print(f"pyrovae: note: {spell(message) if isinstance(message, Warning) else message}", file=sys.stderr)
+
+    return note
 
 
 def _open_streams() -> bool:

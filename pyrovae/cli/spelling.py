@@ -1,0 +1,39 @@
+"""Messages as the command line says them: options as flags, commands as lines for a shell."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from pyrovae.errors import Note, UserError, one_line, option_name, spelled
+
+
+def with_flags(said: UserError | Warning) -> str:
+    """An error or a warning in one line, with its options spelled as flags.
+
+    Example:
+        >>> from pyrovae.errors import option
+        >>> with_flags(UserError("likelihood.total_count", 0, "needs at least 1", f"try {option('data.levels', metavar='L')}"))
+        '--likelihood.total-count 0: needs at least 1; try --data.levels L'
+    """
+    return one_line(in_flags(said.said() if isinstance(said, UserError | Note) else str(said)))
+
+
+def in_flags(text: str) -> str:
+    """A text, of any number of lines, with its options spelled as flags."""
+    return spelled(text, lambda parts: _command(parts) if "command" in parts else _flag(parts["option"], parts["value"]))
+
+
+def _flag(name: str, value: str | None) -> str:
+    return f"{option_name(name)} {value}" if value else option_name(name)
+
+
+def _command(parts: dict[str, Any]) -> str:
+    runs = [_word(run) for run in parts["runs"]]
+    options = [_flag(name, value and _word(value)) for name, value in parts["options"].items()]
+    return " ".join(["pyrovae", parts["command"], *runs, *options])
+
+
+def _word(text: str) -> str:
+    """A path or a value as a word of a command line."""
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
