@@ -10,17 +10,73 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Protocol, final
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pyrovae.errors import plain_option
 
 Kind = Literal["levels", "counts", "reals", "binary"]
+
+Shape = torch.Size | list[int] | tuple[int, ...]
+"""A shape as torch takes it."""
+
+
+class Distribution(Protocol):
+    """What p(z|c), p(x|z,c) and q(z|x,c) are: a distribution of torch with the methods that Pyro adds.
+
+    Every distribution of ``pyro.distributions`` is one, and so is a subclass of ``TorchDistribution``; neither library has a
+    class for what they share.
+    """
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """``*``: distributions side by side."""
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Of one draw."""
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether draws carry a pathwise gradient."""
+
+    @property
+    def support(self) -> Any:
+        """Values that have a density, a ``Constraint``."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Of each element."""
+
+    @property
+    def variance(self) -> Tensor:
+        """Of each element."""
+
+    @property
+    def stddev(self) -> Tensor:
+        """Of each element."""
+
+    def sample(self, sample_shape: torch.Size = ..., /) -> Tensor:
+        """Draws (*sample_shape, *batch_shape, *event_shape) without a gradient."""
+
+    def rsample(self, sample_shape: torch.Size = ..., /) -> Tensor:
+        """Draws (*sample_shape, *batch_shape, *event_shape) with a pathwise gradient."""
+
+    def log_prob(self, value: Tensor, /) -> Tensor:
+        """log p(value), shape (*,) of values (*, *event_shape), in nats."""
+
+    def expand(self, batch_shape: torch.Size, /) -> Distribution:
+        """The distribution with another batch shape that this one's broadcasts to."""
+
+    def to_event(self, reinterpreted_batch_ndims: int, /) -> Distribution:
+        """The distribution whose last dimensions of the batch belong to the event."""
+
+    def mask(self, mask: Any, /) -> Distribution:
+        """The distribution whose log-density is 0 where the mask is False."""
 
 
 @final
@@ -81,6 +137,7 @@ class Part(ABC):  # noqa: B024  (what its roles promise is abstract)
     """
 
     def __post_init__(self) -> None:
+        assert is_dataclass(self)
         for option in fields(self):
             object.__setattr__(self, option.name, plain_option(option.name, getattr(self, option.name)))
 
@@ -187,12 +244,16 @@ class Density(nn.Module):
         self.params_shape = (family.n_params(spec), *spec.event_shape)
         self.learned = family.learned(spec)
 
+    if TYPE_CHECKING:
+
+        def __call__(self, params: Tensor) -> Distribution: ...
+
     def forward(self, params: Tensor) -> Distribution:
         """Batch shape ``*``, event shape E."""
         return self.family.distribution(params, self.spec, self.learned)
 
 
-Encode = Callable[[Tensor, "Tensor | None"], Distribution]
+Encode = Callable[[Tensor, Tensor | None], Distribution]
 """(features (*, *E), embedding (*, C) or None) -> q(z|x,c): the amortised posterior, for priors that are made of it."""
 
 
@@ -227,6 +288,10 @@ class PriorModule(nn.Module, ABC):
     """
 
     support: Constraint
+
+    if TYPE_CHECKING:
+
+        def __call__(self, embedding: Tensor | None, encode: Encode) -> Distribution: ...
 
     @property
     def tail_df(self) -> float | None:
@@ -272,6 +337,10 @@ class ContextModule(nn.Module, ABC):
     """
 
     embedding_dim: int
+
+    if TYPE_CHECKING:
+
+        def __call__(self, c: Tensor | None) -> Tensor | None: ...
 
     @abstractmethod
     def forward(self, c: Tensor | None) -> Tensor | None:
@@ -399,8 +468,12 @@ class Transform(nn.Module, ABC):
         number_kind: What a log-probability of x is that was computed through y; None where it is that of x itself.
     """
 
-    needs_noise: ClassVar[bool] = False
+    needs_noise: bool = False
     number_kind: ClassVar[str | None] = None
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor, u: Tensor | None = None) -> Tensor: ...
 
     def __init__(self, given: DataSpec, made: DataSpec) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 
 class NotGiven(enum.Enum):
@@ -267,13 +267,13 @@ def plain_option(name: str, value: object) -> Any:
     Raises:
         UserError: If it is an array of several dimensions or of more than a few numbers.
     """
-    value = plain(value)
-    shape = getattr(value, "shape", None)
+    option: Any = plain(value)
+    shape = getattr(option, "shape", None)
     if shape is None:
-        return value
+        return option
     if len(shape) != 1 or shape[0] > MOST_VALUES:
-        raise UserError(f"{name} {shown(value)}: needs a number, a name, or a list of a few")
-    return tuple(value.tolist())
+        raise UserError(f"{name} {shown(option)}: needs a number, a name, or a list of a few")
+    return tuple(option.tolist())
 
 
 OF_MEMORY = ("allocate memory", "out of memory", "Storage size calculation overflowed", "bad_alloc", "failed to map segment")
@@ -307,7 +307,7 @@ def enough_memory(asked: str, remedy: str) -> Iterator[None]:
         raise UserError(f"{asked}: this needs more memory than there is; {remedy}") from error
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a plain value is a finite number; ``True`` and ``False`` are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

@@ -91,7 +91,8 @@ def native_kind(family: Family) -> Kind:
 def _outside(family: Family, spec: DataSpec, x: Tensor) -> Tensor:
     """Where data have no density as they are; nowhere if that takes an option that was not given."""
     try:
-        return ~family.support(spec).check(x.to(torch.get_default_dtype()))
+        inside: Tensor = family.support(spec).check(x.to(torch.get_default_dtype()))
+        return ~inside
     except UserError:
         return torch.zeros_like(x, dtype=torch.bool)
 

@@ -46,7 +46,7 @@ class AnalyticElbo(Objective):
         _check_pathwise(model, "elbo-analytic")
         q, p = model.example()
         try:
-            kl_divergence(q, p.expand(q.batch_shape))
+            kl_divergence(q, p.expand(q.batch_shape))  # type: ignore[arg-type]  # ours are torch's, which no class says
         except NotImplementedError as error:
             raise UserError(
                 "--objective elbo-analytic: the divergence of this posterior from this prior has no closed form; "
@@ -60,12 +60,12 @@ class _PerDatumRenyi(RenyiELBO):
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any) -> Tensor:
         """-sum over data of log (1/K) sum_k p(x, z_k) / q(z_k|x)."""
-        (traces,) = self._get_traces(model, guide, args, {})
+        (traces,) = self._get_traces(model, guide, args, {})  # type: ignore[no-untyped-call]  # Pyro gives it no types
         model_logs, guide_logs = (
             [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample" and "log_prob" in site]
             for trace in traces
         )
-        log_weights = sum(model_logs) - sum(guide_logs)
+        log_weights: Tensor = sum(model_logs) - sum(guide_logs)
         return -(log_weights.logsumexp(0) - math.log(self.num_particles)).sum()
 
 
@@ -80,7 +80,8 @@ class Iwae(Objective):
     takes_kl_weight = False
 
     def build(self, particles: int) -> Any:
-        return _PerDatumRenyi(alpha=0, num_particles=particles, max_plate_nesting=1, vectorize_particles=True)
+        make: Any = _PerDatumRenyi
+        return make(alpha=0, num_particles=particles, max_plate_nesting=1, vectorize_particles=True)
 
     def check(self, model: Model, particles: int) -> None:
         _check_pathwise(model, "iwae")
@@ -94,7 +95,8 @@ class _GraphElbo(TraceGraph_ELBO):
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any) -> Tensor:
         """Minus the ELBO, summed over data."""
-        elbo, surrogate = self._loss_and_surrogate_loss(model, guide, args, {})
+        losses: tuple[Tensor, Tensor] = self._loss_and_surrogate_loss(model, guide, args, {})  # type: ignore[no-untyped-call]  # Pyro
+        elbo, surrogate = losses
         # The surrogate, which holds squares of the cost, must not round the loss away.
         return -elbo.detach() + (surrogate - surrogate.detach())
 
@@ -111,7 +113,8 @@ class GraphElbo(Objective):
     """
 
     def build(self, particles: int) -> Any:
-        return _GraphElbo(num_particles=particles, max_plate_nesting=1)
+        make: Any = _GraphElbo
+        return make(num_particles=particles, max_plate_nesting=1)
 
     def check(self, model: Model, particles: int) -> None:
         if model.parts["posterior"].reparametrised:

@@ -53,6 +53,10 @@ class LabelEmbedding(ContextModule):
         size: C.
     """
 
+    seen: Tensor
+    combinations: Tensor | None
+    counts: Tensor | None
+
     def __init__(self, spec: DataSpec, chosen: Sequence[int], size: int) -> None:
         super().__init__()
         self.labels = labels = spec.labels
@@ -64,7 +68,7 @@ class LabelEmbedding(ContextModule):
         self.register_buffer("seen", torch.zeros(len(chosen), widest, dtype=torch.bool))
         self.register_buffer("combinations", None)
         self.register_buffer("counts", None)
-        self.register_load_state_dict_pre_hook(_fit_frequencies)
+        self.register_load_state_dict_pre_hook(_fit_frequencies)  # type: ignore[no-untyped-call]  # of torch
 
     def _columns(self, c: Tensor | None) -> Tensor:
         """The codes that are conditioned on, (*, number of chosen labels)."""
@@ -75,7 +79,8 @@ class LabelEmbedding(ContextModule):
     def forward(self, c: Tensor | None) -> Tensor:
         """Codes c (*,), or (*, A) where a datum has several labels -> (*, C)."""
         codes = self._columns(c).long()
-        return sum(table(codes[..., i]) for i, table in enumerate(self.tables)) / math.sqrt(len(self.tables))
+        vectors: list[Tensor] = [table(codes[..., i]) for i, table in enumerate(self.tables)]
+        return sum(vectors[1:], vectors[0]) / math.sqrt(len(vectors))
 
     def initialise(self, c: Tensor | None) -> None:
         """Remember which values the training data have, and how often which of them are together."""
@@ -184,7 +189,7 @@ class LabelEmbedding(ContextModule):
             return c.expand(count, *c.shape)
         generator = torch.Generator().manual_seed(seed)
         codes = torch.zeros(count, len(self.labels), dtype=torch.long)
-        if self.counts is None:
+        if self.counts is None or self.combinations is None:
             for column, values in zip(self.chosen, self._seen(), strict=True):
                 codes[:, column] = torch.tensor(values)[torch.randint(len(values), (count,), generator=generator)]
         else:

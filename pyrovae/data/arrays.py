@@ -144,8 +144,8 @@ def _labels(
         return one_label(values)
     names = _attribute_names(path, arrays, values.shape[1])
     # An only label of that name is what data with one label a datum have.
-    labels = {name: one_label(column) for name, column in zip(names, values.T, strict=True)}
-    return labels["class"] if names == ["class"] else several_labels(labels)
+    found = {name: one_label(column) for name, column in zip(names, values.T, strict=True)}
+    return found["class"] if names == ["class"] else several_labels(found)
 
 
 def _say_unlabelled(why: str) -> None:
@@ -159,13 +159,19 @@ def _as_classes(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int64) if whole and np.abs(labels).max() < 2**53 else labels
 
 
+def _any(of: np.ndarray) -> np.ndarray:
+    """Whether any is true in each row, (N,) of (N, ...)."""
+    return np.asarray(of.reshape(len(of), -1).any(axis=1))
+
+
 def _no_classes(path: str, name: str, labels: np.ndarray) -> str:
     """Why labels are no names of classes, with the row of the first that is none: reals, dates, missing values; or nothing."""
-    kind, missing = labels.dtype.kind, np.zeros(len(labels), bool)
+    kind = labels.dtype.kind
+    missing = _any(np.zeros((len(labels), 1), bool))
     if kind in "US":
-        missing = np.isin(np.char.strip(labels), np.array(MISSING, kind)).reshape(len(labels), -1).any(1)
+        missing = _any(np.isin(np.char.strip(labels), np.array(MISSING, kind)))
     elif kind == "f":
-        missing = (~np.isfinite(labels)).reshape(len(labels), -1).any(1)
+        missing = _any(~np.isfinite(labels))
     if missing.any():
         row = int(missing.argmax())
         return (
@@ -188,4 +194,4 @@ def _attribute_names(path: str, arrays: Mapping[str, np.ndarray], count: int) ->
         raise UserError(
             f"{path}: attributes has shape {given.shape} and type {given.dtype}; needs {count} different names, one a label"
         )
-    return given.tolist()
+    return [str(name) for name in given]

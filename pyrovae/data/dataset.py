@@ -129,7 +129,7 @@ def changed(recorded: Mapping[str, Any], found: Mapping[str, Any], keys: Sequenc
 def _digest(x: Tensor, dtype: torch.dtype) -> str:
     digest = hashlib.sha256()
     for _, part in pieces(x.numpy()):
-        digest.update(torch.from_numpy(part).to(dtype).contiguous().numpy())
+        digest.update(torch.from_numpy(part).to(dtype).contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ from typing import final
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin
 from torch import Tensor
 
 from pyrovae.errors import UserError
@@ -90,11 +90,11 @@ def look(path: Path) -> Look:
     return Look(mode in GREY, (width, height) if turned else (height, width), several, mode == "CMYK")
 
 
-def _cut_off(image: Image.Image) -> str:
+def _cut_off(image: ImageFile.ImageFile) -> str:
     """What the file has that Pillow would drop without a word; empty where there is nothing."""
     bits, channels, coding = 8, len(image.getbands()), UNSIGNED
     raw = image.tile[0].args if image.tile else ()
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = ExifTags.Base
         bits = max(image.tag_v2.get(tags.BitsPerSample, (1,)))
         channels = image.tag_v2.get(tags.SamplesPerPixel, 1)
@@ -126,7 +126,7 @@ def upright(path: Path, grey: bool, transparent: list[Path] | None = None) -> Im
             image = ImageOps.exif_transpose(file)
             if "A" in image.getbands() or "transparency" in image.info:
                 image = image.convert("RGBA")
-                if transparent is not None and image.getchannel("A").getextrema()[0] < OPAQUE:
+                if transparent is not None and np.asarray(image.getchannel("A")).min() < OPAQUE:
                     transparent.append(path)
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert("L" if grey else "RGB")

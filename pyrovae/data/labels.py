@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrovae.contracts import Attribute
 from pyrovae.data.written import in_order, is_number
 
-MISSING = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NaT", "NA", "#NA", "#N/A", "#N/A N/A", "N/A", "n/a", "<NA>")
+MISSING: tuple[str, ...] = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NaT", "NA", "#NA", "#N/A", "#N/A N/A", "N/A", "n/a", "<NA>")
 MISSING += ("null", "NULL", "None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
 """How programs write that a value is not known, those that pandas reads so among them: no class of its own."""
 
@@ -46,8 +46,13 @@ def one_label(values: np.ndarray) -> Labels:
         >>> one_label(np.array(["dog", "ant", "dog"]))
         Labels(y=tensor([1, 0, 1]), class_names=('ant', 'dog'), attributes=())
     """
+    return Labels(*coded(values))
+
+
+def coded(values: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
+    """The codes (N,) of integers or text (N,), in sorted order, and the names of the codes."""
     names, codes = np.unique(values, return_inverse=True)
-    return Labels(torch.from_numpy(codes).long(), tuple(str(name) for name in names))
+    return torch.from_numpy(codes).long(), tuple(str(name) for name in names)
 
 
 def label_in_words(name: str, texts: Sequence[str]) -> Labels:
@@ -83,5 +88,5 @@ def several_labels(labels: Mapping[str, Labels]) -> Labels:
     Args:
         labels: Name of a label -> what ``one_label`` or ``label_in_words`` returned.
     """
-    codes = torch.stack([label.y for label in labels.values()], dim=1)
+    codes = torch.stack([label.y for label in labels.values() if label.y is not None], dim=1)
     return Labels(codes, attributes=tuple(Attribute(name, label.class_names) for name, label in labels.items()))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO, final
+from typing import IO, final
 
 import numpy as np
 from numpy.lib import format as npy
@@ -131,10 +131,13 @@ class NumpyFile:
         with self._arrays() as arrays:
             for name, file, size in arrays:
                 if name in places:
-                    _fill(places[name], file, _header(file, size))
+                    header = _header(file, size)
+                    if header is None:
+                        raise ValueError(f"{name} is no array any more")
+                    _fill(places[name], file, header)
 
     @contextmanager
-    def _arrays(self) -> Iterator[Iterator[tuple[str, BinaryIO, int]]]:
+    def _arrays(self) -> Iterator[Iterator[tuple[str, IO[bytes], int]]]:
         """Name of each array, the file that it is in, at its beginning, and the size of that.
 
         Raises:
@@ -147,7 +150,7 @@ class NumpyFile:
             raise UserError(f"{self._path}: cannot be read as a NumPy file ({why(error)})") from error
 
 
-def _members(file: BinaryIO) -> Iterator[tuple[str, BinaryIO, int]]:
+def _members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes], int]]:
     begins = file.read(len(ARCHIVES[0]))
     file.seek(0)
     if begins not in ARCHIVES:
@@ -159,7 +162,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, BinaryIO, int]]:
                 yield info.filename.removesuffix(".npy"), member, info.file_size
 
 
-def _header(file: BinaryIO, size: int) -> Header | None:
+def _header(file: IO[bytes], size: int) -> Header | None:
     """The header at the beginning of a file of that many bytes; None where a member of an archive is no array.
 
     Raises:
@@ -183,7 +186,7 @@ def _header(file: BinaryIO, size: int) -> Header | None:
     return header
 
 
-def _fill(place: np.ndarray, file: BinaryIO, header: Header) -> None:
+def _fill(place: np.ndarray, file: IO[bytes], header: Header) -> None:
     """Read the numbers that follow a header into an array of its shape.
 
     Raises:
@@ -204,7 +207,7 @@ def _fill(place: np.ndarray, file: BinaryIO, header: Header) -> None:
         file.read(1)  # the checksum is compared at the end
 
 
-def _exactly(file: BinaryIO, count: int) -> bytes:
+def _exactly(file: IO[bytes], count: int) -> bytes:
     content = file.read(count)
     while len(content) < count:
         more = file.read(count - len(content))

@@ -17,7 +17,7 @@ import torch
 from pyrovae.contracts import Attribute, DataSpec
 from pyrovae.data.dataset import Dataset, SplitSource
 from pyrovae.data.downloads import fetching
-from pyrovae.data.labels import Labels, one_label
+from pyrovae.data.labels import Labels, coded, one_label
 from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.errors import UserError, check_choice, check_integer
 
@@ -100,10 +100,10 @@ def _checked(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.
 
 
 def _labels(subject: np.ndarray, answers: dict[str, np.ndarray]) -> Labels:
-    people = one_label(subject)
     if not answers:
-        return people
-    codes, attributes = [people.y], [Attribute("subject", people.class_names)]
+        return one_label(subject)
+    first, names = coded(subject)
+    codes, attributes = [first], [Attribute("subject", names)]
     for name, found in answers.items():
         codes.append(torch.from_numpy(np.where(found < 0, 2, found).astype(np.int64)))
         attributes.append(Attribute(name, ("no", "yes", "unknown") if (found < 0).any() else ("no", "yes")))

@@ -51,7 +51,8 @@ class OwnData(SplitSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.path is MISSING:
+        given: object = self.path
+        if given is MISSING:
             raise UserError(f"--data: needs a path, such as {self.example}")
         object.__setattr__(self, "path", str(check_path("data", self.path, f"a path, such as {self.example}")))
         check_share("data.test", self.test)

@@ -37,7 +37,7 @@ class Eager(Engine):
     def step(self, y: Tensor, c: Tensor | None, kl_weight: float) -> Tensor:
         """One optimizer step; the mean loss per datum before it, in nats, on the device, detached."""
         with pyro.get_param_store().scope(), pyro.validation_enabled(not self.checked), weight_latents(kl_weight):
-            loss = self.objective.differentiable_loss(self.vae.model, self.vae.guide, y, c) / len(y)
+            loss: Tensor = self.objective.differentiable_loss(self.vae.model, self.vae.guide, y, c) / len(y)
         self.checked = True
         self.optimizer.zero_grad()
         loss.backward()

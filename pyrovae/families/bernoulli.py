@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import softplus
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.families.elements import elements_of
 
 LONGEST_PRODUCT = 120
 """Factors between 1 and 2 whose product float32 holds."""
@@ -30,12 +31,16 @@ class _Bits(dist.Independent):
             self._validate_sample(value)
         dims = self.reinterpreted_batch_ndims
         if not dims:
-            return super().log_prob(value)
-        logits, value = (tensor.flatten(-dims) for tensor in (self.base_dist.logits, value))
+            elements: Tensor = self.base_dist.log_prob(value)
+            return elements
+        logits: Tensor = self.base_dist.logits.flatten(-dims)
+        value = value.flatten(-dims)
         if torch.is_grad_enabled():
             return (value * logits - softplus(logits)).sum(-1)
         wrong = (1 - 2 * value) * logits
-        terms = torch.copysign(wrong, wrong.new_tensor(-1.0)).exp_().add_(1).unflatten(-1, (-1, _factors(logits.shape[-1])))
+        terms: Tensor = (
+            torch.copysign(wrong, wrong.new_tensor(-1.0)).exp_().add_(1).unflatten(-1, (-1, _factors(logits.shape[-1])))
+        )
         return -wrong.clamp_(min=0).sum(-1) - terms.prod(-1).log().sum(-1)
 
 
@@ -55,11 +60,12 @@ class Bernoulli(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 1
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         logits = params.squeeze(-1 - len(spec.event_shape))
         return _Bits(dist.Bernoulli(logits=logits), len(spec.event_shape))
 
-    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+    def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor:
         """1 where Phi(noise) < p, compared as logits, which do not saturate; there is no gradient through it."""
-        logits = distribution.base_dist.logits
-        return (torch.special.log_ndtr(noise) - torch.special.log_ndtr(-noise) < logits).to(logits.dtype)
+        logits: Tensor = elements_of(distribution).logits
+        ones: Tensor = torch.special.log_ndtr(noise) - torch.special.log_ndtr(-noise) < logits
+        return ones.to(logits.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family, Shape
 from pyrovae.errors import UserError, check_number
+from pyrovae.families.elements import joint
 from pyrovae.families.positive import bounded_exp
 from pyrovae.families.support import between_zero_and_one, open_edge, open_unit_interval
 
@@ -31,7 +31,7 @@ class OpenBeta(dist.Beta):
 
     support = between_zero_and_one
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """sigmoid(log G_a - log G_b), where the gamma variable G_c = G_(c+1) U^(1/c) is taken by its logarithm."""
         shape = self._extended_shape(sample_shape)
         logs = []
@@ -84,10 +84,10 @@ class Beta(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 2
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         raw_mean, raw_concentration = params.unbind(-1 - len(spec.event_shape))
         concentration = 2 * bounded_exp(raw_concentration)
         # 1 - m would lose the digits of a mean near 1.
         shares = (concentration * (EDGE + (1 - 2 * EDGE) * torch.sigmoid(sign * raw_mean)) for sign in (1, -1))
         one, zero = (self.least + (1 - self.least) * share for share in shares)
-        return OpenBeta(one, zero).to_event(len(spec.event_shape))
+        return joint(OpenBeta(one, zero), spec)

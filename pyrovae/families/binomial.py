@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.errors import UserError, check_integer
 from pyrovae.families.rounded import rounded
 
@@ -37,11 +37,13 @@ class Binomial(Family):
             check_integer("likelihood.total_count", self.total_count, 1)
 
     def _tosses(self, spec: DataSpec) -> int:
-        if self.total_count is None and spec.levels is None:
+        if self.total_count is not None:
+            return self.total_count
+        if spec.levels is None:
             raise UserError(
                 f"binomial: {spec.kind} data have no number of levels; give --likelihood.total-count N (the largest value)"
             )
-        return spec.levels - 1 if self.total_count is None else self.total_count
+        return spec.levels - 1
 
     def support(self, spec: DataSpec) -> constraints.Constraint:
         return constraints.integer_interval(0, self._tosses(spec))
@@ -49,7 +51,7 @@ class Binomial(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 1
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         logits = params.double().squeeze(-1 - len(spec.event_shape))
         tosses = torch.tensor(float(self._tosses(spec)), dtype=logits.dtype, device=logits.device)
         return rounded(dist.Binomial(tosses, logits=logits).to_event(len(spec.event_shape)), params.dtype)

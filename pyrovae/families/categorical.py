@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family, Shape
+from pyrovae.families.elements import joint
 from pyrovae.families.levels import number_of_levels
 
 
@@ -48,10 +47,10 @@ class _LevelCategorical(TorchDistribution):
         distance = self._levels - self.mean.unsqueeze(-1)
         return (self.logits.softmax(-1) * distance.square()).sum(-1)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> _LevelCategorical:
+    def expand(self, batch_shape: Shape, _instance: object = None) -> _LevelCategorical:
         return _LevelCategorical(self.logits.expand(*batch_shape, self.logits.shape[-1]), self._validate_args)
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         with torch.no_grad():
             rows = self.logits.softmax(-1).reshape(-1, self.logits.shape[-1])
             drawn = rows.multinomial(torch.Size(sample_shape).numel(), replacement=True)
@@ -83,9 +82,9 @@ class Categorical(Family):
     def n_params(self, spec: DataSpec) -> int:
         return number_of_levels("categorical", spec)
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         logits = params.movedim(-1 - len(spec.event_shape), -1)
-        return _LevelCategorical(logits).to_event(len(spec.event_shape))
+        return joint(_LevelCategorical(logits), spec)
 
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
         return x / (number_of_levels("categorical", spec) - 1)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family, Shape
+from pyrovae.families.elements import joint
 
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 """Bernoulli numbers B_2, B_4, ..., B_14: what is left out of the series below at |l| < SMALL is less than 1e-16."""
@@ -84,10 +83,10 @@ class ContinuousBernoulliOfLogits(TorchDistribution):
     def variance(self) -> Tensor:
         return _variance(self.logits)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> ContinuousBernoulliOfLogits:
+    def expand(self, batch_shape: Shape, _instance: object = None) -> ContinuousBernoulliOfLogits:
         return ContinuousBernoulliOfLogits(self.logits.expand(batch_shape), self._validate_args)
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """The quantile of a uniform number; its gradient is -(dF/dl) / p, which needs no inverse near l = 0.
 
         With mu(l) the mean, d log F(x; l) / dl = x mu(l x) - mu(l) and F / p = (1 - e^(-l x)) / l.
@@ -131,6 +130,6 @@ class ContinuousBernoulli(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 1
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         logits = params.squeeze(-1 - len(spec.event_shape))
-        return ContinuousBernoulliOfLogits(logits).to_event(len(spec.event_shape))
+        return joint(ContinuousBernoulliOfLogits(logits), spec)

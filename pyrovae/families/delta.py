@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.errors import check_choice
+from pyrovae.families.elements import elements_of
 from pyrovae.families.support import open_unit_interval
 
 MARGIN = 1e-6
@@ -47,11 +48,12 @@ class Delta(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 1
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         point = params.squeeze(-1 - len(spec.event_shape))
         if self.squash == "sigmoid":
             point = MARGIN + (1 - 2 * MARGIN) * torch.sigmoid(point)
         return dist.Delta(point, event_dim=len(spec.event_shape))
 
-    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
-        return distribution.v.expand(noise.shape)
+    def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor:
+        point: Tensor = elements_of(distribution).v
+        return point.expand(noise.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import pyro.distributions as dist
 import torch
@@ -12,10 +12,11 @@ from pyro.distributions.transforms import ConditionalAffineAutoregressive, Condi
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.distributions import constraints
-from torch.distributions.transforms import AffineTransform
+from torch.distributions.transforms import AffineTransform, Transform
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.errors import UserError, check_choice, check_integer
+from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
 
 CONTEXT = 2
@@ -80,48 +81,56 @@ class Flow(Family):
         return module
 
     def _transform(self, size: int, reverse: bool) -> nn.Module:
-        order = torch.arange(size).flip(0) if reverse else torch.arange(size)
+        order: Any = torch.arange(size).flip(0) if reverse else torch.arange(size)
         sizes = [1, 1] if self.transform == "affine" else [BINS, BINS, BINS - 1, BINS]
         network = ConditionalAutoRegressiveNN(size, CONTEXT * size, [self.hidden], param_dims=sizes, permutation=order)
-        nn.init.zeros_(network.layers[-1].weight)
-        nn.init.zeros_(network.layers[-1].bias)
+        weight, bias = (network.layers[-1].get_parameter(name) for name in ("weight", "bias"))
+        nn.init.zeros_(weight)
+        nn.init.zeros_(bias)
         if self.transform == "affine":
             return ConditionalAffineAutoregressive(network)
         with torch.no_grad():
-            network.layers[-1].bias.view(-1, size)[2 * BINS : 3 * BINS - 1] = UNIT_SLOPE
+            bias.view(-1, size)[2 * BINS : 3 * BINS - 1] = UNIT_SLOPE
         return ConditionalSplineAutoregressive(size, network, count_bins=BINS, bound=BOUND, order="linear")
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         mean, scale = params[..., 0, :], bounded_exp(params[..., 1, :])
         context = params[..., 2:, :].flatten(-2)
         base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
-        bends = [transform.condition(context) for transform in learned.transforms]
+        transforms: list[Any] = list(learned.get_submodule("transforms").children())
+        bends = [transform.condition(context) for transform in transforms]
         # Each keeps its last result, so that the density of a sample needs no inversion.
-        return dist.TransformedDistribution(base, [*bends, AffineTransform(mean, scale, event_dim=1, cache_size=1)])
+        bent: Distribution = dist.TransformedDistribution(base, [*bends, AffineTransform(mean, scale, event_dim=1, cache_size=1)])
+        return bent
 
-    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
-        for transform in distribution.transforms:
+    def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor:
+        for transform in _transforms(distribution):
             noise = transform(noise)
         return noise
 
-    def log_stretch(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+    def log_stretch(self, distribution: Distribution, noise: Tensor) -> Tensor:
         total = noise.new_zeros(noise.shape[:-1])
-        for transform in distribution.transforms:
+        for transform in _transforms(distribution):
             bent = transform(noise)
             total, noise = total + transform.log_abs_det_jacobian(noise, bent), bent
         return total
 
-    def _draws(self, distribution: dist.Distribution) -> Tensor:
+    def _draws(self, distribution: Distribution) -> Tensor:
         batch, size = distribution.batch_shape, distribution.event_shape[0]
-        like = distribution.base_dist.mean
+        like = elements_of(distribution).mean
         half = torch.randn(DRAWS // 2, size, generator=torch.Generator().manual_seed(0)).to(like)
         noise = torch.cat([half, -half]).reshape(DRAWS, *(1 for _ in batch), size).expand(DRAWS, *batch, size)
         return self.from_noise(distribution, noise)
 
-    def mean(self, distribution: dist.Distribution) -> Tensor:
+    def mean(self, distribution: Distribution) -> Tensor:
         """E[z], shape (*, D), from 128 fixed draws."""
         return self._draws(distribution).mean(0)
 
-    def stddev(self, distribution: dist.Distribution) -> Tensor:
+    def stddev(self, distribution: Distribution) -> Tensor:
         """Standard deviation of each latent, shape (*, D), from 128 fixed draws."""
         return self._draws(distribution).std(0)
+
+
+def _transforms(distribution: Any) -> list[Transform]:
+    """From standard normal noise to z, in order."""
+    return [*distribution.transforms]

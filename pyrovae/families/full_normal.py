@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
 
 
@@ -33,14 +34,17 @@ class FullNormal(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 1 + spec.size
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         mean, rows = params[..., 0, :], params[..., 1:, :].mT
         diagonal = bounded_exp(rows.diagonal(dim1=-2, dim2=-1))
         factor = torch.tril(rows, diagonal=-1) + torch.diag_embed(diagonal)
         return dist.MultivariateNormal(mean, scale_tril=factor)
 
-    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
-        return distribution.loc + (distribution.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+    def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor:
+        normal = elements_of(distribution)
+        z: Tensor = normal.loc + (normal.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+        return z
 
-    def log_stretch(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
-        return distribution.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    def log_stretch(self, distribution: Distribution, noise: Tensor) -> Tensor:
+        factor: Tensor = elements_of(distribution).scale_tril
+        return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

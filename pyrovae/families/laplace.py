@@ -10,7 +10,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Distribution
+from pyrovae.families.elements import elements_of, joint
 from pyrovae.families.location_scale import LocationScale
 
 TAIL_DF = 4.0
@@ -33,15 +34,16 @@ class Laplace(LocationScale):
         UserError: If the scale is none of these.
     """
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         location, scale = self.location_and_scale(params, spec, learned)
-        return dist.Laplace(location, scale).to_event(len(spec.event_shape))
+        return joint(dist.Laplace(location, scale), spec)
 
     def tail_df(self, learned: nn.Module) -> float:
         return TAIL_DF
 
-    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
+    def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor:
         """The quantile of Phi(noise): |x - m| / b = -log(2 Phi(-|noise|))."""
-        marginals = distribution.base_dist
+        marginals = elements_of(distribution)
         distance = -(math.log(2) + torch.special.log_ndtr(-noise.abs()))
-        return marginals.loc + marginals.scale * noise.sign() * distance
+        x: Tensor = marginals.loc + marginals.scale * noise.sign() * distance
+        return x

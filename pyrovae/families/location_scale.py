@@ -68,5 +68,5 @@ class LocationScale(Family, ABC):
         if raw:
             return location, bounded_exp(raw[0])
         if hasattr(learned, "raw_scale"):
-            return location, bounded_exp(GAIN * learned.raw_scale).expand_as(location)
-        return location, torch.full_like(location, self.scale)
+            return location, bounded_exp(GAIN * learned.get_parameter("raw_scale")).expand_as(location)
+        return location, torch.full_like(location, float(self.scale))

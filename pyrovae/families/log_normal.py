@@ -9,7 +9,8 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Distribution
+from pyrovae.families.elements import joint
 from pyrovae.families.location_scale import LocationScale
 
 
@@ -32,9 +33,9 @@ class LogNormal(LocationScale):
     def support(self, spec: DataSpec) -> constraints.Constraint:
         return constraints.positive
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         location, scale = self.location_and_scale(params, spec, learned)
-        return dist.LogNormal(location, scale).to_event(len(spec.event_shape))
+        return joint(dist.LogNormal(location, scale), spec)
 
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
         return x.log()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family, Shape
 from pyrovae.errors import check_integer
+from pyrovae.families.elements import joint
 from pyrovae.families.levels import number_of_levels
 from pyrovae.families.positive import bounded_exp
 from pyrovae.families.rounded import rounded
@@ -69,17 +70,17 @@ class _DiscretisedLogistics(TorchDistribution):
         """E[x^2] is the sum over levels l of (2 l + 1) P(x > l)."""
         return self._sum(lambda level: 2 * level + 1) - self.mean.square()
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> _DiscretisedLogistics:
+    def expand(self, batch_shape: Shape, _instance: object = None) -> _DiscretisedLogistics:
         missing = len(batch_shape) - len(self.batch_shape)
 
         def expanded(parameter: Tensor) -> Tensor:
             with_ones = parameter.reshape(len(parameter), *([1] * missing), *self.batch_shape)
             return with_ones.expand(len(parameter), *batch_shape)
 
-        parameters = (expanded(p) for p in (self.logits, self.loc, self.scale))
-        return _DiscretisedLogistics(*parameters, self.levels, self._validate_args)
+        logits, loc, scale = (expanded(p) for p in (self.logits, self.loc, self.scale))
+        return _DiscretisedLogistics(logits, loc, scale, self.levels, self._validate_args)
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():
             component = dist.Categorical(logits=self.logits.movedim(0, -1), validate_args=False).sample(sample_shape).unsqueeze(0)
@@ -134,7 +135,7 @@ class Logistic(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 2 if self.components == 1 else 3 * self.components
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         levels, event_dim, count = number_of_levels("logistic", spec), len(spec.event_shape), self.components
         # A level of 65,535 and half a level: float32 would know the difference to 0.004.
         dtype, params = params.dtype, params.double()
@@ -143,13 +144,13 @@ class Logistic(Family):
         offsets = torch.arange(1 - count, count, 2, dtype=params.dtype, device=params.device) / count
         location = location + offsets.view(count, *([1] * (location.dim() - 1)))
         half = (levels - 1) / 2
-        exact = _DiscretisedLogistics(
+        exact: Distribution = _DiscretisedLogistics(
             logits[0] if logits else torch.zeros_like(location),
             half * (1 + location),
             half / (4 * count) * bounded_exp(scale),
             levels,
-        ).to_event(event_dim)
-        return rounded(exact, dtype)
+        )
+        return rounded(joint(exact, spec), dtype)
 
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
         return x / (number_of_levels("logistic", spec) - 1)

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.families.positive import COUNTS, bounded_exp
 from pyrovae.families.rounded import rounded
 
@@ -31,7 +31,7 @@ class NegativeBinomial(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 2
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         raw_mean, raw_size = params.double().unbind(-1 - len(spec.event_shape))
         mean, size = bounded_exp(raw_mean, COUNTS), bounded_exp(raw_size)
         exact = dist.NegativeBinomial(size, logits=mean.log() - size.log()).to_event(len(spec.event_shape))

@@ -8,7 +8,8 @@ from typing import final
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Distribution
+from pyrovae.families.elements import elements_of, joint
 from pyrovae.families.location_scale import LocationScale
 
 
@@ -27,13 +28,15 @@ class Normal(LocationScale):
         UserError: If the scale is none of these.
     """
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         mean, scale = self.location_and_scale(params, spec, learned)
-        return dist.Normal(mean, scale).to_event(len(spec.event_shape))
+        return joint(dist.Normal(mean, scale), spec)
 
-    def from_noise(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
-        marginals = distribution.base_dist
-        return marginals.loc + marginals.scale * noise
+    def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor:
+        marginals = elements_of(distribution)
+        x: Tensor = marginals.loc + marginals.scale * noise
+        return x
 
-    def log_stretch(self, distribution: dist.Distribution, noise: Tensor) -> Tensor:
-        return distribution.base_dist.scale.log().flatten(-len(distribution.event_shape)).sum(-1)
+    def log_stretch(self, distribution: Distribution, noise: Tensor) -> Tensor:
+        scale: Tensor = elements_of(distribution).scale
+        return scale.log().flatten(-len(distribution.event_shape)).sum(-1)

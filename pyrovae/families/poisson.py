@@ -9,7 +9,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.families.positive import COUNTS, bounded_exp
 from pyrovae.families.rounded import rounded
 
@@ -29,7 +29,7 @@ class Poisson(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 1
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         raw = params.double().squeeze(-1 - len(spec.event_shape))
         return rounded(dist.Poisson(bounded_exp(raw, COUNTS)).to_event(len(spec.event_shape)), params.dtype)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 import torch
-from pyro.distributions import Distribution
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions.constraints import Constraint
+
+from pyrovae.contracts import Distribution, Shape
 
 
 @final
@@ -28,16 +28,13 @@ class Rounded(TorchDistribution):
     arg_constraints = {}  # noqa: RUF012
 
     def __init__(self, exact: Distribution, dtype: torch.dtype, validate_args: bool | None = None) -> None:
-        self.exact, self.dtype = exact, dtype
+        self.exact, self.dtype, self.has_rsample = exact, dtype, exact.has_rsample
         super().__init__(exact.batch_shape, exact.event_shape, validate_args=validate_args)
 
     @property
     def support(self) -> Constraint:
-        return self.exact.support
-
-    @property
-    def has_rsample(self) -> bool:
-        return self.exact.has_rsample
+        support: Constraint = self.exact.support
+        return support
 
     @property
     def mean(self) -> Tensor:
@@ -47,10 +44,10 @@ class Rounded(TorchDistribution):
     def variance(self) -> Tensor:
         return self.exact.variance.to(self.dtype)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> Rounded:
-        return Rounded(self.exact.expand(batch_shape), self.dtype, self._validate_args)
+    def expand(self, batch_shape: Shape, _instance: object = None) -> Rounded:
+        return Rounded(self.exact.expand(torch.Size(batch_shape)), self.dtype, self._validate_args)
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
         return self.exact.sample(torch.Size(sample_shape)).to(self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:

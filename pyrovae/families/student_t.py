@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -13,8 +12,9 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Distribution, Shape
 from pyrovae.errors import UserError, is_number, shown
+from pyrovae.families.elements import elements_of, joint
 from pyrovae.families.location_scale import GAIN, LocationScale
 from pyrovae.families.positive import bounded_exp
 
@@ -45,8 +45,9 @@ class _SharedStudentT(TorchDistribution):
         super().__init__(loc.shape, validate_args=validate_args)
 
     @property
-    def _elements(self) -> dist.StudentT:
-        return dist.StudentT(self.df.to(self.loc.dtype), self.loc, self.scale, validate_args=False)
+    def _elements(self) -> Distribution:
+        elements: Distribution = dist.StudentT(self.df.to(self.loc.dtype), self.loc, self.scale, validate_args=False)
+        return elements
 
     @property
     def mean(self) -> Tensor:
@@ -56,11 +57,11 @@ class _SharedStudentT(TorchDistribution):
     def variance(self) -> Tensor:
         return self._elements.variance
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> _SharedStudentT:
+    def expand(self, batch_shape: Shape, _instance: object = None) -> _SharedStudentT:
         return _SharedStudentT(self.df, self.loc.expand(batch_shape), self.scale.expand(batch_shape), self._validate_args)
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        return self._elements.rsample(sample_shape)
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        return self._elements.rsample(torch.Size(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -113,16 +114,17 @@ class StudentT(LocationScale):
 
     def _df(self, learned: nn.Module) -> Tensor:
         if self.df == "learned":
-            return 1 + 3 * bounded_exp(GAIN * learned.raw_df)
+            return 1 + 3 * bounded_exp(GAIN * learned.get_parameter("raw_df"))
         return torch.tensor(float(self.df), dtype=torch.float64)
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         location, scale = self.location_and_scale(params, spec, learned)
-        return _SharedStudentT(self._df(learned).to(location.device), location, scale).to_event(len(spec.event_shape))
+        return joint(_SharedStudentT(self._df(learned).to(location.device), location, scale), spec)
 
     def tail_df(self, learned: nn.Module) -> float:
         return self._df(learned).item()
 
-    def mean(self, distribution: dist.Distribution) -> Tensor:
+    def mean(self, distribution: Distribution) -> Tensor:
         """The location: E[x] where df is above 1, the median where it is not and there is no E[x]."""
-        return distribution.base_dist.loc
+        location: Tensor = elements_of(distribution).loc
+        return location

@@ -31,7 +31,7 @@ class _BetweenZeroAndOne(constraints.interval):
     """0 < x < 1: where a beta density is a number, however near to an end that is."""
 
     def __init__(self) -> None:
-        super().__init__(0.0, 1.0)
+        super().__init__(0.0, 1.0)  # type: ignore[no-untyped-call]  # torch gives it no types
 
     def check(self, value: Tensor) -> Tensor:
         return (value > 0) & (value < 1)

@@ -89,7 +89,8 @@ class ConvEncoder(nn.Module):
         """(*, *event_shape) and (*, C) -> (*, *out_shape)."""
         leading = x.shape[: x.dim() - self.in_dims]
         features = self.down(x.reshape(-1, *self.image))
-        return self.dense(features.reshape(*leading, *self.coarsest), embedding)
+        output: Tensor = self.dense(features.reshape(*leading, *self.coarsest), embedding)
+        return output
 
 
 @final
@@ -111,7 +112,8 @@ class Doubling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, n, m) -> (B, channels_out, *size)."""
         height, width = self.size
-        return self.convolution(x)[..., :height, :width]
+        larger: Tensor = self.convolution(x)
+        return larger[..., :height, :width]
 
 
 @final
@@ -154,7 +156,8 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(*, D) and (*, C) -> (*, *out_shape)."""
         features = self.dense(z, embedding)
-        return self.up(features.reshape(-1, *self.coarsest)).reshape(*z.shape[:-1], *self.out_shape)
+        output: Tensor = self.up(features.reshape(-1, *self.coarsest))
+        return output.reshape(*z.shape[:-1], *self.out_shape)
 
 
 @final

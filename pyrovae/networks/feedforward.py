@@ -44,9 +44,10 @@ class Feedforward(nn.Module):
         widths = [math.prod(in_shape) + embedding_dim, *hidden, math.prod(out_shape)]
         numbers = 2 if activation is nn.GLU else 1
         inner = [layer for a, b in pairwise(widths[:-1]) for layer in (nn.Linear(a, numbers * b), activation())]
-        self.layers = nn.Sequential(*inner, nn.Linear(*widths[-2:]))
+        self.layers = nn.Sequential(*inner, nn.Linear(widths[-2], widths[-1]))
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(*, *in_shape) and (*, C) -> (*, *out_shape)."""
         flat = x.flatten(x.dim() - self.in_dims)
-        return self.layers(joined(flat, embedding)).unflatten(-1, self.out_shape)
+        output: Tensor = self.layers(joined(flat, embedding)).unflatten(-1, self.out_shape)
+        return output

@@ -30,7 +30,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """(*, width) -> (*, width)."""
-        return h + self.change(h)
+        change: Tensor = self.change(h)
+        return h + change
 
 
 @final
@@ -69,7 +70,8 @@ class ResidualStack(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(*, *in_shape) and (*, C) -> (*, *out_shape)."""
         flat = x.flatten(x.dim() - self.in_dims)
-        return self.layers(joined(flat, embedding)).unflatten(-1, self.out_shape)
+        output: Tensor = self.layers(joined(flat, embedding)).unflatten(-1, self.out_shape)
+        return output
 
 
 @final

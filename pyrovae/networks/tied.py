@@ -68,7 +68,7 @@ class TransposedDecoder(nn.Module):
         """(*, D) and (*, C) -> (*, *out_shape)."""
         (weight, bias), *deeper = zip(self.weights(), self.biases, strict=True)
         features, h = z, functional.linear(z, weight, bias)
-        if embedding is not None:
+        if self.condition is not None:
             h = h + self.condition(embedding)
         for weight, bias in deeper:
             features = self.activation(h)
@@ -76,7 +76,8 @@ class TransposedDecoder(nn.Module):
         h = h.unsqueeze(-2)
         if self.others is not None:
             h = torch.cat([h, self.others(features, embedding).flatten(h.dim() - 1)], -2)
-        return h.unflatten(-1, self.out_shape[1:])
+        output: Tensor = h.unflatten(-1, self.out_shape[1:])
+        return output
 
 
 @final

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError, is_number, shown
+from pyrovae.preprocess.noise import needed
 
 BINARISED = "binarised: not comparable with grey"
 """What a log-probability is whose data were made into bits."""
@@ -34,7 +35,7 @@ class ToBits(Transform):
         self.needs_noise = threshold is None
 
     def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        bits = x > self.threshold if self.threshold is not None else u * self.top < x
+        bits = x > self.threshold if self.threshold is not None else needed(u) * self.top < x
         return bits.to(torch.get_default_dtype())
 
     def inverse(self, y: Tensor) -> Tensor:

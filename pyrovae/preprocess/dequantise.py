@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError
+from pyrovae.preprocess.noise import needed
 from pyrovae.preprocess.rounding import exact_floats
 
 DEQUANTISED = "dequantisation bound"
@@ -34,7 +35,7 @@ class AddUniform(Transform):
         self.width = width
 
     def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        return (exact_floats(x) + u) / self.width
+        return (exact_floats(x) + needed(u)) / self.width
 
     def inverse(self, y: Tensor) -> Tensor:
         return y * self.width - 0.5

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError
 from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.preprocess.noise import needed
 from pyrovae.preprocess.rounding import exact_floats
 
 MARGIN = 1e-6
@@ -41,7 +42,7 @@ class SqueezeLevels(Transform):
         self.width = width
 
     def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        return MARGIN + (exact_floats(x) + u) * (SPAN / self.width)
+        return MARGIN + (exact_floats(x) + needed(u)) * (SPAN / self.width)
 
     def inverse(self, y: Tensor) -> Tensor:
         return (y - MARGIN) * (self.width / SPAN) - 0.5

@@ -28,6 +28,9 @@ class Affine(Transform):
         scale: Shape E, above 0.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, given: DataSpec, mean: Tensor, scale: Tensor) -> None:
         super().__init__(given, given)
         self.register_buffer("mean", mean)
@@ -36,7 +39,7 @@ class Affine(Transform):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Affine:
         # What moves a module to another device changes its precision too.
         kept = dict(self.named_buffers())
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives it no types
         for name, buffer in kept.items():
             setattr(self, name, buffer.to(getattr(self, name).device))
         return self
@@ -75,7 +78,7 @@ class Standardise(Preprocess):
     over: Literal["data", "everything"] = "data"
 
     @property
-    def finer(self) -> str:
+    def finer(self) -> str:  # type: ignore[override]  # it depends on an option
         if self.over == "everything":
             return "train with --preprocess.over data"
         return "remove what is far from the rest, or take logarithms of the data"

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, final
 
-import pyro.distributions as dist
 import torch
 import torch.nn.functional as F  # noqa: N812
 from pyro.distributions.torch_distribution import TorchDistribution
@@ -17,6 +16,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyrovae.contracts import Distribution, Shape
 from pyrovae.families.positive import bounded_exp
 
 BINS = 8
@@ -77,10 +77,12 @@ class Spline(Bend):
         return ConditionedSpline(shape, bound=BOUND)
 
     def forward(self, z: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return self._spline(params).spline_op(z)
+        u, log_slope = self._spline(params).spline_op(z)
+        return u, log_slope
 
     def inverse(self, u: Tensor, params: Sequence[Tensor]) -> Tensor:
-        return self._spline(params).spline_op(u, inverse=True)[0]
+        z: Tensor = self._spline(params).spline_op(u, inverse=True)[0]
+        return z
 
 
 BENDS: dict[str, type[Bend]] = {"spline": Spline, "affine": Affine}
@@ -102,6 +104,7 @@ class AutoregressiveLayer(nn.Module):
         super().__init__()
         self.bend = bend
         self.order = list(range(size))[:: -1 if reverse else 1]
+        permutation: Any = torch.tensor(self.order)
         with warnings.catch_warnings():
             # A single latent is bent by constants, or by the embedding: that is what is wanted here.
             warnings.filterwarnings("ignore", message=".*input_dim = 1")
@@ -110,17 +113,18 @@ class AutoregressiveLayer(nn.Module):
                 embedding_dim,
                 [hidden],
                 param_dims=list(bend.sizes),
-                permutation=torch.tensor(self.order),
+                permutation=permutation,
                 nonlinearity=nn.SiLU(),
             )
-        last = self.network.layers[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        weight, bias = (self.network.layers[-1].get_parameter(name) for name in ("weight", "bias"))
+        nn.init.zeros_(weight)
+        nn.init.zeros_(bias)
         with torch.no_grad():
-            bend.start(last.bias.view(-1, size))
+            bend.start(bias.view(-1, size))
 
     def _params(self, z: Tensor, embedding: Tensor | None) -> Sequence[Tensor]:
-        return self.network(z, z[..., :0] if embedding is None else embedding)
+        params: Sequence[Tensor] = self.network(z, z[..., :0] if embedding is None else embedding)
+        return params
 
     def forward(self, z: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
         """u (*, D) and log|det du/dz| (*,) of z (*, D) and an embedding (*, C), in one pass."""
@@ -153,31 +157,31 @@ class FlowDistribution(TorchDistribution):
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, layers: Iterable[AutoregressiveLayer], base: dist.Distribution, embedding: Tensor | None) -> None:
+    def __init__(self, layers: Iterable[AutoregressiveLayer], base: Distribution, embedding: Tensor | None) -> None:
         self.layers = tuple(layers)
         self.base = base
         self.embedding = embedding
         super().__init__(base.batch_shape, base.event_shape)
 
-    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> FlowDistribution:
+    def expand(self, batch_shape: Shape, _instance: None = None) -> FlowDistribution:
         """The same with more batch dimensions."""
         embedding = None if self.embedding is None else self.embedding.expand(*batch_shape, self.embedding.shape[-1])
-        return FlowDistribution(self.layers, self.base.expand(batch_shape), embedding)
+        return FlowDistribution(self.layers, self.base.expand(torch.Size(batch_shape)), embedding)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Shape (*,) of values (*, D), in one pass through the layers."""
         if self._validate_args:
             self._validate_sample(value)
-        u = value.expand(torch.broadcast_shapes(value.shape, self.shape()))
+        u = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         total = u.new_zeros(u.shape[:-1])
         for layer in self.layers:
             u, log_det = layer(u, self.embedding)
             total = total + log_det
         return total + self.base.log_prob(u)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  (torch's own signature)
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Shape (*sample_shape, *, D), in D passes through each layer."""
-        z = self.base.rsample(sample_shape)
+        z = self.base.rsample(torch.Size(sample_shape))
         for layer in reversed(self.layers):
             z = layer.inverse(z, self.embedding)
         return z

@@ -10,8 +10,9 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family, Prior, PriorModule
+from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
 from pyrovae.errors import UserError, is_number, shown
+from pyrovae.families.elements import joint
 from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
 
@@ -33,9 +34,9 @@ class BitsFrom(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 1
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         logits = params.squeeze(-1 - len(spec.event_shape)) + math.log(self.p) - math.log1p(-self.p)
-        return dist.Bernoulli(logits=logits).to_event(len(spec.event_shape))
+        return joint(dist.Bernoulli(logits=logits), spec)
 
 
 @final

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
-import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family, Prior, PriorModule
+from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
 from pyrovae.errors import UserError, is_number, option_name, shown
 from pyrovae.families.beta import OpenBeta
+from pyrovae.families.elements import joint
 from pyrovae.families.positive import bounded_exp
 from pyrovae.families.support import open_unit_interval
 from pyrovae.priors.context import check_context
@@ -42,11 +42,11 @@ class BetaFrom(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 2
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         factors = bounded_exp(params).unbind(-1 - len(spec.event_shape))
         given = (self.concentration1, self.concentration0)
         one, zero = ((c * factor).clamp(min=SMALLEST) for c, factor in zip(given, factors, strict=True))
-        return OpenBeta(one, zero).to_event(len(spec.event_shape))
+        return joint(OpenBeta(one, zero), spec)
 
 
 @final

@@ -6,10 +6,9 @@ import math
 from typing import final
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyrovae.contracts import DataSpec, Encode, Family, PriorModule
+from pyrovae.contracts import DataSpec, Distribution, Encode, Family, PriorModule
 from pyrovae.priors.context import linear_from_zero, used_embedding
 
 
@@ -21,6 +20,8 @@ class FixedPrior(PriorModule):
         family: The density; its raw parameters at 0 are the prior's.
         spec: Event shape (D,) of the latents.
     """
+
+    params: Tensor
 
     def __init__(self, family: Family, spec: DataSpec) -> None:
         super().__init__()

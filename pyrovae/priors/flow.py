@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Encode, Prior, PriorModule
+from pyrovae.contracts import DataSpec, Distribution, Encode, Prior, PriorModule
 from pyrovae.errors import UserError, check_choice, check_integer
 from pyrovae.priors.autoregressive import BENDS, AutoregressiveLayer, FlowDistribution
 from pyrovae.priors.context import check_context, used_embedding
@@ -29,6 +29,7 @@ class FlowPrior(PriorModule):
     """
 
     support = constraints.real
+    zero: Tensor
 
     def __init__(self, transform: str, layers: int, hidden: int, spec: DataSpec, embedding_dim: int) -> None:
         super().__init__()
@@ -39,12 +40,13 @@ class FlowPrior(PriorModule):
         )
         self.register_buffer("zero", torch.zeros(spec.event_shape), persistent=False)
 
-    def forward(self, embedding: Tensor | None, encode: Encode) -> dist.Distribution:
+    def forward(self, embedding: Tensor | None, encode: Encode) -> Distribution:
         """Batch shape (), or (*,) of the embedding where p(z) depends on it; event shape (D,)."""
         seen = embedding if self.conditional else None
         batch = () if seen is None else seen.shape[:-1]
         base = dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1).expand(batch)
-        return FlowDistribution(self.layers, base, seen)
+        layers = [layer for layer in self.layers if isinstance(layer, AutoregressiveLayer)]
+        return FlowDistribution(layers, base, seen)
 
 
 @final

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.contracts import DataSpec, Encode, Prior, PriorModule
+from pyrovae.contracts import DataSpec, Distribution, Encode, Prior, PriorModule
 from pyrovae.errors import check_integer
 from pyrovae.families.normal import Normal
 from pyrovae.priors.context import check_context, linear_from_zero, used_embedding
-from pyrovae.priors.mixtures import Mixture
+from pyrovae.priors.mixtures import mixture
 
 
 @final
@@ -36,13 +35,13 @@ class GaussianMixture(PriorModule):
         size = self.logits.numel() + self.params.numel()
         self.shift = linear_from_zero(embedding_dim, size) if embedding_dim else None
 
-    def forward(self, embedding: Tensor | None, encode: Encode) -> dist.Distribution:
+    def forward(self, embedding: Tensor | None, encode: Encode) -> Distribution:
         """Batch shape (), or (*,) of the embedding where p(z) depends on it; event shape (D,)."""
         logits, params = self.logits, self.params
         if self.shift is not None:
             by_logits, by_params = self.shift(embedding).split([logits.numel(), params.numel()], -1)
             logits, params = logits + by_logits, params + by_params.unflatten(-1, params.shape)
-        return Mixture(dist.Categorical(logits=logits), self.density(params))
+        return mixture(logits, self.density(params))
 
 
 @final

@@ -6,11 +6,15 @@ from typing import final
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
+from torch.distributions import MixtureSameFamily
+
+from pyrovae.contracts import Distribution
 
 
 @final
-class Mixture(dist.MixtureSameFamily):
+class Mixture(MixtureSameFamily, TorchDistributionMixin):
     """log p(z) = logsumexp_k(log pi_k + log p_k(z)), of components p_k that need not broadcast z.
 
     A normal broadcasts z against its K means; a component whose transforms see an embedding wants z once for each.
@@ -26,3 +30,9 @@ class Mixture(dist.MixtureSameFamily):
         each = each.expand(torch.broadcast_shapes(each.shape, shape))
         log_weights = torch.log_softmax(self.mixture_distribution.logits, dim=-1)
         return torch.logsumexp(components.log_prob(each) + log_weights, dim=-1)
+
+
+def mixture(logits: Tensor, components: Distribution) -> Distribution:
+    """A mixture with weights softmax(logits), (*, K), of the last dimension of a batch (*, K) of components."""
+    weights = dist.Categorical(logits=logits)
+    return Mixture(weights, components)  # type: ignore[arg-type]  # a distribution of torch's, which no class of it and Pyro says

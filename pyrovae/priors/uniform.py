@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Family, Prior, PriorModule
+from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule, Shape
+from pyrovae.families.elements import joint
 from pyrovae.families.support import between_zero_and_one, open_unit_interval
 from pyrovae.priors.fixed import FixedPrior
 
@@ -21,7 +22,7 @@ class OpenUniform(dist.Uniform):
 
     support = between_zero_and_one
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  (torch's own signature)
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Samples within one rounding of the ends at most."""
         sample = super().rsample(sample_shape)
         step = torch.finfo(sample.dtype).eps * (self.high - self.low)
@@ -41,9 +42,9 @@ class UnitInterval(Family):
     def n_params(self, spec: DataSpec) -> int:
         return 0
 
-    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         low = params.sum(-1 - len(spec.event_shape))
-        return OpenUniform(low, low + 1).to_event(len(spec.event_shape))
+        return joint(OpenUniform(low, low + 1), spec)  # type: ignore[no-untyped-call]  # Pyro gives it no types
 
 
 @final

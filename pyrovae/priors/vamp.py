@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import DataSpec, Encode, Prior, PriorModule
+from pyrovae.contracts import DataSpec, Distribution, Encode, Prior, PriorModule
 from pyrovae.errors import check_integer
 from pyrovae.priors.context import check_context, used_embedding
-from pyrovae.priors.mixtures import Mixture
+from pyrovae.priors.mixtures import mixture
 
 SPREAD = 0.01
 """Standard deviation that tells pseudo-inputs apart which start at the same point: equal ones would stay equal."""
@@ -31,6 +30,7 @@ class PseudoInputs(PriorModule):
     """
 
     support = constraints.real
+    initialised: Tensor
 
     def __init__(self, components: int, event_shape: tuple[int, ...], embedding_dim: int, conditional: bool) -> None:
         super().__init__()
@@ -50,15 +50,15 @@ class PseudoInputs(PriorModule):
             self.inputs.copy_(start + SPREAD * torch.randn_like(start))
             self.initialised.fill_(True)
 
-    def forward(self, embedding: Tensor | None, encode: Encode) -> dist.Distribution:
+    def forward(self, embedding: Tensor | None, encode: Encode) -> Distribution:
         """Batch shape (), or (*,) of the embedding where p(z) depends on it; event shape (D,)."""
-        if self.conditional:
+        if self.conditional and embedding is not None:
             inputs = self.inputs.expand(*embedding.shape[:-1], *self.inputs.shape)
             posteriors = encode(inputs, embedding.unsqueeze(-2))
         else:
             posteriors = encode(self.inputs, self.embeddings)
         equal = self.inputs.new_zeros(posteriors.batch_shape)
-        return Mixture(dist.Categorical(logits=equal), posteriors)
+        return mixture(equal, posteriors)
 
 
 @final

@@ -143,8 +143,9 @@ def _check_nodes(text: str) -> None:
     count = repeated = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            count += sizes.get(event.anchor, 0)
-            repeated += sizes.get(event.anchor, 0)
+            size = sizes.get(event.anchor or "", 0)
+            count += size
+            repeated += size
         elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             count += 1
             if isinstance(event, yaml.CollectionStartEvent):

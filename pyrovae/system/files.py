@@ -14,7 +14,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from torch import Tensor
@@ -120,7 +120,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor | None], home: Path | N
         UserError: As ``write_whole``.
     """
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None})
+    written: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None}
+    np.savez(buffer, **written)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = comment.encode()
     write_whole(path, buffer.getvalue(), home)

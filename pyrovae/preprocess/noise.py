@@ -1,0 +1,18 @@
+"""The uniform noise that some preprocessing draws."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyrovae.errors import UserError
+
+
+def needed(u: Tensor | None) -> Tensor:
+    """The noise u of a preprocessing that cannot do without it.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if u is None:
+        raise UserError("u: this preprocessing draws noise; give uniform numbers in [0, 1) of the shape of x")
+    return u
