@@ -76,8 +76,8 @@ class UserError(ValueError):
 
     def but(self, **changes: object) -> UserError:
         """The same error but for its option, value, reason or remedy."""
-        kept = {"option": self.option, "value": self.value, "reason": self._reason, "remedy": self._remedy}
-        return UserError(**(kept | changes))  # type: ignore[arg-type]
+        kept: dict[str, Any] = {"option": self.option, "value": self.value, "reason": self._reason, "remedy": self._remedy}
+        return UserError(**(kept | changes))
 
 
 class Note(UserWarning):

@@ -489,3 +489,10 @@ def test_noise_is_asked_for_where_it_is_used(name: str, needed: bool) -> None:
     transform = transform_of(name, spec, x)
     differs = not torch.equal(transform(x, torch.rand(x.shape)), transform(x, torch.rand(x.shape)))
     assert transform.needs_noise == needed == differs
+
+
+@pytest.mark.parametrize("name", ["dequantise", "squeeze", "binarise"])
+def test_noise_that_is_missing_is_asked_for(name: str) -> None:
+    transform = make("preprocess", name).build(DataSpec((3,), "levels", 16), None)
+    with pytest.raises(UserError, match=r"u.*draws noise"):
+        transform(torch.tensor([[0, 7, 15]]))

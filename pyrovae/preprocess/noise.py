@@ -14,5 +14,5 @@ def needed(u: Tensor | None) -> Tensor:
         UserError: If there is none.
     """
     if u is None:
-        raise UserError("u: this preprocessing draws noise; give uniform numbers in [0, 1) of the shape of x")
+        raise UserError("u", None, "this preprocessing draws noise", "give uniform numbers in [0, 1) of the shape of x")
     return u
