@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -11,7 +10,6 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.contexts.words import listed
 from pyrovae.contracts import (
     Attribute,
     Context,
@@ -23,36 +21,21 @@ from pyrovae.contracts import (
     Prior,
     Transform,
 )
-from pyrovae.errors import UserError, check_integer, shown
-from pyrovae.families.support import in_words
-from pyrovae.inputs import fitting as data_checks
-from pyrovae.inputs.given import as_data, as_noise, as_tensor, check_values, data_spec
+from pyrovae.errors import UserError, check_integer
+from pyrovae.inputs import agreement, fitting
+from pyrovae.inputs.given import as_codes, as_data, as_noise, as_preprocessed, as_tensor, check_values, data_spec
 from pyrovae.likelihoods import default_preprocess, native_kind
 from pyrovae.networks.feedforward import Feedforward
-from pyrovae.parts import describe, is_auto, make, name_of
-from pyrovae.preprocess.dequantise import DEQUANTISED
+from pyrovae.parts import describe, is_auto, make
+from pyrovae.preprocess import units
 from pyrovae.preprocess.none import Identity
+from pyrovae.system.names import OwnName
 
 BASELINE_WIDTH = 100
 """Hidden units of the baseline of the score-function gradient."""
 
 INITIAL_ROWS = 10_000
 """At most so many training data are shown to a prior that starts from data."""
-
-_instances = itertools.count()
-
-
-class _InstanceName:
-    """A name in Pyro's parameter store that no copy shares: a shared one would train only one of the two."""
-
-    def __init__(self) -> None:
-        self.text = f"vae{next(_instances)}"
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _InstanceName:
-        return _InstanceName()
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return _InstanceName, ()
 
 
 @final
@@ -84,8 +67,8 @@ class VAE(nn.Module):
 
     Example:
         >>> vae = VAE(event_shape=(8, 8), latent_dim=2, likelihood="normal", network="mlp")
-        >>> vae.posterior(torch.zeros(5, 8, 8)).mean.shape
-        torch.Size([5, 2])
+        >>> vae.decode(torch.zeros(5, 2)).shape
+        torch.Size([5, 8, 8])
     """
 
     def __init__(
@@ -105,7 +88,7 @@ class VAE(nn.Module):
         columns: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._name = _InstanceName()
+        self._name = OwnName("vae")
         self.latent_dim = check_integer("latent_dim", latent_dim, 1)
         prior = make("prior", prior)
         parts = {
@@ -124,7 +107,7 @@ class VAE(nn.Module):
         self.transform: Transform = Identity(spec, spec)
         if kind is not None:
             self.transform = self._choose_preprocess(spec).build(spec, None)
-            self._check_kind(self.transform)
+            agreement.check_kind(parts["likelihood"], self.transform)
         self.prepared = kind is not None and not self.transform.state_dict()
 
         self.context_module = parts["context"].build(spec)
@@ -132,29 +115,41 @@ class VAE(nn.Module):
         self.prior_module = prior.build(latent_spec, self.transform.made, embedding_dim)
         self.posterior_density = parts["posterior"].build(latent_spec)
         self.likelihood_density = parts["likelihood"].build(self.transform.made)
-        self._check_pair()
+        agreement.check_latents(parts, self.prior_module, self.posterior_density.support)
         self.encoder, self.decoder = parts["network"].pair(
             event_shape, self.posterior_density.params_shape, self.likelihood_density.params_shape, embedding_dim
         )
         if not parts["posterior"].reparametrised:
             self.baseline = Feedforward(event_shape, (1,), (BASELINE_WIDTH,), embedding_dim=embedding_dim)
         if self.prepared:
-            self._check_made(self.transform)
+            agreement.check_made(parts["likelihood"], self.likelihood_density, self.transform)
 
-    def _check_pair(self) -> None:
-        prior, posterior = self.parts["prior"], self.parts["posterior"]
-        names = {"prior": name_of("prior", prior), "posterior": name_of("posterior", posterior)}
-        if repr(self.prior_module.support) != repr(self.posterior_density.support):
-            raise UserError(
-                f"--posterior {names['posterior']} lives on {in_words(self.posterior_density.support)}, "
-                f"--prior {names['prior']} on {in_words(self.prior_module.support)}: they must agree; "
-                f"try --posterior {prior.natural_posterior}"
-            )
-        if not posterior.has_density and any(True for _ in self.prior_module.parameters()):
-            raise UserError(
-                f"--posterior {names['posterior']}: masks the prior, so nothing would train the parameters of "
-                f"--prior {names['prior']}; use --prior normal, or --posterior {prior.natural_posterior}"
-            )
+    # --- what it is made of ---------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights, and of what they compute."""
+        return next(self.parameters()).dtype
+
+    @property
+    def bits_kind(self) -> str:
+        """What bits per dimension are: ``exact``, a ``density``, or how they differ from the probability of the data."""
+        return units.bits_kind(self.transform)
+
+    @property
+    def units(self) -> str:
+        """What log p(x) of data is measured in: nats per datum, and of which density or probability."""
+        return units.units(self.transform)
+
+    @property
+    def units_of_draws(self) -> str:
+        """What log p(y) of single values that the likelihood sees is measured in: simulated data, or one draw of the noise."""
+        return units.units_of_draws(self.transform)
 
     # --- the data -----------------------------------------------------------------------------------------------
 
@@ -167,46 +162,28 @@ class VAE(nn.Module):
         choice = self.preprocess_choice
         return make("preprocess", default_preprocess(self.parts["likelihood"], spec)) if choice == "auto" else choice
 
-    def prepare(self, spec: DataSpec, x: Tensor | None) -> None:
+    def prepare(self, spec: DataSpec, x: Tensor | None, name: str = "") -> None:
         """Bind the preprocessing to the data; once, before training.
 
         Args:
             spec: The data as they were given.
             x: Training data (N, *E) for what is estimated from them; None where it will be loaded. Once prepared, any data:
                 they are only checked.
+            name: What the data are called in errors.
 
         Raises:
             UserError: If the shape, the kind or the levels are not those the VAE was built or prepared for, or the
                 preprocessing cannot take the data.
         """
-        if spec.event_shape != self.spec.event_shape:
-            raise UserError(
-                f"--data: has data of shape {spec.event_shape} each, the VAE was built for {self.spec.event_shape}; "
-                "give data of that shape, or train a model on these"
-            )
-        if self.parts["context"].reads is not None and spec.labels != self.spec.labels:
-            raise UserError(
-                f"the data have {_named(spec.labels)}, the VAE was built for {_named(self.spec.labels)}: build it with "
-                "labels=dataset.spec.labels"
-            )
-        if spec.columns and self.spec.columns and spec.columns != self.spec.columns:
-            raise UserError(
-                f"the data have the columns {listed(spec.columns)}, the VAE was made for {listed(self.spec.columns)}; give it "
-                "these in this order"
-            )
+        fitting.check_spec(spec, self.spec, name, labelled=self.parts["context"].reads is not None)
         if self.prepared:
             if x is not None:
                 self._choose_preprocess(spec).build(spec, x)  # refuses data that it cannot take
-            if (spec.kind, spec.levels) != (self.spec.kind, self.spec.levels):
-                raise UserError(
-                    f"the data are {spec.kind} (levels: {spec.levels}), the VAE was made for {self.spec.kind} "
-                    f"(levels: {self.spec.levels}); give it data of that kind"
-                )
+            fitting.check_same_kind(spec, self.spec, name)
             self._check_rounding(self.transform, x)
             return
-        device = next(self.parameters()).device
-        transform = self._choose_preprocess(spec).build(spec, x).to(device)
-        self._check_made(transform)
+        transform = self._choose_preprocess(spec).build(spec, x).to(self.device)
+        agreement.check_made(self.parts["likelihood"], self.likelihood_density, transform)
         self._check_rounding(transform, x)
         self.transform = transform
         self.prepared = True
@@ -220,7 +197,7 @@ class VAE(nn.Module):
         """
         self.context_module.initialise(c)
         rows = torch.randperm(len(x))[:INITIAL_ROWS]
-        part = x[rows].to(next(self.parameters()).device)
+        part = x[rows].to(self.device)
         with torch.no_grad():
             y = self.preprocessed(part, torch.rand(part.shape, device=part.device))
             self.prior_module.initialise(self._features(y))
@@ -232,30 +209,12 @@ class VAE(nn.Module):
             x: Data (*, *E) on the model's device, of any type; what the preprocessing subtracts and scales, it does in float64.
             u: Uniform noise (*, *E) in [0, 1), where the preprocessing needs it.
         """
-        return self.transform.exactly(x, u).to(next(self.parameters()).dtype)
+        return self.transform.exactly(x, u).to(self.dtype)
 
     def _check_rounding(self, transform: Transform, x: Tensor | None) -> None:
         if x is not None:
             preprocess = self._choose_preprocess(transform.given)
-            data_checks.check_rounding(self.likelihood_density, preprocess, transform, x, next(self.parameters()))
-
-    def _check_kind(self, transform: Transform) -> None:
-        likelihood = self.parts["likelihood"]
-        if default_preprocess(likelihood, transform.made) != "none":
-            raise UserError(
-                f"--likelihood {name_of('likelihood', likelihood)} is no probability of {transform.made.kind} data "
-                f"as they are; use --preprocess {default_preprocess(likelihood, transform.made)}, "
-                "or --data.kind to say what the data are"
-            )
-
-    def _check_made(self, transform: Transform) -> None:
-        self._check_kind(transform)
-        likelihood = self.parts["likelihood"]
-        if repr(likelihood.support(transform.made)) != repr(self.likelihood_density.support):
-            raise UserError(
-                f"the VAE was built for data that are {in_words(self.likelihood_density.support)}, these are "
-                f"{in_words(likelihood.support(transform.made))}: build it with levels={transform.given.levels}"
-            )
+            fitting.check_rounding(self.likelihood_density, preprocess, transform, x, next(self.parameters()))
 
     def check_support(self, x: Tensor) -> None:
         """Refuse data that have no density under the likelihood.
@@ -263,7 +222,7 @@ class VAE(nn.Module):
         Raises:
             UserError: With the first such value, its position and the flag that would fix it.
         """
-        data_checks.check_support(self.likelihood_density, self.transform, x, next(self.parameters()))
+        fitting.check_support(self.likelihood_density, self.transform, x, next(self.parameters()))
 
     # --- the distributions --------------------------------------------------------------------------------------
 
@@ -287,7 +246,7 @@ class VAE(nn.Module):
 
         Args:
             x: Raw data (*, *E): a tensor, an array or a list.
-            c: Contexts, codes of labels; None without a context.
+            c: Contexts, codes of labels (*,) or (*, A): a tensor, an array or a list; None without a context.
             u: Uniform noise in [0, 1), of the shape of x.
 
         Raises:
@@ -296,37 +255,36 @@ class VAE(nn.Module):
         """
         if not self.prepared:
             raise UserError("encode: the VAE has not met its data, so how they are preprocessed is unknown: call fit, or prepare")
-        one = next(self.parameters())
-        x = as_data("x", x, self.spec.event_shape).to(one.device)
+        x = as_data("x", x, self.spec.event_shape).to(self.device)
         check_values("x", x, self.spec)
         if u is not None and not self.transform.needs_noise:
             raise UserError("u: the preprocessing of this VAE draws no noise; leave it out")
         if u is not None:
-            u = as_noise("u", u, x.shape).to(one.device)
+            u = as_noise("u", u, x.shape).to(self.device)
         elif self.transform.needs_noise:
             u = torch.rand(x.shape, device=x.device)
-        self.context_module.check(c)
-        return self._posterior(self.preprocessed(x, u), c)
+        return self._posterior(self.preprocessed(x, u), self._checked(c))
 
-    def posterior(self, y: Tensor, c: Tensor | None = None) -> dist.Distribution:
-        """q(z|y,c) of preprocessed data y (*, *E): batch shape (*,), event shape (D,). ``encode`` takes raw data.
+    def _checked(self, c: Tensor | None) -> Tensor | None:
+        """Contexts on the device of the model, if training saw such."""
+        c = None if c is None else as_codes("c", c)
+        self.context_module.check(c)
+        return None if c is None else c.to(self.device)
+
+    def posterior_of_preprocessed(self, y: Tensor, c: Tensor | None = None) -> dist.Distribution:
+        """q(z|y,c) of what the likelihood sees, ``preprocessed(x)``: batch shape (*,), event shape (D,).
+
+        Of data as they were given this is another density at other values, so it has another name than ``encode``.
+
+        Args:
+            y: Preprocessed data (*, *E).
+            c: Contexts, codes of labels; None without a context.
 
         Raises:
             UserError: If y cannot be preprocessed data: whole numbers by type, or where dequantised ones are due, or values that
                 have no density under the likelihood.
         """
-        raw = "data as they were given are for vae.encode(x)"
-        if not (isinstance(y, Tensor) and y.is_floating_point()):
-            raise UserError(f"y {shown(y)}: preprocessed data are a tensor of floating-point numbers; {raw}")
-        y = as_data("y", y, self.spec.event_shape).to(next(self.parameters()))
-        if self.transform.number_kind == DEQUANTISED and bool((y == y.floor()).all()) and bool((y > 1).any()):
-            raise UserError(f"y {shown(y)}: has whole numbers only, which dequantised data never have; {raw}")
-        bad = ~self.likelihood_density.support.check(y)
-        if bad.any():
-            first = tuple(bad.nonzero()[0].tolist())
-            raise UserError(
-                f"y has {y[first].item():g} at {first}, which is {data_checks.outside(self.likelihood_density)}; {raw}"
-            )
+        y = as_preprocessed(y, self.transform, self.likelihood_density, next(self.parameters()))
         return self._posterior(y, c)
 
     def _posterior(self, y: Tensor, c: Tensor | None) -> dist.Distribution:
@@ -338,11 +296,10 @@ class VAE(nn.Module):
 
     def example(self) -> tuple[dist.Distribution, dist.Distribution]:
         """A posterior and a prior, each for one datum with some context, without gradients."""
-        device = next(self.parameters()).device
         one = self.context_module.draw(1, 0)
-        c = None if one is None else one.to(device)
+        c = None if one is None else one.to(self.device)
         with torch.no_grad():
-            params = torch.zeros(1, *self.posterior_density.params_shape, device=device)
+            params = torch.zeros(1, *self.posterior_density.params_shape, device=self.device)
             return self.posterior_density(params), self.prior(c)
 
     def latents(self, z: Tensor) -> Tensor:
@@ -354,7 +311,7 @@ class VAE(nn.Module):
         z = as_tensor("z", z)
         if z.shape[-1:] != (self.latent_dim,):
             raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {self.latent_dim})")
-        return z.to(next(self.parameters()))
+        return z.to(self.device, self.dtype)
 
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> dist.Distribution:
         """p(y|z,c) of latents z (*, D): batch shape (*,), event shape E."""
@@ -365,9 +322,17 @@ class VAE(nn.Module):
         return self.prior(c).log_prob(z) + self.likelihood(z, c).log_prob(y)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """E[x|z,c] (*, *E), in the units of the data (the probability of a 1 where they were binarised)."""
+        """E[x|z,c] (*, *E), in the units of the data (the probability of a 1 where they were binarised).
+
+        Args:
+            z: Latents (*, D): a tensor, an array or a list.
+            c: Contexts, as for ``encode``.
+
+        Raises:
+            UserError: If z has another size, or c has values that training never saw.
+        """
         z = self.latents(z)
-        return self.transform.inverse(self.parts["likelihood"].mean(self.likelihood(z, c)))
+        return self.transform.inverse(self.parts["likelihood"].mean(self.likelihood(z, self._checked(c))))
 
     # --- Pyro -----------------------------------------------------------------------------------------------------
 
@@ -427,7 +392,3 @@ class VAE(nn.Module):
         if not vae.prepared:
             vae.prepare(vae.spec, None)
         return vae
-
-
-def _named(labels: Sequence[Attribute]) -> str:
-    return "the labels " + "; ".join(f"{a.name} ({listed(a.values)})" for a in labels) if labels else "no labels"

@@ -119,8 +119,8 @@ def test_a_data_set_in_memory_is_matched_by_its_names(run: Path) -> None:
     dataset = Dataset("mine", DataSpec((3,), columns=("mass", "height, of all", "width")), x, None, rows)
     found = pyrovae.evaluate(run, data=dataset, **EXACT).per_datum["estimate"]
     np.testing.assert_allclose(found, exact(run, NEW), rtol=1e-4, atol=1e-3)
-    with pytest.raises(UserError, match=r"the data have the columns mass, .* made for width"):
-        runs.load(run).prepare(dataset.spec, x)
+    with pytest.raises(UserError, match=r"^data='mine': has the columns mass, .* made for width"):
+        runs.load(run).prepare(dataset.spec, x, dataset.name)
 
 
 def test_the_runs_own_table_may_be_written_in_another_order(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_encode_writes_every_datum_in_its_order_with_its_label(counting, tmp_pat
         np.testing.assert_array_equal(written["y"], DIGITS.target)
         np.testing.assert_array_equal(written["index"], np.arange(1797))
         with torch.no_grad():
-            q = load(counting).posterior(torch.tensor(DIGITS.images, dtype=torch.float32))
+            q = load(counting).posterior_of_preprocessed(torch.tensor(DIGITS.images, dtype=torch.float32))
         np.testing.assert_allclose(written["mean"], q.mean, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(written["scale"], q.stddev, rtol=1e-5, atol=1e-5)
 

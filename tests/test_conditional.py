@@ -87,7 +87,7 @@ def test_prior_likelihood_and_posterior_share_one_table(prior):
     measured = {
         "p(z|c)": lambda: vae.prior(both).log_prob(z),
         "p(x|z,c)": lambda: vae.likelihood(z, both).log_prob(y),
-        "q(z|x,c)": lambda: vae.posterior(y, both).log_prob(z),
+        "q(z|x,c)": lambda: vae.posterior_of_preprocessed(y, both).log_prob(z),
     }
     before = {name: measure().detach() for name, measure in measured.items()}
     for name, measure in measured.items():
@@ -156,7 +156,7 @@ def test_model_and_guide_are_those_of_the_unconditional_vae():
     z = guide.nodes["z"]["value"]
     model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x, c)
     torch.testing.assert_close(model.log_prob_sum(), vae.log_joint(x, z, c).sum())
-    torch.testing.assert_close(guide.log_prob_sum(), vae.posterior(x, c).log_prob(z).sum())
+    torch.testing.assert_close(guide.log_prob_sum(), vae.posterior_of_preprocessed(x, c).log_prob(z).sum())
     drawn = Predictive(vae.model, num_samples=5)(None, c)
     assert (drawn["z"].shape, drawn["x"].shape) == ((5, 6, LATENTS), (5, 6, SIZE))
     svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
@@ -173,7 +173,7 @@ def test_the_analytic_elbo_has_the_divergence_from_the_prior_of_the_datums_class
     x, c = torch.randn(8, SIZE), torch.arange(8) % 2
     loss = AnalyticElbo().build(1).differentiable_loss(vae.model, vae.guide, x, c).item()
     with torch.no_grad():
-        q, p = vae.posterior(x, c), vae.prior(c)
+        q, p = vae.posterior_of_preprocessed(x, c), vae.prior(c)
         mean = vae.likelihood(torch.zeros(8, LATENTS), c).mean
     ratio = (q.stddev / p.stddev).double().numpy()
     shift = ((q.mean - p.mean) / p.stddev).double().numpy()
@@ -496,7 +496,7 @@ def test_every_command_works_on_a_conditional_run(run_of, prior, tmp_path, cli):
     assert found.log_evidence["mean"] == pytest.approx(each.mean)
     encoding = commands.encode(run, split="test")
     with torch.no_grad():
-        q = pyrovae.load(run).posterior(digits.test.x.float(), digits.test.y)
+        q = pyrovae.load(run).posterior_of_preprocessed(digits.test.x.float(), digits.test.y)
     torch.testing.assert_close(encoding.mean, q.mean)
     answer = cli("sample", run, "--count", "12", "--given", "7", "--out", tmp_path / "x.npz")
     assert (answer.code, answer.err) == (0, "")
@@ -674,7 +674,7 @@ def test_relabelled_data_keep_their_latents(run_of, drawn):
     shown = opened.dataset.test.subset(pictures.SHOWN, 3)
     torch.testing.assert_close(data[1], shown.x.float())
     with torch.no_grad():
-        own = opened.vae.posterior(shown.x.float(), shown.y).mean
+        own = opened.vae.posterior_of_preprocessed(shown.x.float(), shown.y).mean
     for z, _ in drawn["decoded"]:
         torch.testing.assert_close(z, own)
     for column, code in enumerate(shown.y.tolist()):  # under its own label it is the ordinary reconstruction

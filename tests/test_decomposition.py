@@ -121,7 +121,7 @@ def test_posteriors_that_do_not_factorise_have_the_information_of_quadrature(pos
         vae.encoder.layers[0].weight.normal_(std=0.5)
     x = torch.eye(4)
     with torch.no_grad():
-        densities = [vae.posterior(datum).log_prob(torch.tensor(GRID)).exp().numpy() for datum in x]
+        densities = [vae.posterior_of_preprocessed(datum).log_prob(torch.tensor(GRID)).exp().numpy() for datum in x]
     of_each, whole = np.mean([negative_entropy(q) for q in densities]), negative_entropy(np.mean(densities, 0))
     found = decompose(vae, x, samples=1000)
     assert of_each - whole > 0.1

@@ -109,7 +109,7 @@ def test_gradient_by_hand_with_the_same_codes(double_precision, weight, particle
     vae.zero_grad()
     torch.manual_seed(4)
     with torch.no_grad():
-        z = torch.stack([vae.posterior(y).sample() for _ in range(particles)])
+        z = torch.stack([vae.posterior_of_preprocessed(y).sample() for _ in range(particles)])
     log_likelihood, log_prior, log_q = log_terms(vae, y, z)
     cost, b = log_likelihood + weight * (log_prior - log_q), vae.baseline(y).squeeze(-1)
     learned = -log_likelihood - (cost - b).detach() * log_q + (cost.detach() - b) ** 2

@@ -56,10 +56,10 @@ def test_more_samples_continue_the_same_stream(digits_case, samples):
     with torch.no_grad():
         u = keyed.uniform(0, index.tolist(), (8, 8)) if vae.transform.needs_noise else None
         y = vae.transform(x, u)
-        params, q = vae.posterior_params(y), vae.posterior(y)
+        params, q = vae.posterior_params(y), vae.posterior_of_preprocessed(y)
         blocks = [keyed.posterior_samples(vae.posterior_density, params, q, 0, index.tolist(), block) for block in range(3)]
         z = torch.cat(blocks)[:samples]
-        log_weights = (vae.log_joint(y, z) - vae.posterior(y).log_prob(z)).numpy()
+        log_weights = (vae.log_joint(y, z) - vae.posterior_of_preprocessed(y).log_prob(z)).numpy()
     log_det = vae.transform.log_abs_det_jacobian()
     found = importance(vae, x, samples=samples, index=index)
     expected = special.logsumexp(log_weights, axis=0) - math.log(samples) + log_det

@@ -118,7 +118,7 @@ def test_copied_weights_are_the_same_model(training):
     y, z = (pictures(6) > 127).float(), 2 * torch.randn(6, 50)
     with torch.no_grad():
         mean, raw = plain.encoder(y.flatten(1)).chunk(2, -1)
-        q = vae.posterior(y).base_dist
+        q = vae.posterior_of_preprocessed(y).base_dist
         log_joint = vae.log_joint(y, z)
         probability = torch.sigmoid(plain.decoder(z).double())
     torch.testing.assert_close(q.loc, mean)

@@ -96,7 +96,7 @@ def test_supports_meet_those_of_priors(case: Case | PosteriorCase) -> None:
         name for name in ("normal", "uniform", "bernoulli") if PRIORS[name].natural_posterior == case.family
     )
     vae = VAE((4,), D, prior=prior, posterior={"name": case.family, **case.options})
-    z_prior, z_posterior = vae.prior().sample((50,)), vae.posterior(torch.ones(50, 4)).sample()
+    z_prior, z_posterior = vae.prior().sample((50,)), vae.posterior_of_preprocessed(torch.ones(50, 4)).sample()
     assert vae.prior_module.support.check(z_posterior).all()
     assert vae.posterior_density.support.check(z_prior).all()
 

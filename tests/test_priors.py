@@ -427,7 +427,7 @@ def test_the_gradient_reaches_every_parameter(case: PriorCase, context: str) -> 
 def test_supports_of_a_prior_and_its_natural_posterior_agree(case: PriorCase) -> None:
     assert case.part.natural_posterior in POSTERIORS
     vae = VAE((4,), PRIOR_LATENTS, prior={"name": case.prior, **case.options})
-    z_prior, z_posterior = vae.prior().sample((50,)), vae.posterior(torch.ones(50, 4)).sample()
+    z_prior, z_posterior = vae.prior().sample((50,)), vae.posterior_of_preprocessed(torch.ones(50, 4)).sample()
     assert vae.prior_module.support.check(z_posterior).all()
     assert vae.posterior_density.support.check(z_prior).all()
 

@@ -14,6 +14,7 @@ import yaml
 
 import pyrovae
 from pyrovae import VAE, UserError
+from pyrovae.contracts import DataSpec
 from pyrovae.errors import check_integer, check_number, check_path, check_seed, plain, shown
 from pyrovae.parts import ROLES, defaults, describe, make
 
@@ -321,7 +322,7 @@ def test_encode_takes_data_as_they_were_given(digits):
 def test_encode_preprocesses_with_the_noise_that_it_is_given_or_draws_it_afresh(digits):
     vae, x = prepared("normal"), digits.test.x
     u = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
-    expected = vae.posterior((x + u) / 17).mean
+    expected = vae.posterior_of_preprocessed((x + u) / 17).mean
     torch.testing.assert_close(vae.encode(x, u=u).mean, expected)
     torch.testing.assert_close(vae.encode(x, u=u.double().numpy()).mean, expected)
     torch.manual_seed(5)
@@ -338,6 +339,58 @@ def test_encode_conditions_on_labels(make_run, digits):
     torch.testing.assert_close(vae.encode(split.x, split.y).mean.detach(), expected)
     with pytest.raises(UserError, match="label"):
         vae.encode(split.x)
+
+
+def test_encode_and_decode_speak_the_units_of_the_data():
+    """A linear model of standardised rows: both sides as NumPy computes them from the rows as they are."""
+    x = torch.from_numpy(np.random.default_rng(0).normal([1000.0, -3.0], [50.0, 0.1], (40, 2)))
+    vae = VAE((2,), 1, "normal", network="linear", preprocess="standardise")
+    vae.prepare(DataSpec((2,), "reals"), x)
+    encoder, decoder = vae.encoder.layers[0], vae.decoder.layers[0]
+    mean, scale = x.numpy().mean(0), x.numpy().std(0)
+    z = ((x.numpy() - mean) / scale) @ encoder.weight.detach().numpy()[:1].T + encoder.bias.detach().numpy()[:1]
+    np.testing.assert_allclose(vae.encode(x).mean.detach().numpy(), z, rtol=1e-5, atol=1e-6)
+    decoded = (z @ decoder.weight.detach().numpy()[:2].T + decoder.bias.detach().numpy()[:2]) * scale + mean
+    np.testing.assert_allclose(vae.decode(z).detach().numpy(), decoded, rtol=1e-6)
+    assert not hasattr(vae, "posterior")  # of rows as they are it would be another density
+
+
+@pytest.mark.parametrize("c", [[3, 5], np.array([3, 5]), torch.tensor([3, 5]), torch.tensor([3.0, 5.0])])
+def test_contexts_may_be_a_list_an_array_or_a_tensor(make_run, digits, c):
+    vae = pyrovae.load(make_run("digits-label", context="label", likelihood="binomial"))
+    expected = vae.encode(digits.x[:2], torch.tensor([3, 5]))
+    assert torch.equal(vae.encode(digits.x[:2], c).mean, expected.mean)
+    assert torch.equal(vae.decode(expected.mean, c), vae.decode(expected.mean, torch.tensor([3, 5])))
+
+
+@pytest.mark.parametrize("c", [[0.5, 1.0], [-1, 2], ["3", "5"]])
+def test_contexts_that_are_no_codes_are_refused(make_run, digits, c):
+    vae = pyrovae.load(make_run("digits-label", context="label", likelihood="binomial"))
+    with pytest.raises(UserError, match=r"^c .*needs"):
+        vae.encode(digits.x[:2], c)
+    with pytest.raises(UserError, match=r"^c .*needs"):
+        vae.decode(torch.zeros(2, vae.latent_dim), c)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "options", "kind", "units"),
+    [
+        ("normal", {"kind": "reals"}, "density", "log density in the units of the data"),
+        ("poisson", {"kind": "counts"}, "exact", "log probability of the data"),
+        ("binomial", {"levels": 17}, "exact", "log probability of the data"),
+    ],
+)
+def test_a_vae_says_what_its_numbers_are(likelihood, options, kind, units):
+    vae = VAE((2,), 1, likelihood, **options)
+    assert vae.bits_kind == kind
+    assert vae.units == vae.units_of_draws == f"nats per datum ({units}), higher is better"
+
+
+def test_bounds_and_their_draws_are_told_apart():
+    vae = prepared("beta")
+    assert "bound" in vae.bits_kind
+    assert vae.bits_kind in vae.units
+    assert "log density of dequantised data" in vae.units_of_draws
 
 
 BYTES = torch.full((2, 8, 8), 16)
@@ -363,17 +416,17 @@ BYTES = torch.full((2, 8, 8), 16)
 )
 def test_posterior_refuses_what_cannot_be_preprocessed_data(likelihood, y):
     with pytest.raises(UserError, match=r"^y .*vae\.encode\(x\)"):
-        prepared(likelihood).posterior(y)
+        prepared(likelihood).posterior_of_preprocessed(y)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "binomial", "normal", "beta", "continuous_bernoulli", "logistic"])
 def test_posterior_takes_what_training_takes(likelihood, digits):
     vae, x = prepared(likelihood), digits.test.x
     y = vae.transform(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
-    assert vae.posterior(y).batch_shape == (len(x),)
-    torch.testing.assert_close(vae.posterior(y.double()).mean, vae.posterior(y).mean)
+    assert vae.posterior_of_preprocessed(y).batch_shape == (len(x),)
+    torch.testing.assert_close(vae.posterior_of_preprocessed(y.double()).mean, vae.posterior_of_preprocessed(y).mean)
     drawn = vae.likelihood(torch.zeros(5, 2)).sample()
-    assert vae.posterior(drawn).batch_shape == (5,)
+    assert vae.posterior_of_preprocessed(drawn).batch_shape == (5,)
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_posterior_predictive_draws_from_the_guide(parallel):
     predictive = Predictive(vae.model, guide=vae.guide, num_samples=400, parallel=parallel, return_sites=("z", "x"))
     drawn = predictive(x)
     assert drawn["z"].shape == (400, 5, LATENTS)
-    posterior = vae.posterior(x)
+    posterior = vae.posterior_of_preprocessed(x)
     scores = (drawn["z"] - posterior.mean) / posterior.stddev
     assert stats.kstest(scores.flatten().detach().numpy(), "norm").pvalue > 1e-3
     assert torch.equal(drawn["x"].reshape(-1, 5, *SHAPE)[-1], x)
@@ -211,7 +211,7 @@ def test_traces_and_log_joint_agree_with_scipy(name):
     guide = poutine.trace(vae.guide).get_trace(y)
     model = poutine.trace(poutine.replay(vae.model, guide)).get_trace(y)
     z = guide.nodes["z"]["value"].detach()
-    q = vae.posterior(y)
+    q = vae.posterior_of_preprocessed(y)
 
     expected = stats.norm.logpdf(z.numpy()).sum(1) + scipy_log_likelihood(name, vae, y, z)
     expected_guide = stats.norm.logpdf(z.numpy(), q.mean.detach().numpy(), q.stddev.detach().numpy()).sum()
@@ -252,7 +252,7 @@ def test_distributions_take_any_batch_shape(batch):
     vae = bit_vae()
     y, z = torch.zeros(*batch, *SHAPE), torch.zeros(*batch, LATENTS)
     assert (vae.prior().batch_shape, vae.prior().event_shape) == ((), (LATENTS,))
-    assert (vae.posterior(y).batch_shape, vae.posterior(y).event_shape) == (batch, (LATENTS,))
+    assert (vae.posterior_of_preprocessed(y).batch_shape, vae.posterior_of_preprocessed(y).event_shape) == (batch, (LATENTS,))
     assert (vae.likelihood(z).batch_shape, vae.likelihood(z).event_shape) == (batch, SHAPE)
     assert vae.log_joint(y, z).shape == batch
     assert vae.decode(z).shape == (*batch, *SHAPE)
@@ -438,3 +438,13 @@ def test_data_without_a_density_are_refused_with_their_place(options, value, mes
     x[1, 2, 3] = value
     with pytest.raises(UserError, match=message):
         vae.check_support(x)
+
+
+# --- what it says of itself --------------------------------------------------------------------------------------------------
+
+
+def test_device_and_precision_are_those_of_the_weights():
+    vae = bit_vae()
+    assert (vae.device, vae.dtype) == (torch.device("cpu"), torch.float32)
+    assert vae.double().dtype == torch.float64
+    assert vae.to("meta").device.type == "meta"

@@ -17,7 +17,6 @@ from pyrovae import runs
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
 from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name, shown
-from pyrovae.evidence.evaluating import bits_kind
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.parts import ROLES, describe, is_auto, make
@@ -76,7 +75,7 @@ class TrainResult:
             return f"epoch {epoch} of {done} is kept: validation reconstruction {row['valid_reconstruction']:.3f} nats per datum"
         return (
             f"epoch {epoch} of {done} is kept: validation ELBO {row['valid_elbo']:.3f} nats per datum, "
-            f"{row['valid_bits_per_dim']:.4f} bits/dim ({bits_kind(self.vae)}; one sample a datum)"
+            f"{row['valid_bits_per_dim']:.4f} bits/dim ({self.vae.bits_kind}; one sample a datum)"
         )
 
 

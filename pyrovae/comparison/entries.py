@@ -15,7 +15,7 @@ from pyrovae.data import Dataset
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
-from pyrovae.evidence.evaluating import bits_kind, evaluate_split, judged
+from pyrovae.evidence.evaluating import evaluate_split, judged
 from pyrovae.evidence.importance.proposals import choose_proposal
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.likelihoods import default_preprocess
@@ -163,7 +163,7 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
         "split": dataset.reported(settings.split),
         "samples": settings.samples,
         "seed": settings.seed,
-        "dequantisations": settings.dequantisations if bits_kind(vae) == DEQUANTISED else None,
+        "dequantisations": settings.dequantisations if vae.bits_kind == DEQUANTISED else None,
         "model_sha256": model_digest(vae),
         "data_sha256": rows_digest(rows, None if reads is None else getattr(rows, reads)),
         "options": {} if proposal == "guide" else {"proposal": proposal},

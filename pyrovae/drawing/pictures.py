@@ -113,7 +113,7 @@ def _untrained(opened: Opened) -> VAE:
     vae = runs.rebuild(opened.folder, opened.config["seed"])
     vae.transform.load_state_dict(opened.vae.transform.state_dict())
     vae.context_module.initialise(context_of(opened.vae, opened.dataset.train))
-    return vae.to(next(opened.vae.parameters()).device)
+    return vae.to(opened.vae.device)
 
 
 def _has_context(vae: VAE) -> bool:
@@ -157,7 +157,7 @@ def _interpolation(scene: _Scene) -> Figure:
 def _grid(scene: _Scene) -> Figure:
     vae = scene.vae
     contexts = vae.context_module.draw(1, scene.seed)
-    c = None if contexts is None else contexts.to(next(vae.parameters()).device)
+    c = None if contexts is None else contexts.to(vae.device)
     if vae.parts["posterior"].has_density:
         z, of = quantile_grid(vae, GRID, scene.seed, c), "the prior's quantiles"
     else:
@@ -169,7 +169,7 @@ def _grid(scene: _Scene) -> Figure:
 
 def quantile_grid(vae: VAE, side: int, seed: int, c: Tensor | None = None) -> Tensor:
     """Latents (side, side, 2) at the prior's marginal quantiles (of 10,000 draws), the second coordinate rising upwards."""
-    device = next(vae.parameters()).device
+    device = vae.device
     with inference(vae), own_noise(device):
         seed_all(seed, device)
         draws = prior_samples(vae, QUANTILE_DRAWS, None if c is None else c.expand(QUANTILE_DRAWS, *c.shape[1:]))
@@ -188,14 +188,14 @@ def range_grid(encoded: Tensor, side: int) -> Tensor:
 
 def _contexts(vae: VAE) -> dict[str, Tensor]:
     """The contexts that get a row each: the first twelve."""
-    device = next(vae.parameters()).device
+    device = vae.device
     return {name: c.to(device) for name, c in list(vae.context_module.each().items())[:CONTEXTS_SHOWN]}
 
 
 def _classes(scene: _Scene) -> Figure:
     """A row of draws for each context, the same base noise along each column."""
     vae, rows = scene.vae, {}
-    device = next(vae.parameters()).device
+    device = vae.device
     for name, c in _contexts(vae).items():
         given = c.expand(SHOWN, *c.shape)
         with inference(vae), own_noise(device):

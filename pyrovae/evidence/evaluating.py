@@ -106,7 +106,7 @@ def evaluate_split(
         n=len(prepared),
         samples=chosen.get("samples"),
         seed=seed,
-        dequantisations=chosen["dequantisations"] if bits_kind(vae) == DEQUANTISED else None,
+        dequantisations=chosen["dequantisations"] if vae.bits_kind == DEQUANTISED else None,
         options={name: value for name, value in chosen.items() if name in shown or value != usual[name]},
         estimator=estimator,
         method=method,
@@ -149,13 +149,13 @@ def _summarise(vae: VAE, estimator: str, found: Evidence, samples: int | None, l
     arrays, has_evidence = found.diagnostics, trust is not None
     return {
         "quantity": "log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
-        "units": units_of(vae),
+        "units": vae.units,
         "elbo": _number(arrays, "elbo"),
         "log_evidence": _number(arrays, "log_evidence", trust) if has_evidence else None,
         "gap": _number(arrays, "gap", trust) if has_evidence else None,
         "bounds": _bounds(arrays["bound"], samples) if has_evidence and "bound" in arrays else None,
         "bits_per_dim": None if estimator == "reconstruction" else -found.mean / vae.spec.size / math.log(2),
-        "bits_per_dim_kind": bits_kind(vae),
+        "bits_per_dim_kind": vae.bits_kind,
         "reconstruction": _mean(arrays, "reconstruction"),
         "kl": _mean(arrays, "kl"),
         "kl_per_dimension": _per_dimension(arrays),
@@ -229,30 +229,6 @@ def _khat(values: Tensor, samples: int, looks: int) -> dict[str, float | int] | 
     spread = {"median": _median(known), "maximum": known.max().item(), "threshold": threshold(samples)}
     between = list(limits(samples, looks)) if samples >= FEWEST else None
     return {**spread, "limits": between, "above": above, "share": above / len(values)}
-
-
-def bits_kind(vae: VAE) -> str:
-    """What a number of bits/dim is: ``exact``, a ``density``, or how it differs from the probability of the data."""
-    return vae.transform.number_kind or ("density" if vae.spec.kind == "reals" else "exact")
-
-
-def units_of(vae: VAE) -> str:
-    """What the numbers of data are measured in."""
-    return _in_nats(bits_kind(vae))
-
-
-def units_of_draws(vae: VAE) -> str:
-    """What the numbers of single values that the likelihood sees are measured in: simulated ones, or one draw of the noise.
-
-    Only the average over dequantisation noise is a bound on a probability; log p(y) of one y is the log density of that y.
-    """
-    dequantised = bits_kind(vae) == DEQUANTISED
-    return _in_nats("log density of dequantised data in the units of the levels" if dequantised else bits_kind(vae))
-
-
-def _in_nats(kind: str) -> str:
-    of = {"density": "log density in the units of the data", "exact": "log probability of the data"}.get(kind, kind)
-    return f"nats per datum ({of}), higher is better"
 
 
 def _median(values: Tensor) -> float:

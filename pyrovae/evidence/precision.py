@@ -137,7 +137,7 @@ def guard(
     with alone():  # how products are rounded is the whole process's
         before = torch.get_float32_matmul_precision()
         nobody = torch.zeros(len(data), dtype=torch.bool)
-        if next(vae.parameters()).dtype == torch.float64:
+        if vae.dtype == torch.float64:
             yield Guarded(vae, None, nobody, Precision("float64", 0.0))
             return
         exact = copy.deepcopy(vae).double()
@@ -200,7 +200,7 @@ def roundings(vae: VAE, exact: VAE, y: Preprocessed, c: Tensor | None, data: lis
         samples: Of the latents of each, at most ``keyed.BLOCK``.
         seed: Of the samples.
     """
-    device = next(vae.parameters()).device
+    device = vae.device
 
     def of(part: slice) -> dict[str, Tensor]:
         chunk_c = None if c is None else c[part].to(device)

@@ -79,7 +79,7 @@ class PreparedData:
     def posteriors(self) -> Iterator[Distribution]:
         """q(z|x,c) of batches of the data, with the noise of evaluation: batch shape (B,), event shape (D,)."""
         for y, c in self.batches():
-            yield self.vae.posterior(y, c)
+            yield self.vae.posterior_of_preprocessed(y, c)
 
 
 def prepare_data(vae: VAE, dataset: Dataset, split: str = "test", *, limit: int | None = None, seed: int = 0) -> PreparedData:
@@ -100,7 +100,7 @@ def prepare_data(vae: VAE, dataset: Dataset, split: str = "test", *, limit: int 
     rows = dataset.split(split)
     if limit is not None:
         rows = rows.subset(check_integer("limit", limit, 1), seed)
-    vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x)
+    vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x, dataset.name)
     reads = vae.parts["context"].reads
     c = None if reads is None else getattr(rows, reads)
     vae.context_module.check(c)

@@ -67,11 +67,10 @@ def score(
     vae.check_support(x)
     vae.context_module.check(c)
     index = torch.arange(len(x)) if index is None else index
-    one = next(vae.parameters())
 
     def of(part: slice) -> dict[str, Tensor]:
         data = index[part].tolist()
-        chunk_c = None if c is None else c[part].to(one.device)
+        chunk_c = None if c is None else c[part].to(vae.device)
         found = []
         for draw in range(draws):
             found.append(measure(preprocessed(vae, x[part], data, seed, draw), chunk_c, data, draw))
@@ -91,9 +90,8 @@ def preprocessed(vae: VAE, x: Tensor, data: list[int], seed: int, draw: int = 0)
         seed: Of the noise.
         draw: Number of the draw of the noise, from 0.
     """
-    one = next(vae.parameters())
-    u = keyed.uniform(seed, data, tuple(x.shape[1:]), draw).to(one.device) if vae.transform.needs_noise else None
-    return vae.preprocessed(x.to(one.device), u)
+    u = keyed.uniform(seed, data, tuple(x.shape[1:]), draw).to(vae.device) if vae.transform.needs_noise else None
+    return vae.preprocessed(x.to(vae.device), u)
 
 
 def preprocessing_draws(vae: VAE, dequantisations: int) -> int:

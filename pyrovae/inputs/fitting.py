@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.contracts import Density, Preprocess, Transform
-from pyrovae.errors import UserError, option_name
+from pyrovae.contexts.words import listed
+from pyrovae.contracts import Attribute, DataSpec, Density, Preprocess, Transform
+from pyrovae.errors import NOT_GIVEN, UserError, option_name
 from pyrovae.families.support import in_words
 from pyrovae.likelihoods import LIKELIHOODS, fitting
 from pyrovae.parts import defaults, name_of
@@ -17,6 +19,50 @@ from pyrovae.preprocess.rounding import some, too_coarse
 
 ROWS = 4096
 """Data that are checked at a time."""
+
+
+def check_spec(found: DataSpec, wanted: DataSpec, name: str, *, labelled: bool) -> None:
+    """Refuse data of another shape than a model was built for, or with other labels or columns.
+
+    Args:
+        found: What the data are.
+        wanted: What the model was built for.
+        name: What the data are called; empty where they have no name.
+        labelled: Whether the model is conditioned on the labels.
+
+    Raises:
+        UserError: Saying what differs.
+    """
+    given = name or NOT_GIVEN
+    if found.event_shape != wanted.event_shape:
+        reason = f"has data of shape {found.event_shape} each, the VAE was built for {wanted.event_shape}"
+        raise UserError("data", given, reason, "give data of that shape, or train a model on these")
+    if labelled and found.labels != wanted.labels:
+        reason = f"has {_named(found.labels)}, the VAE was built for {_named(wanted.labels)}"
+        raise UserError("data", given, reason, "build it with labels=dataset.spec.labels")
+    if found.columns and wanted.columns and found.columns != wanted.columns:
+        reason = f"has the columns {listed(found.columns)}, the VAE was made for {listed(wanted.columns)}"
+        raise UserError("data", given, reason, "give it these in this order")
+
+
+def check_same_kind(found: DataSpec, wanted: DataSpec, name: str) -> None:
+    """Refuse data of another kind, or with other levels, than a model was prepared for.
+
+    Args:
+        found: What the data are.
+        wanted: What the model was prepared for.
+        name: What the data are called; empty where they have no name.
+
+    Raises:
+        UserError: Saying what differs.
+    """
+    if (found.kind, found.levels) != (wanted.kind, wanted.levels):
+        reason = f"is {found.kind} (levels: {found.levels}), the VAE was made for {wanted.kind} (levels: {wanted.levels})"
+        raise UserError("data", name or NOT_GIVEN, reason, "give it data of that kind")
+
+
+def _named(labels: Sequence[Attribute]) -> str:
+    return "the labels " + "; ".join(f"{a.name} ({listed(a.values)})" for a in labels) if labels else "no labels"
 
 
 def check_rounding(density: Density, preprocess: Preprocess, transform: Transform, x: Tensor, like: Tensor) -> None:

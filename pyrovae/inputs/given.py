@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from pyrovae.contexts.words import listed
-from pyrovae.contracts import Attribute, DataSpec, Kind
+from pyrovae.contracts import Attribute, DataSpec, Density, Kind, Transform
 from pyrovae.errors import UserError, check_integer, check_is, shown
+from pyrovae.inputs.fitting import outside
+from pyrovae.preprocess.dequantise import DEQUANTISED
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
@@ -42,6 +44,18 @@ def as_data(name: str, value: Any, event_shape: tuple[int, ...]) -> Tensor:
     return x
 
 
+def as_codes(name: str, value: Any) -> Tensor:
+    """Codes of labels as a tensor of integers.
+
+    Raises:
+        UserError: If they are something else.
+    """
+    codes = as_tensor(name, value)
+    if (codes.is_floating_point() and bool((codes != codes.floor()).any())) or bool((codes < 0).any()):
+        raise UserError(f"{name} {shown(value)}: needs the codes of labels, integers from 0 up")
+    return codes.long()
+
+
 def as_noise(name: str, value: Any, shape: Sequence[int]) -> Tensor:
     """Uniform noise in [0, 1) as a tensor of that shape.
 
@@ -52,6 +66,32 @@ def as_noise(name: str, value: Any, shape: Sequence[int]) -> Tensor:
     if u.shape != tuple(shape) or not ((u >= 0) & (u < 1)).all():
         raise UserError(f"{name} {shown(u)}: needs numbers from 0 to below 1, of the shape {tuple(shape)}")
     return u
+
+
+def as_preprocessed(value: Any, transform: Transform, density: Density, like: Tensor) -> Tensor:
+    """Preprocessed data as a tensor (*, *E) in the precision and on the device of the model.
+
+    Args:
+        value: The data.
+        transform: The preprocessing that they are to have passed.
+        density: The likelihood that they are for.
+        like: A parameter of the model.
+
+    Raises:
+        UserError: If they cannot be preprocessed data: whole numbers by type, or where dequantised ones are due, or values that
+            have no density under the likelihood.
+    """
+    raw = "data as they were given are for vae.encode(x)"
+    if not (isinstance(value, Tensor) and value.is_floating_point()):
+        raise UserError(f"y {shown(value)}: preprocessed data are a tensor of floating-point numbers; {raw}")
+    y = as_data("y", value, transform.given.event_shape).to(like)
+    if transform.number_kind == DEQUANTISED and bool((y == y.floor()).all()) and bool((y > 1).any()):
+        raise UserError(f"y {shown(y)}: has whole numbers only, which dequantised data never have; {raw}")
+    bad = ~density.support.check(y)
+    if bad.any():
+        first = tuple(bad.nonzero()[0].tolist())
+        raise UserError(f"y has {y[first].item():g} at {first}, which is {outside(density)}; {raw}")
+    return y
 
 
 def check_values(name: str, x: Tensor, spec: DataSpec) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence import keyed
-from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.importance.pareto import khat, tail_length
 from pyrovae.evidence.importance.proposals import choose_proposal, propose
@@ -101,7 +100,7 @@ def to_arviz(
         "seed": seed,
         "posterior": "p(z|x)" if c is None else "p(z|x,c)",
         "quantity": "log p(x|z)" if c is None else "log p(x|z,c)",
-        "units": units_of_draws(vae),
+        "units": vae.units_of_draws,
         "precision": guarded.precision.path,
         "sampler": "Pareto-smoothed importance resampling of the guide; a mode that it never visits is missing",
     }

@@ -229,7 +229,7 @@ def inference(vae: VAE) -> Iterator[None]:
 
 def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096) -> Iterator[Tensor]:
     """Batches of preprocessed data on the model's device, with the noise that evaluation uses."""
-    device = next(vae.parameters()).device
+    device = vae.device
     for start in range(0, len(x), rows):
         part = x[start : start + rows]
         u = None
@@ -247,12 +247,12 @@ def context_of(vae: VAE, split: Split) -> Tensor | None:
     reads = vae.parts["context"].reads
     c = None if reads is None else getattr(split, reads)
     vae.context_module.check(c)
-    return None if c is None else c.to(next(vae.parameters()).device)
+    return None if c is None else c.to(vae.device)
 
 
 def posteriors(vae: VAE, split: Split, seed: int) -> Iterator[Distribution]:
     """q(z|x,c) of batches of data, with the noise that evaluation uses."""
     c, start = context_of(vae, split), 0
     for y in preprocessed(vae, split.x, split.index, seed):
-        yield vae.posterior(y, None if c is None else c[start : start + len(y)])
+        yield vae.posterior_of_preprocessed(y, None if c is None else c[start : start + len(y)])
         start += len(y)

@@ -51,7 +51,7 @@ def draw_samples(vae: VAE, count: int, seed: int, given: str | None = None) -> S
             UserWarning,
             stacklevel=2,
         )
-    device = next(vae.parameters()).device
+    device = vae.device
     every = vae.context_module.draw(count, seed, given)
     remark = vae.context_module.remark()
     if remark and given is None:

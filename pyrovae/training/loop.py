@@ -180,8 +180,8 @@ def _ready(vae: VAE, dataset: Dataset, objective: Objective, schedule: KLSchedul
     """Bind the model to the data, refuse what does not fit, and move it to the device."""
     with alone():
         if not vae.prepared:
-            vae.prepare(dataset.spec, dataset.train.x)
-        vae.prepare(dataset.spec, dataset.x)
+            vae.prepare(dataset.spec, dataset.train.x, dataset.name)
+        vae.prepare(dataset.spec, dataset.x, dataset.name)
         vae.check_support(dataset.x)
         check_objective(vae, objective, schedule, particles)
         check_contexts(vae, dataset)

@@ -95,7 +95,7 @@ def check_contexts(vae: VAE, dataset: Dataset) -> None:
     Raises:
         UserError: Naming them.
     """
-    device = next(vae.parameters()).device
+    device = vae.device
     vae.context_module.initialise(context_on(vae, dataset.train, device))
     for name, rows in dataset.rows.items():
         if not len(rows):

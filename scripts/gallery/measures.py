@@ -85,7 +85,7 @@ def seen(opened: Opened, split: Split) -> Tensor:
 
 def decoded(opened: Opened, z: Tensor, c: Tensor | None = None) -> Tensor:
     """E[x|z,c] (*, *E) of latents (*, D), in the units of the data."""
-    device = next(opened.vae.parameters()).device
+    device = opened.vae.device
     with inference(opened.vae):
         return opened.vae.decode(z.to(device), None if c is None else c.to(device)).cpu()
 

@@ -78,7 +78,7 @@ def training(studio: Studio) -> Drawn:
     final = studio.open("vae-20")
     few = one_of_each(final.dataset.test)
     fresh = rebuild(final.folder, final.config["seed"])
-    before = Opened(fresh.to(next(final.vae.parameters()).device), final.dataset, final.folder, final.config)
+    before = Opened(fresh.to(final.vae.device), final.dataset, final.folder, final.config)
     rows = {"data": seen(final, few), "before training": reconstructed(before, few)}
     numbers = []
     for name, title in STAGES.items():
@@ -112,7 +112,7 @@ def labels(studio: Studio) -> Drawn:
 
 def _drawn(opened: Opened, c: Tensor, count: int) -> Tensor:
     """E[x|z,c] (N, *E) of the same draws of p(z) for every c."""
-    given = c.to(next(opened.vae.parameters()).device).expand(count, *c.shape)
+    given = c.to(opened.vae.device).expand(count, *c.shape)
     with inference(opened.vae), torch.random.fork_rng():
         torch.manual_seed(SEED)
         z = prior_samples(opened.vae, count, given)

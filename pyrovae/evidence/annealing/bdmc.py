@@ -121,7 +121,7 @@ def bdmc(
 
 def _sandwich(vae: VAE, contexts: Tensor | None, annealing: Annealing, seed: int, data: Sequence[int]) -> dict[str, Tensor]:
     """Both bounds of some simulated data, and what is known of the chains."""
-    device = next(vae.parameters()).device
+    device = vae.device
     c = None if contexts is None else contexts[list(data)]
     z, y = simulate(vae, c, seed, data)
     route = Route(vae, y.to(device), None if c is None else c.to(device), annealing, seed, data)

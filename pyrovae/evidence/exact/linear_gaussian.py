@@ -22,7 +22,7 @@ def is_linear_gaussian(vae: VAE) -> bool:
         return False
     _, prior = vae.example()
     c = vae.context_module.draw(1, 0)
-    c = None if c is None else c[0].to(next(vae.parameters()).device)
+    c = None if c is None else c[0].to(vae.device)
     with torch.no_grad():
         noise = _marginal_normals(vae.likelihood(FAR * _corners(vae, both_sides=True), c))
     return _normal(prior) is not None and noise is not None and bool((noise.scale == noise.scale[:1]).all())
@@ -72,8 +72,7 @@ def _log_marginal(vae: VAE, c: Tensor | None, y: Tensor) -> Tensor:
 
 def _corners(vae: VAE, both_sides: bool = False) -> Tensor:
     """The origin and a unit step along each latent, and one against each where both sides are wanted."""
-    one = next(vae.parameters())
-    steps = torch.eye(vae.latent_dim, dtype=one.dtype, device=one.device)
+    steps = torch.eye(vae.latent_dim, dtype=vae.dtype, device=vae.device)
     return torch.cat([torch.zeros_like(steps[:1]), steps, *([-steps] if both_sides else [])])
 
 

@@ -244,7 +244,7 @@ def _numbered(group: Tensor, t: Tensor) -> Tensor:
 
 def _spread(vae: VAE, c: Tensor | None) -> tuple[Tensor, Tensor]:
     """Median and half of the central 68 % of each latent under the prior, (D,) each, from fixed draws."""
-    device = next(vae.parameters()).device
+    device = vae.device
     with own_noise(device):
         torch.manual_seed(0)
         z = vae.prior(c).sample((DRAWS,))

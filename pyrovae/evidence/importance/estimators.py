@@ -160,7 +160,7 @@ def reconstruction(
         )
 
     def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
-        z = vae.parts["posterior"].mean(vae.posterior(y, c))
+        z = vae.parts["posterior"].mean(vae.posterior_of_preprocessed(y, c))
         log_likelihood = vae.likelihood(z, c).log_prob(y).double()
         check_log_weights(log_likelihood[None], data)
         found = log_likelihood + vae.transform.log_abs_det_jacobian()

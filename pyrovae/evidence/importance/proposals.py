@@ -232,5 +232,5 @@ def choose_proposal(name: str, vae: VAE) -> str:
 
 def _stretches(vae: VAE) -> bool:
     density = vae.posterior_density
-    params = torch.zeros(1, *density.params_shape).to(next(vae.parameters()))
+    params = torch.zeros(1, *density.params_shape).to(vae.device, vae.dtype)
     return density.family.log_stretch(density(params), params[:, 0]) is not None

@@ -15,7 +15,6 @@ from pyrovae.contracts import Evidence
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.annealing.bdmc import bdmc, simulate
 from pyrovae.evidence.digests import model_digest
-from pyrovae.evidence.evaluating import units_of_draws
 from pyrovae.evidence.options import checked
 from pyrovae.evidence.precision import guard
 from pyrovae.evidence.reports.numbers import finite, precision_notes, with_errors
@@ -144,7 +143,7 @@ def certify(
         y = simulate(vae, contexts, seed, data)[1]
 
     def seen(model: VAE, part: slice) -> Tensor:
-        return y[part].to(next(model.parameters()))
+        return y[part].to(model.device, model.dtype)
 
     with guard(vae, seen, contexts, data, matmul=matmul, seed=seed) as guarded:
         path = guarded.precision.path
@@ -159,7 +158,7 @@ def certify(
         options=chosen,
         estimator="bdmc",
         quantity="log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
-        units=units_of_draws(vae),
+        units=vae.units_of_draws,
         lower=Evidence(estimate=arrays["lower"], monte_carlo_error=arrays["lower_error"]).summary(),
         upper=Evidence(estimate=arrays["upper"], monte_carlo_error=arrays["upper_error"]).summary(),
         gap=Evidence(estimate=arrays["upper"] - arrays["lower"], monte_carlo_error=gap_error).summary(),

@@ -1,0 +1,73 @@
+"""Parts that do not fit each other, or not the data they are built for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+from torch.distributions import constraints
+
+from pyrovae.contracts import Density, Family, Part, Transform
+from pyrovae.errors import UserError
+from pyrovae.families.support import in_words
+from pyrovae.likelihoods import default_preprocess
+from pyrovae.parts import name_of
+
+
+def check_latents(parts: Mapping[str, Part], prior: nn.Module, support: constraints.Constraint) -> None:
+    """Refuse a prior and a posterior that do not describe the same latents.
+
+    Args:
+        parts: ``prior`` and ``posterior`` as options.
+        prior: The module that was built of the prior.
+        support: Of the posterior.
+
+    Raises:
+        UserError: If their supports differ, or the posterior has no density and the prior has parameters to be trained.
+    """
+    names = {role: name_of(role, parts[role]) for role in ("prior", "posterior")}
+    natural = parts["prior"].natural_posterior
+    if repr(prior.support) != repr(support):
+        raise UserError(
+            f"--posterior {names['posterior']} lives on {in_words(support)}, --prior {names['prior']} on "
+            f"{in_words(prior.support)}: they must agree; try --posterior {natural}"
+        )
+    if not parts["posterior"].has_density and any(True for _ in prior.parameters()):
+        raise UserError(
+            f"--posterior {names['posterior']}: masks the prior, so nothing would train the parameters of "
+            f"--prior {names['prior']}; use --prior normal, or --posterior {natural}"
+        )
+
+
+def check_kind(likelihood: Family, transform: Transform) -> None:
+    """Refuse a preprocessing after which the data are of a kind that the likelihood is no probability of.
+
+    Raises:
+        UserError: Naming the preprocessing that the likelihood wants for such data.
+    """
+    wanted = default_preprocess(likelihood, transform.made)
+    if wanted != "none":
+        raise UserError(
+            f"--likelihood {name_of('likelihood', likelihood)} is no probability of {transform.made.kind} data as they are; "
+            f"use --preprocess {wanted}, or --data.kind to say what the data are"
+        )
+
+
+def check_made(likelihood: Family, density: Density, transform: Transform) -> None:
+    """Refuse data whose preprocessed values have another support than the density was built for.
+
+    Args:
+        likelihood: The likelihood, as an option.
+        density: The same, built.
+        transform: The preprocessing, fitted to the data.
+
+    Raises:
+        UserError: Naming the number of levels to build with.
+    """
+    check_kind(likelihood, transform)
+    support = likelihood.support(transform.made)
+    if repr(support) != repr(density.support):
+        raise UserError(
+            f"the VAE was built for data that are {in_words(density.support)}, these are {in_words(support)}: build it with "
+            f"levels={transform.given.levels}"
+        )
