@@ -20,8 +20,8 @@ import yaml
 import pyrovae
 from pyrovae import commands, runs
 from pyrovae.comparison import League, Settings, rank, shown
-from pyrovae.comparison.entries import Entry, Measure
-from pyrovae.comparison.league import paired_error
+from pyrovae.comparison.entries import Entry, Quantity
+from pyrovae.comparison.ranking import paired_error
 from pyrovae.errors import UserError
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.parts import describe, make
@@ -72,13 +72,13 @@ def arrays(run: Path) -> dict[str, np.ndarray]:
         return {name: found[name] for name in found.files}
 
 
-def entry(name: str, estimate: list[float], *, bound: bool = False, of: str = "probability", quantity: str = "log p(x)") -> Entry:
+def entry(name: str, estimate: list[float], *, bound: bool = False, kind: str = "probability", symbol: str = "log p(x)") -> Entry:
     """A run with these numbers, of data with 2 elements each."""
     values = torch.tensor(estimate, dtype=torch.float64)
     number = {"mean": None, "standard_error": None, "monte_carlo_error": None, "monte_carlo_error_is": "estimate"}
     evaluation = Evaluation(
         run=name, data="some", split="test", n=len(estimate), samples=4, seed=0, dequantisations=None, estimator="importance",
-        quantity=quantity, units="nats", elbo=number, log_evidence=number, bits_per_dim=0.0,
+        quantity=symbol, units="nats", elbo=number, log_evidence=number, bits_per_dim=0.0,
         options={}, method=None, gap=None, bounds=None, decomposition=None, khat=None, acceptance=None, precision={},
         bits_per_dim_kind="dequantisation bound" if bound else "exact", reconstruction=0.0, kl=0.0, kl_per_dimension=None,
         active_units=1, latent_dim=2, effective_sample_size={}, untrusted=0, cannot_tell=0, seconds=0.0, model_sha256="",
@@ -88,7 +88,7 @@ def entry(name: str, estimate: list[float], *, bound: bool = False, of: str = "p
     roles = ("likelihood", "prior", "posterior", "context", "network", "preprocess", "objective")
     return Entry(
         folder=Path(name), parts=dict.fromkeys(roles, "some"), latent_dim=2, seed=0, evaluation=evaluation,
-        measure=Measure(quantity=quantity, of=of, detail=""), is_bound=bound, size=2, parameters=3, epochs=1, seconds=None,
+        quantity=Quantity(symbol=symbol, kind=kind, detail=""), is_bound=bound, size=2, parameters=3, epochs=1, seconds=None,
     )  # fmt: skip
 
 
@@ -141,10 +141,10 @@ def test_untrusted_data_are_told_with_their_own_reason(by, says):
     league = rank([good, replace(bad, evaluation=judged)], Settings())
     row = {row.name: row for row in league.rows}["a"]
     assert (row.untrusted, row.cannot_tell, row.monte_carlo_error_is) == (3, 1, "lower bound")
-    for page in (league.table(), league.markdown()):
-        assert says in page
+    for page, least in ((league.table(), ">="), (league.markdown(), "at least")):
+        assert says in " ".join(page.split())
         assert "annot tell (most: a, 1 of 4)" in page
-        assert page.count("[at least 0.0500]") == 1  # 0.1 of each of four data
+        assert page.count(f"[{least} 0.0500]") == 1  # 0.1 of each of four data
     assert json.loads(league.to_json())["groups"][0]["rows"][1]["untrusted_because"] in says
 
 
@@ -172,7 +172,7 @@ def test_what_the_data_do_not_tell_apart_is_marked():
     best = [-1.0, -2.0, -3.0, -2.0]
     assert abs(scipy.stats.ttest_rel(near, best).statistic) < 2 < abs(scipy.stats.ttest_rel(far, best).statistic)
     lines = rank([entry("best", best), entry("near", near), entry("far", far)], Settings()).table().splitlines()
-    marked = [line.split()[1] for line in lines if line.endswith(" 0") and "~" in line]
+    marked = [line.split()[1] for line in lines if line[:3].strip().isdigit() and "~" in line]
     assert marked == ["near"]
     assert any(line.strip().startswith("~ within two standard errors") for line in lines)
 
@@ -211,6 +211,68 @@ def test_runs_with_the_same_last_name_are_told_apart():
 )
 def test_a_part_is_shown_with_the_options_that_were_chosen(role, part, text):
     assert shown(role, describe(role, make(role, part))) == text
+
+
+# --- the table --------------------------------------------------------------------------------------------------------------
+
+
+LONG = [
+    f"{likelihood}-mixture,components=20-residual,blocks=3,width=512-z{size}"
+    for likelihood in ("beta", "poisson")
+    for size in (8, 20)
+]
+
+
+def large_league() -> League:
+    """Numbers with many digits, long names, every choice different, data that are not to be trusted."""
+    number = {"mean": None, "standard_error": None, "monte_carlo_error": None, "monte_carlo_error_is": "lower bound"}
+    bad = {"untrusted": 2, "untrusted_by": {"khat": 2}, "khat": {"limits": [0.44, 0.79]}, "log_evidence": number}
+    entries = []
+    for place, name in enumerate(LONG):
+        one = entry(name, [-1234.5 - place, -1300.25, -1250.125], bound=True)
+        parts = {role: f"{role} number={place}" for role in one.parts}
+        entries.append(replace(one, evaluation=replace(one.evaluation, **bad), seed=place, parts=parts))
+    return rank(entries, Settings())
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_table_fits_the_terminal_with_its_evidence_and_elbo(width):
+    league = large_league()
+    table = league.table(width=width)
+    assert max(map(len, table.splitlines())) <= width
+    (head, *_) = (line for line in table.splitlines() if line.startswith("  #"))
+    assert ["log evidence" in head, "to the best" in head, "ELBO" in head] == [True] * 3
+    rows = [line for line in table.splitlines() if line[:3].strip().isdigit()]
+    assert len({line.split()[1] for line in rows}) == len(LONG)  # the names are cut, and still differ
+    for row, line in zip(league.rows, rows, strict=True):
+        assert f"{row.log_evidence:.3f} +- {row.standard_error:.3f} [>= " in line
+        assert f"{row.elbo:.3f}" in line
+
+
+def test_a_wide_table_has_every_column_and_whole_names_and_the_others_say_what_is_missing():
+    league = large_league()
+    wide, narrow = league.table(wide=True, width=80), league.table(width=80)
+    (head, *_) = (line for line in wide.splitlines() if line.startswith("  #"))
+    for name in ("likelihood", "prior", "seed", "bits/dim", "ELBO gap", "active", "parameters", "untrusted", "cannot tell"):
+        assert name in head
+    assert all(name in wide for name in LONG)
+    assert "no room for" not in wide
+    left_out = " ".join(narrow.split()).partition("no room for: ")[2].partition(" (--wide")[0].split(", ")
+    (short, *_) = (line for line in narrow.splitlines() if line.startswith("  #"))
+    assert set(left_out) | set(short.split("  ")) >= {"likelihood", "bits/dim", "ELBO gap", "parameters", "seconds"}
+    assert not any(f"  {name}" in short for name in left_out)
+
+
+@pytest.mark.parametrize("columns", [None, 80, 120])
+def test_the_command_line_looks_at_the_terminal_and_prints_100_columns_into_a_file(cli, trained, monkeypatch, columns):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    folders = trained("binomial", "normal", "bernoulli")
+    narrow = cli("compare", *folders, "--samples", 4, "--limit", 40, "--device", "cpu").out
+    assert 60 < max(map(len, narrow.splitlines())) <= (columns or 100)
+    wide = cli("compare", *folders, "--samples", 4, "--limit", 40, "--device", "cpu", "--wide").out
+    assert max(map(len, wide.splitlines())) > 100
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------------

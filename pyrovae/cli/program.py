@@ -15,6 +15,7 @@ from pyrovae.cli.spelling import with_flags
 from pyrovae.errors import UserError, check_path, shown, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.interruption import stopped
+from pyrovae.system.terminal import wrapped
 
 COMMANDS = {
     "train": "Train a VAE and write a run folder.",
@@ -27,6 +28,11 @@ COMMANDS = {
     "sweep": "Train every combination of the choices that are lists, and rank the runs.",
     "list": "The families by role, each with its options, support and one line of meaning.",
 }
+
+LABELS = 19
+"""Columns of the names at the left of a report; what goes on in the next line begins after them."""
+
+WIDE = "Show all columns of the table and whole names, however wide the terminal is."
 
 USAGE = """usage: pyrovae COMMAND [OPTIONS]
 
@@ -117,10 +123,10 @@ def _other(command: str, tokens: list[str]) -> int:
     with _noting_unwritten() as unwritten:
         found = function(**parsed)
     if command == "evaluate":
-        print(found.table())
+        print(wrapped(found.table(), LABELS))
         _print_written(unwritten, place(Path(parsed["run"]), found.estimator, found), json=parsed["json"])
     elif command == "classify":
-        print(found.table())
+        print(wrapped(found.table(), LABELS))
         numbers = place(Path(parsed["run"]), "classes", found)
         shown = [] if parsed["out"] or _is_below(numbers, unwritten) else [calibration_picture(numbers)]
         _print_written(unwritten, numbers, *shown, out=parsed["out"])
@@ -188,9 +194,11 @@ def _compare(command: str, tokens: list[str]) -> int:
 
     parser = Parser(command, commands.compare, {"run", "data"})
     parser.add_argument("run", nargs="+", help=parser.doc("run"))
+    parser.add_argument("--wide", action="store_true", help=WIDE)
     parsed = _with_data(parser, tokens)
+    wide = parsed.pop("wide")
     with _noting_unwritten() as unwritten:
-        print(commands.compare(**parsed).table())
+        print(commands.compare(**parsed).table(wide=wide))
     if parsed["out"]:
         _check_written(unwritten, "out", Path(parsed["out"]))
         print(f"written: {parsed['out']}: league.csv, league.json, league.png")
@@ -201,6 +209,7 @@ def _sweep(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
 
     parser = Parser(command, commands.sweep, set(TRAIN_ROLES))
+    parser.add_argument("--wide", action="store_true", help=WIDE)
     chosen, default = {}, {name: p.default for name, p in inspect.signature(commands.sweep).parameters.items()}
     tokens = spelt_out(tokens)
     for role in TRAIN_ROLES:
@@ -212,10 +221,12 @@ def _sweep(command: str, tokens: list[str]) -> int:
         tokens, value = take(axis, tokens)
         if value is not None:
             tokens.append(f"--{axis}=[{value}]" if "," in value and not value.startswith("[") else f"--{axis}={value}")
-    found = commands.sweep(**{**{k: v for k, v in parser.parse(tokens).items() if k not in TRAIN_ROLES}, **chosen})
+    parsed = {k: v for k, v in parser.parse(tokens).items() if k not in TRAIN_ROLES}
+    wide = parsed.pop("wide")
+    found = commands.sweep(**{**parsed, **chosen})
     if found.signal is not None:
         return stopped(found.signal, found.report())
-    print(found.report())
+    print(found.report(wide=wide))
     return 0
 
 

@@ -35,6 +35,7 @@ from pyrovae.runs.opening import Part, check_data, load_source
 from pyrovae.system import files
 from pyrovae.system.claims import Claim
 from pyrovae.system.devices import device_name
+from pyrovae.system.terminal import wrapped
 from pyrovae.training.settings import check_objective, check_one_process, check_sizes, plain_settings
 from pyrovae.vae import VAE
 
@@ -93,14 +94,18 @@ class SweepResult:
     interrupted: bool
     signal: int | None = None
 
-    def report(self) -> str:
-        """The league, what was impossible, and where both were written, for a terminal."""
+    def report(self, *, wide: bool = False) -> str:
+        """The league, what was impossible, and where both were written, for a terminal.
+
+        Args:
+            wide: All columns of the league, however long its lines become.
+        """
         if self.interrupted:
             return f"interrupted after {len(self.runs)} runs; the same command goes on"
-        lines = [self.league.table()]
+        lines = [self.league.table(wide=wide)]
         if self.refusals:
             lines += ["", f"not in the league ({self.out / IMPOSSIBLE}):"]
-            lines += [f"  {', '.join(names)}: {reason}" for reason, names in self._reasons().items()]
+            lines += [wrapped(f"  {', '.join(names)}: {reason}", 4) for reason, names in self._reasons().items()]
         written = ", ".join(f"league.{ending}" for ending in ("csv", "json", "png"))
         return "\n".join([*lines, "", f"{len(self.runs)} runs, {self.trained} trained now; {self.out}: {written}"])
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pyrovae.comparison.compare import compare
 from pyrovae.comparison.entries import Entry, Settings, read_entry, shown
-from pyrovae.comparison.league import Group, League, Row, rank, write_league
+from pyrovae.comparison.league import League, write_league
+from pyrovae.comparison.ranking import rank
+from pyrovae.comparison.rows import Group, Row
 
 __all__ = [
     "Entry",

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from pyrovae import runs
 from pyrovae.comparison.entries import Entry, Settings, check_evidence, read_entry
-from pyrovae.comparison.league import League, rank, write_league
+from pyrovae.comparison.league import League, write_league
+from pyrovae.comparison.ranking import rank
 from pyrovae.contexts.words import listed
 from pyrovae.data import Dataset
 from pyrovae.data.dataset import VALUES, changed

@@ -61,17 +61,17 @@ class Settings:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class Quantity:
     """What a number is: only equal ones are ranked together.
 
     Args:
-        quantity: ``log p(x)``, or ``log p(x|c)``.
-        of: ``probability``, ``density`` or ``bits``.
+        symbol: ``log p(x)``, or ``log p(x|c)``.
+        kind: ``probability``, ``density`` or ``bits``.
         detail: What c is, and how bits were made; empty where there is neither.
     """
 
-    quantity: str
-    of: str
+    symbol: str
+    kind: str
     detail: str
 
 
@@ -86,7 +86,7 @@ class Entry:
         latent_dim: Number of latents.
         seed: Of the training.
         evaluation: By importance sampling, with its arrays.
-        measure: What its numbers are.
+        quantity: What its numbers are.
         is_bound: Whether they are a lower bound by dequantisation.
         size: Elements of a datum.
         parameters: Number of trained parameters.
@@ -100,7 +100,7 @@ class Entry:
     latent_dim: int
     seed: int
     evaluation: Evaluation
-    measure: Measure
+    quantity: Quantity
     is_bound: bool
     size: int
     parameters: int
@@ -141,7 +141,7 @@ def read_entry(
         latent_dim=opened.vae.latent_dim,
         seed=config["seed"],
         evaluation=evaluation,
-        measure=_measure(opened.vae, evaluation),
+        quantity=_quantity(opened.vae, evaluation),
         is_bound=evaluation.bits_per_dim_kind == DEQUANTISED,
         size=opened.vae.spec.size,
         parameters=sum(p.numel() for p in opened.vae.parameters() if p.requires_grad),
@@ -186,16 +186,15 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
     return None
 
 
-def _measure(vae: VAE, evaluation: Evaluation) -> Measure:
-    kind = evaluation.bits_per_dim_kind
-    of = {BINARISED: "bits", "density": "density"}.get(kind, "probability")
+def _quantity(vae: VAE, evaluation: Evaluation) -> Quantity:
+    kind = {BINARISED: "bits", "density": "density"}.get(evaluation.bits_per_dim_kind, "probability")
     details = []
     if vae.parts["context"].reads is not None:
         chosen = describe("context", vae.parts["context"]).get("attributes")
         details.append("c = " + ", ".join(label.name for label in vae.spec.labels if chosen is None or label.name in chosen))
-    if kind == BINARISED:
+    if kind == "bits":
         details.append(shown("preprocess", describe("preprocess", _preprocess(vae))))
-    return Measure(quantity=evaluation.quantity, of=of, detail="; ".join(details))
+    return Quantity(symbol=evaluation.quantity, kind=kind, detail="; ".join(details))
 
 
 def _preprocess(vae: VAE) -> Any:
