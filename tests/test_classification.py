@@ -21,7 +21,7 @@ from torch import Tensor
 import pyrovae
 from pyrovae import VAE, Dataset, UserError, commands
 from pyrovae.contracts import Attribute, DataSpec, Evidence
-from pyrovae.drawing import plots
+from pyrovae.drawing import charts
 from pyrovae.evidence.classification import BINS, Classification, classify_split, scores
 
 SIZE, LATENTS, NOISE = 4, 2, 0.7
@@ -237,12 +237,31 @@ def test_one_datum_has_no_standard_error():
 def test_the_diagram_shows_the_bins():
     probability = torch.tensor([0.95, 0.95, 0.55])
     found = scores(torch.stack([probability, 1 - probability], -1).log(), torch.tensor([0, 1, 0]))
-    figure = plots.calibration(found["bins"], found["calibration_error"])
+    figure = charts.calibration(found["bins"], found["calibration_error"])
     upper, lower = figure.axes
     assert [bar.get_height() for bar in upper.patches] == pytest.approx([1.0, 0.5])
     assert [bar.get_x() for bar in upper.patches] == pytest.approx([8 / 15, 14 / 15])
     assert [bar.get_height() for bar in lower.patches] == [1, 2]
-    assert f"{found['calibration_error']:.4f}" in upper.get_title()
+    assert f"{found['calibration_error']:.4f}" in upper.get_title(loc="left")
+
+
+def test_the_diagram_shows_how_far_each_accuracy_is_known():
+    """Wilson's interval is where the score test does not refuse p: |k/n - p| = z sqrt(p (1 - p) / n) at its ends."""
+    bins = [
+        {"low": 0.4, "high": 0.5, "confidence": 0.47, "accuracy": 0.4, "count": 5},
+        {"low": 0.5, "high": 0.6, "confidence": None, "accuracy": None, "count": 0},
+        {"low": 0.9, "high": 1.0, "confidence": 0.96, "accuracy": 1.0, "count": 3},
+    ]
+    upper, lower = charts.calibration(bins, 0.1).axes
+    (bars,) = (container for container in upper.containers if hasattr(container, "has_yerr"))
+    ends = bars.lines[2][0].get_segments()
+    for (count, right), segment in zip(((5, 2), (3, 3)), ends, strict=True):
+        z = stats.norm.ppf(0.975)
+        for p in (y for y in segment[:, 1] if y < 1):
+            assert abs(right / count - p) == pytest.approx(z * math.sqrt(p * (1 - p) / count), rel=1e-9)
+    assert ends[1][:, 1].max() == pytest.approx(1.0)  # all are right, and the error bar still has a length
+    assert np.ptp(ends[1][:, 1]) > 0.3
+    assert "95% Wilson interval" in lower.figure.legends[0].get_texts()[-1].get_text()
 
 
 # --- the command ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from scipy import stats
 
 from pyrovae import UserError, commands, runs
 from pyrovae.data import Dataset
-from pyrovae.drawing import pictures, plots
+from pyrovae.drawing import charts, pictures, plots
 from pyrovae.runs.opening import open_run
 from pyrovae.vae import VAE
 
@@ -148,14 +148,14 @@ def point_run(make_run) -> Path:
 def shown(monkeypatch) -> dict[str, tuple[tuple[Any, ...], Any]]:
     """What was given to the functions of ``drawing``, and the figures that they made, by name."""
     kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
-    for name in ("latent_grid", "learning_curves", "samples"):
-        draw = getattr(plots, name)
+    for module, name in ((plots, "latent_grid"), (charts, "learning_curves"), (plots, "samples")):
+        draw = getattr(module, name)
 
         def keep(*given: Any, draw: Any = draw, name: str = name, **options: Any) -> Any:
             kept[name] = (given, draw(*given, **options))
             return kept[name][1]
 
-        monkeypatch.setattr(plots, name, keep)
+        monkeypatch.setattr(module, name, keep)
     return kept
 
 
@@ -284,29 +284,57 @@ def test_the_grid_of_an_autoencoder_spans_the_encoded_data(point_run, shown, mon
 
 
 @pytest.mark.parametrize(
-    ("kind", "column", "title"), [("point", "valid_reconstruction", "reconstruction"), ("vae", "valid_elbo", "ELBO")]
+    ("kind", "column", "name"), [("point", "valid_reconstruction", "reconstruction"), ("vae", "valid_elbo", "ELBO")]
 )
-def test_learning_curves_show_what_was_validated(point_run, digits_run, shown, kind, column, title):
+def test_learning_curves_show_what_was_validated(point_run, digits_run, shown, kind, column, name):
     """A plain autoencoder has no ELBO: its curve is that of the reconstruction."""
     folder = point_run if kind == "point" else digits_run
     pictures.pictures(open_run(folder, None, None, "cpu"), 0, only=["learning_curves"])
     _, figure = shown["learning_curves"]
     with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    score, loss = figure.axes
-    assert score.get_title() == f"Validation {title} (higher is better)"
-    assert "lower is better" in loss.get_ylabel()
-    for axis, name in ((score, column), (loss, "loss")):
-        (line,) = axis.get_lines()
-        assert line.get_xdata() == pytest.approx([float(row["epoch"]) for row in rows])
-        assert line.get_ydata() == pytest.approx([float(row[name]) for row in rows])
+    (axis,) = figure.axes
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    epochs, valid = ([float(row[key]) for row in rows] for key in ("epoch", column))
+    assert lines[f"validation {name}"].get_xdata() == pytest.approx(epochs)
+    assert lines[f"validation {name}"].get_ydata() == pytest.approx(valid)
+    assert lines["training: minus the loss"].get_ydata() == pytest.approx([-float(row["loss"]) for row in rows])
+    best = int(np.argmax(valid))
+    (mark,) = (line for label, line in lines.items() if label.startswith("best:"))
+    np.testing.assert_allclose(mark.get_xydata(), [[epochs[best], valid[best]]])
+    assert mark.get_label() == f"best: {valid[best]:.2f} nats, epoch {best + 1}"
+    assert axis.get_ylabel() == "nats per datum (higher is better)"
     assert all(math.isnan(float(row["valid_elbo"])) == (kind == "point") for row in rows)
 
 
 def test_without_validation_data_there_is_the_loss_alone(cases, shown):
     pictures.pictures(open_run(cases["colours"], None, None, "cpu"), 0, only=["learning_curves"])
-    (axis,) = shown["learning_curves"][1].axes
-    assert axis.get_title().startswith("Training loss")
+    (line,) = shown["learning_curves"][1].axes[0].get_lines()
+    assert line.get_label() == "training: minus the loss"
+
+
+def test_training_is_drawn_in_the_units_of_the_data(cases, shown):
+    """Standardised data: log p(x) = log p(y) - sum log scale, the scales of the training data as numpy finds them."""
+    opened = open_run(cases["classes"], None, None, "cpu")
+    pictures.pictures(opened, 0, only=["learning_curves"])
+    lines = {line.get_label(): line for line in shown["learning_curves"][1].axes[0].get_lines()}
+    with open(cases["classes"] / "metrics.csv", newline="") as file:
+        losses = np.array([float(row["loss"]) for row in csv.DictReader(file)])
+    scales = opened.dataset.train.x.double().numpy().std(0)
+    drawn = lines["training: minus the loss"].get_ydata()
+    np.testing.assert_allclose(drawn, -losses - np.log(scales).sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 37, 1000])
+def test_epochs_are_whole_numbers(epochs):
+    history = [{"epoch": float(i + 1), "loss": 1.0 / (i + 1), "valid_elbo": -1.0 / (i + 1)} for i in range(epochs)]
+    figure = charts.learning_curves(history, 0.0)
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks) >= 1
+    assert all(tick == round(tick) for tick in ticks)
+    texts = {tick.label1.get_text() for tick in figure.axes[0].xaxis.get_major_ticks()}
+    assert all(re.fullmatch(r"\W?[0-9]+", text) for text in texts)
 
 
 def few_pictures(monkeypatch) -> None:

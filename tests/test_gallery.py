@@ -249,7 +249,7 @@ def test_a_png_keeps_the_colours_of_its_points():
     panels.scatter(figure.add_subplot(), places, torch.arange(300) % 10, size=30)
     with Image.open(io.BytesIO(panels.png(figure))) as image:
         colours = np.asarray(image.convert("RGB"), dtype=float).reshape(-1, 3)
-    for code in panels.COLOURS:
+    for code in panels.CLASS_COLOURS:
         # Points are drawn at 70% of their colour on white, and two greens may become one.
         wanted = 255 - 0.7 * (255 - np.asarray([int(code[k : k + 2], 16) for k in (1, 3, 5)]))
         assert np.abs(colours - wanted).max(1).min() < 20, code

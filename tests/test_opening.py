@@ -13,7 +13,7 @@ import torch
 
 import pyrovae
 from pyrovae import UserError, commands, runs
-from pyrovae.drawing import pictures, plots
+from pyrovae.drawing import charts, pictures, plots
 from pyrovae.evidence import elbo, importance
 from pyrovae.runs.opening import open_run, preprocessed
 
@@ -159,11 +159,11 @@ def test_figures_say_which_data_they_show(table: Path, tmp_path: Path, monkeypat
     def keep(name, draw, *given, **options):
         return shown.setdefault(name, (given, draw(*given, **options)))[1]
 
-    for name in ("reconstructions", "latent_scatter", "interpolation"):
-        draw = getattr(plots, name)
-        monkeypatch.setattr(plots, name, functools.partial(keep, name, draw))
+    for module, name in ((plots, "reconstructions"), (charts, "latent_scatter"), (plots, "interpolation")):
+        draw = getattr(module, name)
+        monkeypatch.setattr(module, name, functools.partial(keep, name, draw))
     pictures.pictures(open_run(run, None, None, "cpu"), 0)
-    assert shown["latent_scatter"][1].axes[0].get_title() == "Posterior means of 50 training data"
+    assert shown["latent_scatter"][1].axes[0].get_title(loc="left") == "Posterior means of 50 training data"
     assert "two training data" in shown["interpolation"][1].get_suptitle()
     assert list(shown["reconstructions"][0][0]) == ["data", "before training", "after training"]
 

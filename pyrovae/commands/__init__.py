@@ -16,7 +16,7 @@ from pyrovae.commands.recipe import TrainResult, recorded_options, resume, train
 from pyrovae.commands.sweeping import SweepResult, sweep
 from pyrovae.comparison import compare
 from pyrovae.data import Dataset
-from pyrovae.drawing import plots
+from pyrovae.drawing import charts, plots, style
 from pyrovae.drawing.evidence_pictures import evidence_pictures
 from pyrovae.drawing.pictures import pictures
 from pyrovae.errors import (
@@ -205,7 +205,7 @@ def classify(
     if out is not None or written is not None:
         picture = calibration_picture(written) if out is None else out
         with files.said_if_unwritten():
-            figure = plots.calibration(found.bins, found.calibration_error)
+            figure = charts.calibration(found.bins, found.calibration_error)
             _write_figure(picture, figure, opened.folder if out is None else None)
     return found
 
@@ -427,5 +427,5 @@ def _names(only: object) -> list[str]:
 
 
 def _write_figure(path: Path, figure: Any, home: Path | None = None) -> Path:
-    files.write_whole(path, plots.png(figure), home)
+    files.write_whole(path, style.png(figure), home)
     return path

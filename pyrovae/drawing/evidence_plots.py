@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyrovae.drawing.plots import BLUE, GREY, RED, TEXT, Limits, label, tiles
-
-UNCLEAR = "#c9a227"
+from pyrovae.drawing.plots import Limits, tiles
+from pyrovae.drawing.style import BLUE, GREY, RED, TEXT, UNCLEAR, label
 
 HIGHEST_KHAT = 1.5
 """Larger k-hats are drawn here."""

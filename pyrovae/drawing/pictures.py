@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.data import Split
-from pyrovae.drawing import plots
+from pyrovae.drawing import charts, plots
 from pyrovae.errors import UserError, suggest
 from pyrovae.runs.opening import Opened, context_of, inference, posteriors, preprocessed
 from pyrovae.runs.sampling import draw_samples, prior_samples, value_range
@@ -128,7 +128,7 @@ def _samples(scene: _Scene) -> Figure:
 def _latent(scene: _Scene) -> Figure:
     means, split = _means(scene.vae, scene.scattered, scene.seed).cpu(), scene.scattered
     y, names = class_labels(scene.opened, split)
-    return plots.latent_scatter(means, y, names, scene.of)
+    return charts.latent_scatter(means, y, names, scene.of)
 
 
 def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -216,7 +216,7 @@ def _relabelled(scene: _Scene) -> Figure:
 
 
 def _learning_curves(scene: _Scene) -> Figure:
-    return plots.learning_curves(runs.read_metrics(scene.opened.folder))
+    return charts.learning_curves(runs.read_metrics(scene.opened.folder), float(scene.vae.transform.log_abs_det_jacobian()))
 
 
 FIGURES: dict[str, Callable[[_Scene], Figure]] = {

@@ -8,7 +8,7 @@ from gallery import panels
 from gallery.measures import SEED, Drawn, decoded, one_of_each, reconstructed, scored, seen, unit
 from gallery.models import Studio
 from pyrovae.drawing.pictures import quantile_grid
-from pyrovae.drawing.plots import TEXT
+from pyrovae.drawing.style import TEXT
 from pyrovae.runs.opening import Opened
 from pyrovae.runs.sampling import draw_samples
 

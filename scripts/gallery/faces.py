@@ -15,7 +15,7 @@ from gallery import panels
 from gallery.measures import SEED, Drawn, decoded, grey, means, unit
 from gallery.models import Studio
 from pyrovae.data import Dataset, Split
-from pyrovae.drawing.plots import TEXT
+from pyrovae.drawing.style import TEXT
 
 ATTRIBUTE = "glasses"
 COMPONENTS = 40

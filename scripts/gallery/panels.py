@@ -13,10 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from pyrovae.drawing.plots import BLUE, GREY, TEXT
-
-COLOURS = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a300", "#b07aa1", "#d4659a", "#9c755f", "#6b6b6b")
-"""Of classes 0, 1, ..., again from the first after the tenth."""
+from pyrovae.drawing.style import BLUE, CLASS_COLOURS, GREY, TEXT, class_colour
 
 MARK = np.asarray([[0.45, 0.08, 0.08], [1.0, 0.86, 0.80]])
 """What black and white become in a cell that is marked, so that dark cells show it too."""
@@ -104,7 +101,7 @@ def strips(rows: Mapping[str, Tensor], limits: tuple[float, float], title: str, 
 def scatter(axis: Axes, points: Tensor, codes: Tensor, size: float = 3) -> None:
     """Points (N, 2) in the colours of their classes (N,), in a shuffled order so that no class covers the others."""
     order = np.random.default_rng(0).permutation(len(points))
-    values, colours = points.double().numpy()[order], np.asarray(COLOURS)[codes.numpy()[order] % len(COLOURS)]
+    values, colours = points.double().numpy()[order], np.asarray(CLASS_COLOURS)[codes.numpy()[order] % len(CLASS_COLOURS)]
     axis.scatter(values[:, 0], values[:, 1], s=size, c=colours, alpha=0.7, linewidths=0)
     plain(axis)
 
@@ -129,7 +126,7 @@ def plain(axis: Axes, x: str = "", y: str = "") -> None:
 
 def legend_of_classes(figure: Figure, names: Sequence[str], y: float) -> None:
     """The colours of the classes in one line."""
-    marks = [figure.axes[0].scatter([], [], s=25, color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(names)]
+    marks = [figure.axes[0].scatter([], [], s=25, color=class_colour(i), label=name) for i, name in enumerate(names)]
     place = {"loc": "center", "bbox_to_anchor": (0.5, y), "ncols": len(names)}
     figure.legend(marks, names, **place, frameon=False, fontsize=TEXT, handletextpad=0.1, columnspacing=1.0)
 

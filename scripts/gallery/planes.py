@@ -12,7 +12,7 @@ from torch import Tensor
 from gallery import panels
 from gallery.measures import SEED, Drawn, cells, decoded, limits, means, one_of_each, reconstructed, scales, scored, seen
 from gallery.models import Studio
-from pyrovae.drawing.plots import TEXT
+from pyrovae.drawing.style import TEXT, class_colour
 from pyrovae.runs.opening import Opened, inference
 from pyrovae.runs.sampling import prior_samples
 
@@ -62,7 +62,7 @@ def _class_panels(points: dict[str, Tensor], codes: Tensor, names: tuple[str, ..
     axes = figure.subplots(3, len(names), gridspec_kw={"wspace": 0.06, "hspace": 0.08})
     for line, (name, title) in zip(axes, PLANES.items(), strict=True):
         for code, axis in enumerate(line):
-            panels.highlight(axis, points[name], (codes == code).numpy(), panels.COLOURS[code % len(panels.COLOURS)])
+            panels.highlight(axis, points[name], (codes == code).numpy(), class_colour(code))
         line[0].set_ylabel(title.replace(", latents", ",\nlatents"), rotation=0, ha="right", va="center", fontsize=TEXT)
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name, fontsize=TEXT + 1)

@@ -12,7 +12,7 @@ from gallery.measures import SEED, Drawn, one_of_each, reconstructed, scored, se
 from gallery.models import Studio
 from pyrovae.contracts import DataSpec
 from pyrovae.data import Split
-from pyrovae.drawing.plots import BLUE, GREY, TEXT
+from pyrovae.drawing.style import BLUE, GREY, TEXT
 
 KINDS = {"autoencoder": "autoencoder", "vae": "VAE"}
 SIZES = (2, 5, 20, 50)

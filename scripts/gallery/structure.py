@@ -10,7 +10,7 @@ from torch import Tensor
 from gallery import panels
 from gallery.measures import SEED, Drawn, grey, means
 from gallery.models import Studio
-from pyrovae.drawing.plots import BLUE, RED
+from pyrovae.drawing.style import BLUE, RED
 
 MODELS = {"autoencoder-2": "autoencoder, 2", "vae-2": "VAE, 2", "autoencoder-20": "autoencoder, 20", "vae-20": "VAE, 20"}
 TRAINED, TESTED = 10_000, 2000
