@@ -15,7 +15,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, ClassVar, Final, TypeGuard
 
 
 class NotGiven(enum.Enum):
@@ -29,7 +29,7 @@ NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 
 class UserError(ValueError):
-    """A mistake in what was given; its message is one line and the command line exits with code 2.
+    """A mistake in what was given; its message is one line, and the command line exits with code 2 (see ``exit_code``).
 
     Args:
         option: The Python name of what was given, ``likelihood.scale`` for an option of a part; None where the value, such as a
@@ -47,6 +47,9 @@ class UserError(ValueError):
         ...
         pyrovae.errors.UserError: samples=0: needs at least 1; try samples=500
     """
+
+    exit_code: ClassVar[int] = 2
+    """What the command line exits with."""
 
     def __init__(self, option: str | None, value: object = NOT_GIVEN, reason: str = "", remedy: str = "") -> None:
         super().__init__(option, value, reason, remedy)

@@ -28,7 +28,7 @@ from pyrovae.parts import ROLES
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SMALL = shlex.split("--network.hidden [8] --latent-dim 2 --device cpu")
 TINY = [*SMALL, "--epochs", "1"]
-WITHOUT_FLAG = {"train": {"progress"}}
+WITHOUT_FLAG = {"train": {"progress"}, "sweep": {"progress"}}
 """Parameters that only a program has."""
 
 
@@ -193,7 +193,7 @@ def test_the_same_choice_on_the_command_line_keeps_the_configurations_options(cl
 
 def test_runs_are_numbered_and_the_report_names_them(cli, here):
     for number in (1, 2):
-        answer = cli("train", *TINY)
+        answer = cli("train", "--quiet", *TINY)
         folder = f"runs/digits-{number}"
         assert (answer.code, answer.err) == (0, "")
         assert f"run: {folder}\n" in answer.out

@@ -141,7 +141,7 @@ def test_a_limit_on_memory_is_told_in_one_line(run_with):
 
 def test_a_path_without_an_encoding_is_printed_by_numbers(tmp_path):
     name = os.fsdecode(b"run-\xff")
-    line = [sys.executable, "-m", "pyrovae", "train", "--epochs", "1", "--network.hidden", "[4]", "--out", name]
+    line = [sys.executable, "-m", "pyrovae", "train", "--quiet", "--epochs", "1", "--network.hidden", "[4]", "--out", name]
     answer = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     assert (answer.returncode, answer.stderr) == (0, "")
     assert r"run: run-\udcff" in answer.stdout

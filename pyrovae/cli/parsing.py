@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import re
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, final, get_args, get_origin, get_type_hints
 
@@ -49,6 +51,33 @@ def take(option: str, tokens: list[str]) -> tuple[list[str], str | None]:
             rest.append(tokens[i])
             i += 1
     return rest, value
+
+
+def take_flag(option: str, tokens: list[str]) -> tuple[list[str], bool]:
+    """Tokens without a flag that has no value, and whether it was there.
+
+    Raises:
+        UserError: If it was given a value.
+    """
+    given = next((token for token in tokens if token.startswith(f"--{option}=")), None)
+    if given is not None:
+        raise UserError(f"{given}: takes no value; give {option_name(option)} alone, or leave it out")
+    return [token for token in tokens if token != f"--{option}"], f"--{option}" in tokens
+
+
+def with_value(option: str, tokens: list[str]) -> list[str]:
+    """Tokens in which ``--option`` alone is ``--option=true``.
+
+    Example:
+        >>> with_value("tensorboard", ["--tensorboard", "--seed", "1"]), with_value("tensorboard", ["--tensorboard", "false"])
+        (['--tensorboard=true', '--seed', '1'], ['--tensorboard', 'false'])
+    """
+    alone = f"--{option}"
+    following = itertools.chain(tokens[1:], ["--"])
+    return [
+        f"{alone}=true" if token == alone and after.startswith("--") else token
+        for token, after in zip(tokens, following, strict=False)
+    ]
 
 
 def spelt_out(tokens: list[str]) -> list[str]:
@@ -159,6 +188,11 @@ class Parser:
         self.add_argument = self._parser.add_argument
         self.add_class_arguments = self._parser.add_class_arguments
         self.lists: set[str] = set()
+
+    def add_quiet(self) -> None:
+        """Add ``--quiet`` to the help; it is taken from the tokens before they are parsed, and is no part of a configuration."""
+        text = "Show no progress, neither a bar nor lines; what was found is printed all the same."
+        self.add_argument("--quiet", action="store_true", default=SUPPRESS, help=text)
 
     def doc(self, parameter: str) -> str:
         """A parameter's line of the docstring."""

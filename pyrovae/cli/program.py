@@ -10,7 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pyrovae.cli.parsing import TRAIN_ROLES, Parser, add_data, add_part, flat, names_of, several, spelt_out, take, underscored
+from pyrovae.cli.parsing import (
+    TRAIN_ROLES,
+    Parser,
+    add_data,
+    add_part,
+    flat,
+    names_of,
+    several,
+    spelt_out,
+    take,
+    take_flag,
+    underscored,
+    with_value,
+)
 from pyrovae.cli.spelling import with_flags
 from pyrovae.errors import UserError, check_path, shown, suggest
 from pyrovae.system.door import leave
@@ -47,8 +60,8 @@ pyrovae COMMAND --help tells a command's options; those of a chosen part are sho
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0; 1 where stdout could not be written; 2 after an error that the user can mend, with one
-    line on stderr; 128 + its number after a signal.
+    """Run the command line and exit: 0; 1 where stdout could not be written; 2 after an error that the user can mend, 3 after a
+    training that diverged, with one line on stderr; 128 + its number after a signal.
     """
     command, *tokens = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     leave(lambda: _run(command, tokens), f"pyrovae {command}" if command in COMMANDS else "pyrovae", tokens, with_flags)
@@ -82,7 +95,8 @@ def _check_each_option_once(tokens: Sequence[str]) -> None:
 def _train(command: str, tokens: list[str]) -> int:
     from pyrovae import commands, parts
 
-    tokens, config = _configuration(spelt_out(tokens))
+    tokens, quiet = take_flag("quiet", spelt_out(tokens))
+    tokens, config = _configuration(with_value("tensorboard", tokens))
     tokens = spelt_out(flat(_without_options_of_others(config, tokens))) + tokens
     names = {}
     for role in TRAIN_ROLES:
@@ -93,6 +107,7 @@ def _train(command: str, tokens: list[str]) -> int:
     parser = Parser("train", commands.train, {*TRAIN_ROLES, "resume", "progress"})
     parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
     parser.add_argument("--resume", action="store_true", help=parser.doc("resume"))
+    parser.add_quiet()
     chosen = {}
     for role in TRAIN_ROLES:
         given = default[role] if names[role] is None else names[role]
@@ -103,7 +118,7 @@ def _train(command: str, tokens: list[str]) -> int:
     for role, part in chosen.items():
         options = {k: v for k, v in parsed.pop(role, {}).items() if k != "name"}
         parsed[role] = part["name"] if part["name"] == "auto" else {**options, **part}
-    result = commands.train(**parsed)
+    result = commands.train(**parsed, progress=not quiet)
     if result.fit.signal is not None:
         return stopped(result.fit.signal, result.report())
     print(result.report())
@@ -208,10 +223,11 @@ def _compare(command: str, tokens: list[str]) -> int:
 def _sweep(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
 
-    parser = Parser(command, commands.sweep, set(TRAIN_ROLES))
+    parser = Parser(command, commands.sweep, {*TRAIN_ROLES, "progress"})
+    parser.add_quiet()
     parser.add_argument("--wide", action="store_true", help=WIDE)
     chosen, default = {}, {name: p.default for name, p in inspect.signature(commands.sweep).parameters.items()}
-    tokens = spelt_out(tokens)
+    tokens, quiet = take_flag("quiet", spelt_out(with_value("tensorboard", tokens)))
     for role in TRAIN_ROLES:
         text = f"{parser.doc(role)} Of: {', '.join(names_of(role))}; their options are those of pyrovae train."
         parser.add_argument(f"--{role}", default=default[role], help=text)
@@ -223,7 +239,7 @@ def _sweep(command: str, tokens: list[str]) -> int:
             tokens.append(f"--{axis}=[{value}]" if "," in value and not value.startswith("[") else f"--{axis}={value}")
     parsed = {k: v for k, v in parser.parse(tokens).items() if k not in TRAIN_ROLES}
     wide = parsed.pop("wide")
-    found = commands.sweep(**{**parsed, **chosen})
+    found = commands.sweep(**parsed, **chosen, progress=not quiet)
     if found.signal is not None:
         return stopped(found.signal, found.report())
     print(found.report(wide=wide))

@@ -51,6 +51,9 @@ class TrainResult:
     dataset: Dataset
     fit: FitResult
 
+    def __repr__(self) -> str:
+        return f"TrainResult(run={str(self.run)!r}, fit={self.fit!r})"
+
     def report(self) -> str:
         """What happened and what to do next, for a terminal."""
         lines = [self._kept()] if self.fit.history else []
@@ -133,7 +136,7 @@ def train(
         out: The run folder; by default a new one under runs/.
         tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in the run.
         resume: Go on with the run in ``out``; only epochs, device and the data's location may differ.
-        progress: Show a progress bar where stderr is a terminal.
+        progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
 
     Raises:
         UserError: If an option is wrong, the data do not fit, the folder exists, the training diverges, or torchrun started
@@ -202,7 +205,7 @@ def resume(run: str | Path, epochs: int | None = None, device: str | None = None
         run: The run folder.
         epochs: Passes over the training data in all; None for those recorded.
         device: auto, cpu, cuda or cuda:N; None for the one recorded.
-        progress: Show a progress bar where stderr is a terminal.
+        progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
 
     Raises:
         UserError: If the folder is no run, or as ``train``.

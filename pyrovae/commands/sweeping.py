@@ -205,7 +205,7 @@ def sweep(
         split: Data that the runs are ranked on: train, valid, test or all.
         limit: At most that many of them, a seeded random subset.
         dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
-        progress: Say on stderr what is being trained, and show a progress bar where it is a terminal.
+        progress: Say on stderr what is being trained, with a progress bar, or a line an epoch where it is no terminal.
 
     Raises:
         UserError: If an option is wrong, a run in ``out`` was trained with other options, no combination can be trained, another

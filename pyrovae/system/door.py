@@ -33,7 +33,8 @@ def leave(
     tokens: Sequence[str] = (),
     spell: Callable[[UserError | Warning], str] = str,
 ) -> NoReturn:
-    """Do what a program does, and exit with its code: 0 unless it returns another; 2 after an error that the user can mend.
+    """Do what a program does, and exit with its code: 0 unless it returns another; 2 after an error that the user can mend,
+    3 after a training that diverged.
 
     1 where stdout could not be written, and 128 + its number after a signal. An error that nobody but us can mend is raised.
 
@@ -51,7 +52,7 @@ def leave(
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        code = _say(program, spell(error), REFUSED)
+        code = _say(program, spell(error), error.exit_code)
     except BrokenPipeError:
         code = UNWRITTEN  # the reader of our output has gone; nothing more can be said to it
     except (OSError, MemoryError, RuntimeError, ImportError) as error:

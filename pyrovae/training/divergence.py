@@ -31,10 +31,15 @@ WORSE = 10.0
 LARGE_VALUE, LARGE_WEIGHT = 1e3, 100.0
 """Data, or a KL weight, beyond which they are the cause before the learning rate is."""
 
+DIVERGED = 3
+"""Exit code: what was asked for was understood and tried, and training went wrong."""
+
 
 @final
 class DivergedError(TrainingError):
-    """The loss or a parameter is not finite any more, or the model is far worse than it was untrained."""
+    """The loss or a parameter is not finite any more, or the model is far worse than it was untrained; exit code 3."""
+
+    exit_code = DIVERGED
 
 
 def all_finite(vae: VAE, loss_sum: Tensor) -> bool:

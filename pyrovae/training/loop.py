@@ -14,7 +14,6 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, Split
@@ -28,6 +27,7 @@ from pyrovae.system.devices import Turns, alone, choose_device, own_noise, seed_
 from pyrovae.system.interruption import Interrupted, Request, finishing
 from pyrovae.training.divergence import CHECK_STEPS, check_finite, diverged, measured, memory_for, spoilt
 from pyrovae.training.hints import hint_at_columns
+from pyrovae.training.progress import progress_of
 from pyrovae.training.settings import check_contexts, check_objective, check_sizes, context_on, plain_settings
 from pyrovae.training.state import Run, Saver, TrainingError, TrainingState, copied
 from pyrovae.vae import VAE
@@ -63,6 +63,16 @@ class FitResult:
     interrupted: bool
     out_of_patience: bool
     signal: int | None = None
+
+    def __repr__(self) -> str:
+        ended = ["interrupted"] * self.interrupted + ["out of patience"] * self.out_of_patience
+        return f"FitResult({', '.join([f'{len(self.history)} epochs', f'best_epoch={self.best_epoch}', *self._best(), *ended])})"
+
+    def _best(self) -> list[str]:
+        """The first number of the best epoch that there is: of validation, or else the loss."""
+        row = self.history[self.best_epoch - 1] if self.best_epoch else {}
+        columns = ("valid_elbo", "valid_reconstruction", "loss")
+        return [f"{name}={row[name]:.6g}" for name in columns if math.isfinite(row.get(name, math.nan))][:1]
 
 
 def fit(
@@ -116,7 +126,7 @@ def fit(
         particles: Samples of z a datum in a step.
         seed: Of order, preprocessing and posterior noise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        progress: Show a progress bar where stderr is a terminal.
+        progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
         resume: Where an earlier call stood.
         save: Called with the state after an epoch (not more often than every few seconds), within a long one, at the end and on
             a signal.
@@ -238,15 +248,14 @@ def _train(
         saver.rescuing(),
         memory_for(run),
         finishing() as request,
-        tqdm(total=run.epochs, initial=state.epoch, unit="epoch", disable=None if progress else True) as bar,
+        progress_of(run.epochs, state.epoch, progress) as say,
     ):
         while not _is_finished(run):
             if not (_epoch(run, x, c, request, saver) and _end_epoch(run, valid, len(x), request)):
                 break
             if log is not None:
                 log(state.history[-1])
-            bar.update()
-            bar.set_postfix_str(_status(run, len(x)))
+            say(_status(run, len(x)))
             saver.keep()
             if saver.due(CHECKPOINT_SECONDS):
                 saver.save()

@@ -120,7 +120,7 @@ def _exploding() -> Iterator[Trial]:
 
 
 def _is_refused_or_finite(answer: Answer, folder: Path) -> bool:
-    return _fails_well(answer) and (answer.code != 0 or _is_finite(folder / "made"))
+    return _fails_well(answer, (2, 3)) and (answer.code != 0 or _is_finite(folder / "made"))
 
 
 def _is_finite(run: Path) -> bool:

@@ -1,0 +1,40 @@
+"""What is said on stderr while a training goes on: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from tqdm import tqdm
+
+
+@contextmanager
+def progress_of(total: int, done: int, wanted: bool) -> Iterator[Callable[[str], None]]:
+    """A function to be called after every epoch with how it went.
+
+    Args:
+        total: Epochs of the training.
+        done: Those that were finished before.
+        wanted: False for silence.
+    """
+    if not wanted or sys.stderr is None:
+        yield lambda text: None
+    elif sys.stderr.isatty():
+        with tqdm(total=total, initial=done, unit="epoch") as bar:
+
+            def advance(text: str) -> None:
+                bar.update()
+                bar.set_postfix_str(text)
+
+            yield advance
+    else:
+        epoch = done
+
+        def log(text: str) -> None:
+            nonlocal epoch
+            epoch += 1
+            with suppress(OSError):  # a log that is full does not end the training that it is the log of
+                print(f"epoch {epoch} of {total}: {text}", file=sys.stderr, flush=True)
+
+        yield log
