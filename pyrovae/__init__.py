@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         evaluate,
         figures,
         load_dataset,
+        register,
         resume,
         sample,
         sweep,
@@ -38,6 +39,7 @@ _HOMES = {
     "fit": "training.loop",
     "save": "runs",
     "load": "runs",
+    "register": "commands",
     "to_arviz": "runs.exporting",
     **dict.fromkeys(
         ("train", "resume", "evaluate", "classify", "compare", "sweep", "encode", "decode", "sample", "figures", "load_dataset"),
@@ -59,6 +61,7 @@ __all__ = [
     "fit",
     "load",
     "load_dataset",
+    "register",
     "resume",
     "sample",
     "save",

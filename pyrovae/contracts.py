@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final
 
 import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pyrovae.errors import plain_option
+from pyrovae.errors import UserError, plain_option
 
 Kind = Literal["levels", "counts", "reals", "binary"]
 
@@ -133,12 +133,14 @@ class Part(ABC):  # noqa: B024  (what its roles promise is abstract)
     A part that checks its options in ``__post_init__`` calls this one first.
 
     Raises:
-        UserError: If an option is an array.
+        UserError: If an option is an array, or one that has no default is not given.
     """
 
     def __post_init__(self) -> None:
         assert is_dataclass(self)
         for option in fields(self):
+            if getattr(self, option.name) is MISSING:
+                raise UserError(f"{option.name} needs a value: {type(self).__name__} has no default for it")
             object.__setattr__(self, option.name, plain_option(option.name, getattr(self, option.name)))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -26,9 +24,13 @@ from pyrovae.families import (
     Poisson,
     StudentT,
 )
+from pyrovae.tables import Line, Table
 
 MOST_LEVELS = 2**16
 """Whole numbers up to it may be levels."""
+
+MARGIN = 1e-6
+"""Dequantised data of a likelihood that has no density at 0 or 1 stay that far from both (``preprocess.squeeze``)."""
 
 SUGGESTED = 4
 """Likelihoods that an error message names."""
@@ -36,56 +38,99 @@ SUGGESTED = 4
 _ON_REALS: Mapping[Kind, str] = {"binary": "dequantise", "levels": "dequantise", "counts": "dequantise", "reals": "none"}
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Likelihood:
-    """A line of the table.
+LIKELIHOODS = Table(
+    "likelihood",
+    Family,
+    "likelihoods",
+    {
+        "bernoulli": Line(Bernoulli, preprocess={"binary": "none", "levels": "binarise"}),
+        "binomial": Line(Binomial, preprocess={"levels": "none", "binary": "none", "counts": "none"}),
+        "normal": Line(Normal, preprocess=_ON_REALS, defaults={"scale": "learned"}),
+        "beta": Line(Beta, preprocess={"levels": "squeeze", "binary": "squeeze", "reals": "none"}, defaults={"least": 0.0}),
+        "continuous_bernoulli": Line(
+            ContinuousBernoulli, preprocess={"levels": "dequantise", "binary": "dequantise", "reals": "none"}
+        ),
+        "logistic": Line(Logistic, preprocess={"levels": "none", "binary": "none"}),
+        "categorical": Line(Categorical, preprocess={"levels": "none", "binary": "none"}),
+        "poisson": Line(Poisson, preprocess={"counts": "none"}),
+        "negative_binomial": Line(NegativeBinomial, preprocess={"counts": "none"}),
+        "laplace": Line(Laplace, preprocess=_ON_REALS, defaults={"scale": "learned"}),
+        "student_t": Line(StudentT, preprocess=_ON_REALS, defaults={"scale": "learned"}),
+        "log_normal": Line(LogNormal, preprocess={"reals": "none"}, defaults={"scale": "learned"}),
+    },
+)
 
-    Args:
-        family: The density.
-        preprocess: Kind of data -> name of the preprocessing; a kind that is missing cannot be modelled as it is.
-        defaults: Options whose default in this role differs from the family's own.
+
+def preprocess_of(family: Family) -> Mapping[Kind, str]:
+    """Kind of data -> name of the preprocessing that a likelihood wants for it; a kind that is missing it cannot model.
+
+    What the table says of its class, or else what the support says (``by_support``).
     """
-
-    family: type[Family]
-    preprocess: Mapping[Kind, str]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-
-LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": Likelihood(family=Bernoulli, preprocess={"binary": "none", "levels": "binarise"}),
-    "binomial": Likelihood(family=Binomial, preprocess={"levels": "none", "binary": "none", "counts": "none"}),
-    "normal": Likelihood(family=Normal, preprocess=_ON_REALS, defaults={"scale": "learned"}),
-    "beta": Likelihood(
-        family=Beta,
-        preprocess={"levels": "squeeze", "binary": "squeeze", "reals": "none"},
-        defaults={"least": 0.0},
-    ),
-    "continuous_bernoulli": Likelihood(
-        family=ContinuousBernoulli, preprocess={"levels": "dequantise", "binary": "dequantise", "reals": "none"}
-    ),
-    "logistic": Likelihood(family=Logistic, preprocess={"levels": "none", "binary": "none"}),
-    "categorical": Likelihood(family=Categorical, preprocess={"levels": "none", "binary": "none"}),
-    "poisson": Likelihood(family=Poisson, preprocess={"counts": "none"}),
-    "negative_binomial": Likelihood(family=NegativeBinomial, preprocess={"counts": "none"}),
-    "laplace": Likelihood(family=Laplace, preprocess=_ON_REALS, defaults={"scale": "learned"}),
-    "student_t": Likelihood(family=StudentT, preprocess=_ON_REALS, defaults={"scale": "learned"}),
-    "log_normal": Likelihood(family=LogNormal, preprocess={"reals": "none"}, defaults={"scale": "learned"}),
-}
+    name = LIKELIHOODS.name_of(type(family))
+    said = None if name is None else LIKELIHOODS.line(name).preprocess
+    return by_support(family) if said is None else said
 
 
-def _line(family: Family) -> tuple[str, Likelihood]:
-    return next((name, line) for name, line in LIKELIHOODS.items() if isinstance(family, line.family))
+def by_support(family: Family) -> Mapping[Kind, str]:
+    """The preprocessing for each kind of data that follows from where a density lives.
+
+    A probability of whole numbers models a kind of data as they are where its support has all values of that kind, and one of
+    bits alone models levels binarised. A density of reals models reals as they are, and whole numbers dequantised, or
+    squeezed where it has no value at the ends of the unit interval.
+
+    Example:
+        >>> by_support(Beta())
+        {'reals': 'none', 'binary': 'squeeze', 'levels': 'squeeze'}
+        >>> by_support(Bernoulli())
+        {'binary': 'none', 'levels': 'binarise'}
+    """
+    if any(_holds(family, DataSpec((1,)), (value,)) for value in (-0.5, 0.5, 1.5)):
+        inside, ends = (_holds(family, DataSpec((1,)), values) for values in ((MARGIN, 0.5, 1 - MARGIN), (0.0, 1.0)))
+        found: dict[Kind, str] = {"reals": "none"}
+        if inside:
+            found |= dict.fromkeys(("binary", "levels"), "dequantise" if ends else "squeeze")
+        if inside and _holds(family, DataSpec((1,)), (0.0, 1e6)):
+            found["counts"] = "dequantise"
+        return found
+    whole: dict[Kind, tuple[DataSpec, tuple[float, ...]]] = {
+        "counts": (DataSpec((1,), "counts"), (0, 1, 1e6)),
+        "levels": (DataSpec((1,), "levels", 256), (0, 1, 255)),
+        "binary": (DataSpec((1,), "binary", 2), (0, 1)),
+    }
+    found = {kind: "none" for kind, (spec, values) in whole.items() if _holds(family, spec, values)}
+    return {**found, "levels": "binarise"} if list(found) == ["binary"] else found
+
+
+def _holds(family: Family, spec: DataSpec, values: tuple[float, ...]) -> bool:
+    """Whether all these values have a density."""
+    try:
+        return bool(family.support(spec).check(torch.tensor(values)).all())
+    except UserError:
+        return False
 
 
 def native_kind(family: Family) -> Kind:
     """The first kind of data that a likelihood models as they are.
 
+    Raises:
+        UserError: If there is none.
+
     Example:
         >>> native_kind(Binomial())
         'levels'
     """
-    return next(kind for kind, preprocess in _line(family)[1].preprocess.items() if preprocess == "none")
+    native = (kind for kind, preprocess in preprocess_of(family).items() if preprocess == "none")
+    kind = next(native, None)
+    if kind is None:
+        raise UserError(
+            f"--likelihood {shown_name(family)}: models no kind of data as they are; register it with preprocess={{KIND: 'none'}}"
+        )
+    return kind
+
+
+def shown_name(family: Family) -> str:
+    """The name of a likelihood in the table, or else that of its class."""
+    return LIKELIHOODS.name_of(type(family)) or type(family).__name__
 
 
 def _outside(family: Family, spec: DataSpec, x: Tensor) -> Tensor:
@@ -95,6 +140,23 @@ def _outside(family: Family, spec: DataSpec, x: Tensor) -> Tensor:
         return ~inside
     except UserError:
         return torch.zeros_like(x, dtype=torch.bool)
+
+
+def preprocess_by_default(name: str) -> Mapping[Kind, str]:
+    """The preprocessing by kind of a likelihood with its default options; none where it has options without a default."""
+    said = LIKELIHOODS.line(name).preprocess
+    if said is not None:
+        return said
+    family = _with_defaults(name)
+    return {} if family is None else by_support(family)
+
+
+def _with_defaults(name: str) -> Family | None:
+    """A likelihood with its default options; None where one has no default."""
+    try:
+        return LIKELIHOODS[name]()
+    except TypeError:
+        return None
 
 
 def fitting(spec: DataSpec, x: Tensor | None = None) -> list[str]:
@@ -108,27 +170,24 @@ def fitting(spec: DataSpec, x: Tensor | None = None) -> list[str]:
         >>> fitting(DataSpec(event_shape=(2,), kind="counts"))
         ['binomial', 'poisson', 'negative_binomial', 'normal']
     """
-    names = sorted(
-        (name for name, line in LIKELIHOODS.items() if spec.kind in line.preprocess),
-        key=lambda name: LIKELIHOODS[name].preprocess[spec.kind] != "none",
-    )
-    inside = (
-        name
-        for name in names
-        if x is None
-        or LIKELIHOODS[name].preprocess[spec.kind] != "none"
-        or not _outside(LIKELIHOODS[name].family(), spec, x).any()
-    )
+    wanted = {name: preprocess_by_default(name) for name in LIKELIHOODS}
+    names = sorted((name for name in wanted if spec.kind in wanted[name]), key=lambda name: wanted[name][spec.kind] != "none")
+    inside = (name for name in names if x is None or wanted[name][spec.kind] != "none" or _all_inside(name, spec, x))
     return list(itertools.islice(inside, SUGGESTED))
 
 
-def _as_another_kind(line: Likelihood, spec: DataSpec, x: Tensor | None) -> str:
+def _all_inside(name: str, spec: DataSpec, x: Tensor) -> bool:
+    family = _with_defaults(name)
+    return family is not None and not _outside(family, spec, x).any()
+
+
+def _as_another_kind(wanted: Mapping[Kind, str], spec: DataSpec, x: Tensor | None) -> str:
     """Options by which whole numbers become what a likelihood models, for the beginning of a remedy."""
     if x is None or (x < 0).any() or (x != x.floor()).any():
         return ""
-    if line.preprocess.get("counts") == "none" and spec.kind in ("reals", "binary"):
+    if wanted.get("counts") == "none" and spec.kind in ("reals", "binary"):
         return "give --data.kind counts, for all are whole numbers, or "
-    if line.preprocess.get("levels") == "none" and spec.kind in ("reals", "counts") and x.max() < MOST_LEVELS:
+    if wanted.get("levels") == "none" and spec.kind in ("reals", "counts") and x.max() < MOST_LEVELS:
         return f"give --data.kind levels --data.levels {int(x.max()) + 1}, for all are whole numbers below it, or "
     return ""
 
@@ -148,11 +207,11 @@ def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) 
         >>> default_preprocess(Bernoulli(), DataSpec(event_shape=(8, 8), kind="levels", levels=17))
         'binarise'
     """
-    name, line = _line(family)
-    if spec.kind in line.preprocess:
-        return line.preprocess[spec.kind]
-    remedy = f"{_as_another_kind(line, spec, x)}try --likelihood {' or '.join(fitting(spec, x))}"
-    if line.preprocess.get("binary") == "none":
+    name, wanted = shown_name(family), preprocess_of(family)
+    if spec.kind in wanted:
+        return wanted[spec.kind]
+    remedy = f"{_as_another_kind(wanted, spec, x)}try --likelihood {' or '.join(fitting(spec, x))}"
+    if wanted.get("binary") == "none":
         remedy += ", or --preprocess binarise --preprocess.threshold T (which makes it another data set)"
     example = ""
     if x is not None:

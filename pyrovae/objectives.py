@@ -13,6 +13,7 @@ from torch.distributions import kl_divergence
 
 from pyrovae.contracts import Family, Model, Objective
 from pyrovae.errors import UserError, check_number
+from pyrovae.tables import Table
 
 
 @final
@@ -135,12 +136,17 @@ def _check_pathwise(model: Model, name: str) -> None:
         )
 
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "elbo": Elbo,
-    "elbo-analytic": AnalyticElbo,
-    "iwae": Iwae,
-    "tracegraph": GraphElbo,
-}
+OBJECTIVES = Table(
+    "objective",
+    Objective,
+    "objectives",
+    {
+        "elbo": Elbo,
+        "elbo-analytic": AnalyticElbo,
+        "iwae": Iwae,
+        "tracegraph": GraphElbo,
+    },
+)
 
 
 def natural_objective(posterior: Family) -> str:

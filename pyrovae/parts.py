@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, final, get_args
 
 from pyrovae.contexts import CONTEXTS
+from pyrovae.contracts import Kind, Part
 from pyrovae.data import SOURCES
 from pyrovae.errors import UserError, option_name, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
@@ -16,36 +18,109 @@ from pyrovae.objectives import OBJECTIVES
 from pyrovae.posteriors import POSTERIORS
 from pyrovae.preprocess import PREPROCESSES
 from pyrovae.priors import PRIORS
+from pyrovae.tables import Line, Table, spellings
 
-ROLES: dict[str, Mapping[str, type]] = {
-    "likelihood": {name: line.family for name, line in LIKELIHOODS.items()},
-    "prior": PRIORS,
-    "posterior": POSTERIORS,
-    "context": CONTEXTS,
-    "network": NETWORKS,
-    "preprocess": PREPROCESSES,
-    "objective": OBJECTIVES,
-    "data": SOURCES,
-}
+Choice = str | Mapping[str, Any] | Part
+"""What is taken wherever a part is: its name, ``{"name": ..., option: ...}``, or itself, be its class ours or a user's."""
+
+_TABLES: tuple[Table[Any], ...] = (LIKELIHOODS, PRIORS, POSTERIORS, CONTEXTS, NETWORKS, PREPROCESSES, OBJECTIVES, SOURCES)
+
+ROLES: dict[str, Table[Any]] = {table.role: table for table in _TABLES}
+"""The table of every role. A room above adds its own with ``open_role``."""
 
 
-def lookup(role: str, name: str) -> type:
+def open_role(table: Table[Any]) -> None:
+    """Take in the table of a role that lives in a room above, such as the estimators.
+
+    That room makes its ``Table`` and calls this once, where it is imported: ``lookup``, ``make``, ``describe`` and ``register``
+    then know the role, and nothing here imports upwards.
+    """
+    ROLES[table.role] = table
+
+
+def register(
+    role: str,
+    name: str,
+    cls: type[Part],
+    *,
+    preprocess: Mapping[Kind, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a class of your own a name, by which it can be chosen, listed, written into runs and found again.
+
+    Args:
+        role: likelihood, prior, posterior, context, network, preprocess, objective, data or estimator.
+        name: Small letters, digits, ``-`` and ``_``.
+        cls: A frozen dataclass derived from the role's abstract class in ``pyrovae.contracts``; its fields are its options.
+        preprocess: Of a likelihood: kind of data (``levels``, ``counts``, ``reals``, ``binary``) -> name of the preprocessing
+            that it wants, ``none`` for data that it models as they are; by default what follows from its support.
+        defaults: Options whose default in this role differs from the class's own.
+
+    Raises:
+        UserError: If there is no such role, the name is taken or cannot be one, or the class is no part of that role.
+
+    Example:
+        >>> from pyrovae.networks.mlp import Mlp
+        >>> register("network", "mlp", Mlp)  # the class that has the name already: nothing changes
+        >>> register("network", "conv", Mlp)
+        Traceback (most recent call last):
+        ...
+        pyrovae.errors.UserError: register network conv: the name is taken by pyrovae.networks.conv.Conv; choose another
+    """
+    if role not in ROLES:
+        raise UserError(f"register {shown(role)}: there is no such role; {suggest(str(role), ROLES)}")
+    if preprocess is not None:
+        _check_preprocess(role, name, preprocess)
+    ROLES[role].add(name, Line(cls, preprocess, dict(defaults or {})))
+
+
+def _check_preprocess(role: str, name: str, preprocess: Mapping[Kind, str]) -> None:
+    what = f"register {role} {shown(name)}: preprocess"
+    if role != "likelihood":
+        raise UserError(f"{what} {shown(preprocess)}: is for likelihoods; leave it out")
+    for kind, wanted in preprocess.items():
+        if kind not in get_args(Kind):
+            raise UserError(f"{what} has the kind {shown(kind)}; the kinds of data are {', '.join(get_args(Kind))}")
+        lookup("preprocess", wanted)
+
+
+@final
+class UnknownPartError(UserError):
+    """A name that no table has.
+
+    Attributes:
+        role: The role.
+        name: The name.
+    """
+
+    def __init__(self, message: str, role: str, name: str) -> None:
+        super().__init__(message)
+        self.role = role
+        self.name = name
+
+
+def lookup(role: str, name: str) -> type[Any]:
     """The class behind a name of a role's table; dashes and underscores are the same.
 
     Raises:
-        UserError: If the table has no such name, with the nearest ones.
+        UnknownPartError: If the table has no such name, with the nearest ones.
 
     Example:
         >>> lookup("network", "mpl")
         Traceback (most recent call last):
         ...
-        pyrovae.errors.UserError: --network mpl: unknown; did you mean mlp? All: conv, linear, mlp, residual, tied
+        pyrovae.parts.UnknownPartError: --network mpl: unknown; did you mean mlp? All: conv, linear, mlp, residual, tied
     """
+    return ROLES[role][_spelt(role, name)]
+
+
+def _spelt(role: str, name: str) -> str:
+    """A name as the role's table spells it."""
     table = ROLES[role]
-    for spelling in (name, str(name).replace("-", "_"), str(name).replace("_", "-")):
+    for spelling in spellings(name):
         if spelling in table:
-            return table[spelling]
-    raise UserError(f"--{role} {shown(name)}: unknown; {suggest(str(name), table)}")
+            return spelling
+    raise UnknownPartError(f"--{role} {shown(name)}: unknown; {suggest(str(name), table)}", role, str(name))
 
 
 def is_auto(value: object) -> bool:
@@ -55,9 +130,13 @@ def is_auto(value: object) -> bool:
 
 def defaults(role: str, name: str) -> dict[str, Any]:
     """Every option of a part with its default in that role."""
-    part = lookup(role, name)
-    options = {f.name: f.default for f in dataclasses.fields(part)}
-    return options | dict(LIKELIHOODS[name].defaults if role == "likelihood" else {})
+    line = ROLES[role].line(_spelt(role, name))
+    return {option.name: _default(option) for option in dataclasses.fields(line.part)} | dict(line.defaults)
+
+
+def _default(option: dataclasses.Field[Any]) -> Any:
+    """Of an option; ``dataclasses.MISSING`` where it must be given."""
+    return option.default if option.default_factory is dataclasses.MISSING else option.default_factory()
 
 
 def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
@@ -75,7 +154,7 @@ def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
 
 
 def make(role: str, value: Any) -> Any:
-    """A part from its name, from ``{"name": ..., option: ...}``, or itself.
+    """A part from its name, from ``{"name": ..., option: ...}``, or itself, whether its class has a name or not.
 
     Raises:
         UserError: If the name or an option is unknown, its value wrong, or the value cannot be a part of that role.
@@ -85,7 +164,8 @@ def make(role: str, value: Any) -> Any:
         Normal(scale=0.1)
     """
     value = plain(value)
-    if isinstance(value, tuple(ROLES[role].values())):
+    if isinstance(value, Part):
+        ROLES[role].check_role(type(value))
         return value
     if isinstance(value, str):
         value = {"name": value}
@@ -113,18 +193,34 @@ def _with_role(role: str, options: Collection[str], message: str) -> str:
     return f"{option_name(f'{role}.{option[1]}')} {message[option.end() :]}"
 
 
-def name_of(role: str, part: Any) -> str:
-    """The name of a part, or of its class, in the role's table."""
-    wanted = part if isinstance(part, type) else type(part)
-    return next(name for name, known in ROLES[role].items() if known is wanted)
+def name_of(role: str, part: Part | type[Part]) -> str:
+    """The name of a part, or of its class, in the role's table; that of the class where it is not registered."""
+    cls = part if isinstance(part, type) else type(part)
+    return ROLES[role].name_of(cls) or cls.__name__
 
 
 def describe(role: str, part: Any) -> dict[str, Any]:
     """The inverse of ``make``: name and options as plain data.
 
+    Raises:
+        UserError: If its class has no name, or an option cannot be written down.
+
     Example:
         >>> describe("network", make("network", "mlp"))
         {'name': 'mlp', 'hidden': [400], 'activation': 'relu'}
     """
+    name = ROLES[role].name_of(type(part))
+    if name is None:
+        cls = type(part).__name__
+        raise UserError(
+            f"{role} {cls}: is not registered, so that nothing could find it again by name; call "
+            f'pyrovae.register("{role}", NAME, {cls}) first'
+        )
     options = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(part).items()}
-    return {"name": name_of(role, part), **options}
+    for option, value in options.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            flag = option_name(f"{role}.{option}")
+            raise UserError(f"{flag} {shown(value)}: cannot be written down; give numbers or text") from error
+    return {"name": name, **options}

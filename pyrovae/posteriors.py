@@ -9,12 +9,18 @@ from pyrovae.families.delta import Delta
 from pyrovae.families.flow import Flow
 from pyrovae.families.full_normal import FullNormal
 from pyrovae.families.normal import Normal
+from pyrovae.tables import Table
 
-POSTERIORS: dict[str, type[Family]] = {
-    "normal": Normal,
-    "full_normal": FullNormal,
-    "beta": Beta,
-    "bernoulli": Bernoulli,
-    "flow": Flow,
-    "delta": Delta,
-}
+POSTERIORS = Table(
+    "posterior",
+    Family,
+    "posteriors",
+    {
+        "normal": Normal,
+        "full_normal": FullNormal,
+        "beta": Beta,
+        "bernoulli": Bernoulli,
+        "flow": Flow,
+        "delta": Delta,
+    },
+)

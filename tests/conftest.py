@@ -34,6 +34,17 @@ def double_precision() -> Iterator[None]:
 
 
 @pytest.fixture
+def open_tables() -> Iterator[None]:
+    """What is registered in a test is forgotten after it."""
+    from pyrovae.parts import ROLES
+
+    before = {role: dict(table._lines) for role, table in ROLES.items()}
+    yield
+    for role, lines in before.items():
+        ROLES[role]._lines = lines
+
+
+@pytest.fixture
 def cli(capsys) -> Callable[..., Answer]:
     """Run the real command line in this process."""
     from pyrovae.cli.program import main

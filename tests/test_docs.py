@@ -17,10 +17,11 @@ import torch
 from test_structure import ROOMS
 
 import pyrovae
-from pyrovae import cli, likelihoods, parts
+from pyrovae import cli
 from pyrovae.cli.tables import filled
 from pyrovae.contracts import DataSpec
-from pyrovae.likelihoods import Likelihood
+from pyrovae.likelihoods import LIKELIHOODS
+from pyrovae.tables import Line
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -119,7 +120,7 @@ def test_the_commands_of_a_page_are_understood(page: str, monkeypatch: pytest.Mo
 
 
 def test_the_recipe_for_a_new_family_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, open_tables: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """CONTRIBUTING's class and table line, tried: the density is scipy's, and the command line has the new name."""
     source, line = (re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in code_blocks(CONTRIBUTING, "python"))
@@ -127,9 +128,8 @@ def test_the_recipe_for_a_new_family_works(
     monkeypatch.syspath_prepend(tmp_path)
     from recipe_gumbel import Gumbel
 
-    entry = eval("{" + line + "}", {"Likelihood": Likelihood, "Gumbel": Gumbel})
-    monkeypatch.setitem(likelihoods.LIKELIHOODS, "gumbel", entry["gumbel"])
-    monkeypatch.setitem(parts.ROLES["likelihood"], "gumbel", Gumbel)
+    ((name, entry),) = eval("{" + line + "}", {"Line": Line, "Gumbel": Gumbel}).items()
+    LIKELIHOODS.add(name, entry)
 
     density = Gumbel().build(DataSpec((2,)))
     params = torch.tensor([[0.5, -1.0], [0.0, 0.0]], dtype=torch.float64)

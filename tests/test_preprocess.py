@@ -163,7 +163,7 @@ def test_likelihoods_are_suggested_for_the_values_there_are(values: list[float],
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_refusal_of_a_kind_is_one_line_that_can_be_read(likelihood: str) -> None:
-    family, line = make("likelihood", likelihood), LIKELIHOODS[likelihood]
+    family, line = make("likelihood", likelihood), LIKELIHOODS.line(likelihood)
     for kind in KINDS:
         if kind not in line.preprocess:
             spec = spec_of(kind)

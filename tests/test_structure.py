@@ -26,6 +26,7 @@ ROOMS = [
     "version",
     "system",
     "contracts",
+    "tables",
     "families",
     "likelihoods",
     "posteriors",

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pyrovae.contracts import DataSpec, Family, Kind
 from pyrovae.errors import option_name
 from pyrovae.families.support import in_words
-from pyrovae.likelihoods import LIKELIHOODS
+from pyrovae.likelihoods import LIKELIHOODS, preprocess_by_default
 from pyrovae.parts import ROLES, defaults
 
 SHOWN = DataSpec((2,), "levels", 256)
@@ -48,7 +48,11 @@ def _meaning(part: type) -> str:
 def _support(part: type) -> str:
     if not issubclass(part, Family):
         return ""
-    return in_words(part().support(SHOWN)).replace(f"0..{SHOWN.levels - 1}", "0..levels-1")
+    try:
+        support = part().support(SHOWN)
+    except TypeError:  # an option without a default
+        return ""
+    return in_words(support).replace(f"0..{SHOWN.levels - 1}", "0..levels-1")
 
 
 def _options(role: str, name: str) -> list[str]:
@@ -67,8 +71,9 @@ def preprocessing() -> str:
     """Kind of data x likelihood -> preprocessing, as a Markdown table."""
     kinds = get_args(Kind)
     rows = ["| likelihood | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
-    for name, line in LIKELIHOODS.items():
-        rows.append(f"| `{name}` | " + " | ".join(line.preprocess.get(kind, "refused") for kind in kinds) + " |")
+    for name in LIKELIHOODS:
+        wanted = preprocess_by_default(name)
+        rows.append(f"| `{name}` | " + " | ".join(wanted.get(kind, "refused") for kind in kinds) + " |")
     return "\n".join(rows)
 
 

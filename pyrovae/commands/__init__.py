@@ -36,6 +36,7 @@ from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.agreement import Agreement
 from pyrovae.evidence.reports.certificate import Certificate
 from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.parts import register
 from pyrovae.runs.opening import A_RUN, Opened, Part, context_of, inference, load_dataset, open_run
 from pyrovae.runs.records import Keeper, calibration_picture
 from pyrovae.runs.sampling import Samples, draw_samples, value_range
@@ -55,6 +56,7 @@ __all__ = [
     "figures",
     "load_dataset",
     "recorded_options",
+    "register",
     "resume",
     "sample",
     "sweep",

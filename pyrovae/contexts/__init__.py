@@ -5,5 +5,6 @@ from __future__ import annotations
 from pyrovae.contexts.label import Label
 from pyrovae.contexts.none import NoContext
 from pyrovae.contracts import Context
+from pyrovae.tables import Table
 
-CONTEXTS: dict[str, type[Context]] = {"none": NoContext, "label": Label}
+CONTEXTS = Table("context", Context, "contexts", {"none": NoContext, "label": Label})

@@ -20,22 +20,28 @@ from pyrovae.data.omniglot import Omniglot
 from pyrovae.data.own import OwnData
 from pyrovae.data.tables import CsvFile
 from pyrovae.errors import check_path
+from pyrovae.tables import Table, spellings
 
-SOURCES: dict[str, type[Source]] = {
-    "digits": Digits,
-    "mnist": Mnist,
-    "fashion-mnist": FashionMnist,
-    "kmnist": Kmnist,
-    "emnist": Emnist,
-    "binarized-mnist": BinarizedMnist,
-    "omniglot": Omniglot,
-    "olivetti": Olivetti,
-    "cifar10": Cifar10,
-    "celeba": CelebA,
-    "file": ArrayFile,
-    "csv": CsvFile,
-    "images": ImageFolder,
-}
+SOURCES = Table(
+    "data",
+    Source,
+    "data",
+    {
+        "digits": Digits,
+        "mnist": Mnist,
+        "fashion-mnist": FashionMnist,
+        "kmnist": Kmnist,
+        "emnist": Emnist,
+        "binarized-mnist": BinarizedMnist,
+        "omniglot": Omniglot,
+        "olivetti": Olivetti,
+        "cifar10": Cifar10,
+        "celeba": CelebA,
+        "file": ArrayFile,
+        "csv": CsvFile,
+        "images": ImageFolder,
+    },
+)
 
 __all__ = ["SOURCES", "CsvFile", "Dataset", "OwnData", "Source", "Split", "from_path"]
 
@@ -61,7 +67,7 @@ def from_path(value: Any) -> Any:
 
 
 def _looks_like_path(text: str) -> bool:
-    if text.replace("_", "-") in SOURCES:
+    if any(spelling in SOURCES for spelling in spellings(text)):
         return False
     return "/" in text or "\\" in text or Path(text).suffix != "" or os.path.lexists(text)
 

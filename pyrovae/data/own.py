@@ -50,10 +50,10 @@ class OwnData(SplitSource):
     test: float = SIXTH
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         given: object = self.path
         if given is MISSING:
             raise UserError(f"--data: needs a path, such as {self.example}")
+        super().__post_init__()
         object.__setattr__(self, "path", str(check_path("data", self.path, f"a path, such as {self.example}")))
         check_share("data.test", self.test)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute, DataSpec, Density, Preprocess, Transform
 from pyrovae.errors import NOT_GIVEN, UserError, option_name
 from pyrovae.families.support import in_words
-from pyrovae.likelihoods import LIKELIHOODS, fitting
-from pyrovae.parts import defaults, name_of
+from pyrovae.likelihoods import fitting, preprocess_of
+from pyrovae.parts import name_of
 from pyrovae.preprocess.rounding import some, too_coarse
 
 ROWS = 4096
@@ -129,12 +129,12 @@ def outside(density: Density) -> str:
 
 def _where_it_fits(density: Density, transform: Transform, x: Tensor) -> str:
     """What to try for data outside the support."""
-    name, given = name_of("likelihood", density.family), transform.given
+    given = transform.given
     others = " or ".join(fitting(replace(given, kind="reals", levels=None), x))
     if given.kind == "reals":
-        within = x.min() >= 0 and x.max() <= 1 and "squeeze" in LIKELIHOODS[name].preprocess.values()
+        within = x.min() >= 0 and x.max() <= 1 and "squeeze" in preprocess_of(density.family).values()
         return f"use {'--preprocess squeeze, or ' if within else ''}--likelihood {others}"
-    options = (option_name(f"likelihood.{option}") for option in defaults("likelihood", name))
+    options = (option_name(f"likelihood.{option.name}") for option in fields(density.family))
     return f"check {', '.join(['--data.kind', '--data.levels', *options])}, or take --likelihood {others} with --data.kind reals"
 
 

@@ -8,11 +8,17 @@ from pyrovae.networks.linear import Linear
 from pyrovae.networks.mlp import Mlp
 from pyrovae.networks.residual import Residual
 from pyrovae.networks.tied import Tied
+from pyrovae.tables import Table
 
-NETWORKS: dict[str, type[Network]] = {
-    "linear": Linear,
-    "mlp": Mlp,
-    "conv": Conv,
-    "residual": Residual,
-    "tied": Tied,
-}
+NETWORKS = Table(
+    "network",
+    Network,
+    "networks",
+    {
+        "linear": Linear,
+        "mlp": Mlp,
+        "conv": Conv,
+        "residual": Residual,
+        "tied": Tied,
+    },
+)

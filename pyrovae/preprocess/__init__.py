@@ -8,11 +8,17 @@ from pyrovae.preprocess.dequantise import Dequantise
 from pyrovae.preprocess.none import NoPreprocess
 from pyrovae.preprocess.squeeze import Squeeze
 from pyrovae.preprocess.standardise import Standardise
+from pyrovae.tables import Table
 
-PREPROCESSES: dict[str, type[Preprocess]] = {
-    "none": NoPreprocess,
-    "binarise": Binarise,
-    "dequantise": Dequantise,
-    "squeeze": Squeeze,
-    "standardise": Standardise,
-}
+PREPROCESSES = Table(
+    "preprocess",
+    Preprocess,
+    "preprocesses",
+    {
+        "none": NoPreprocess,
+        "binarise": Binarise,
+        "dequantise": Dequantise,
+        "squeeze": Squeeze,
+        "standardise": Standardise,
+    },
+)

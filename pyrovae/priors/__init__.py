@@ -12,15 +12,21 @@ from pyrovae.priors.normal import StandardNormal
 from pyrovae.priors.student_t import StandardStudentT
 from pyrovae.priors.uniform import StandardUniform
 from pyrovae.priors.vamp import Vamp
+from pyrovae.tables import Table
 
-PRIORS: dict[str, type[Prior]] = {
-    "normal": StandardNormal,
-    "laplace": StandardLaplace,
-    "student_t": StandardStudentT,
-    "beta": FixedBeta,
-    "uniform": StandardUniform,
-    "bernoulli": FixedBernoulli,
-    "mixture": LearnedMixture,
-    "vamp": Vamp,
-    "flow": Flow,
-}
+PRIORS = Table(
+    "prior",
+    Prior,
+    "priors",
+    {
+        "normal": StandardNormal,
+        "laplace": StandardLaplace,
+        "student_t": StandardStudentT,
+        "beta": FixedBeta,
+        "uniform": StandardUniform,
+        "bernoulli": FixedBernoulli,
+        "mixture": LearnedMixture,
+        "vamp": Vamp,
+        "flow": Flow,
+    },
+)

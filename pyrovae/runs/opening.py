@@ -20,13 +20,12 @@ from pyrovae.data import Dataset, Source, Split, from_path
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_path
 from pyrovae.evidence import keyed
-from pyrovae.parts import make
+from pyrovae.parts import Choice, make
 from pyrovae.runs.matching import is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.system.devices import choose_device
 from pyrovae.vae import VAE
 
-Part = str | Mapping[str, Any] | Any
-"""A part by name, by ``{"name": ..., option: ...}``, or itself."""
+Part = Choice
 
 
 A_RUN = "a run folder, such as runs/digits-1 (pyrovae train makes one)"
