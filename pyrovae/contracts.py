@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final
 
 import torch
@@ -137,11 +137,16 @@ class Part(ABC):  # noqa: B024  (what its roles promise is abstract)
     """
 
     def __post_init__(self) -> None:
-        assert is_dataclass(self)
-        for option in fields(self):
+        for option in options_of(self):
             if getattr(self, option.name) is MISSING:
                 raise UserError(f"{option.name} needs a value: {type(self).__name__} has no default for it")
             object.__setattr__(self, option.name, plain_option(option.name, getattr(self, option.name)))
+
+
+def options_of(part: Part | type[Part]) -> tuple[Field[Any], ...]:
+    """The options of a part: the fields of its dataclass."""
+    assert is_dataclass(part)
+    return fields(part)
 
 
 class Family(Part):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, final, get_args
 
 from pyrovae.contexts import CONTEXTS
-from pyrovae.contracts import Kind, Part
+from pyrovae.contracts import Kind, Part, options_of
 from pyrovae.data import SOURCES
 from pyrovae.errors import UserError, option_name, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
@@ -131,7 +131,7 @@ def is_auto(value: object) -> bool:
 def defaults(role: str, name: str) -> dict[str, Any]:
     """Every option of a part with its default in that role."""
     line = ROLES[role].line(_spelt(role, name))
-    return {option.name: _default(option) for option in dataclasses.fields(line.part)} | dict(line.defaults)
+    return {option.name: _default(option) for option in options_of(line.part)} | dict(line.defaults)
 
 
 def _default(option: dataclasses.Field[Any]) -> Any:

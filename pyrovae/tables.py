@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, Generic, Literal, TypeVar, final, get_args, get_origin, get_type_hints
 
-from pyrovae.contracts import Kind, Part
+from pyrovae.contracts import Kind, Part, options_of
 from pyrovae.errors import UserError, option_name, shown
 
 P = TypeVar("P", bound=Part)
@@ -136,7 +136,7 @@ class Table(Mapping[str, type[P]]):
             known = (self._lines | self._unlisted).get(spelling)
             if known is not None and _home(known.part) != _home(line.part):
                 raise UserError(f"{what}: the name is taken by {'.'.join(_home(known.part))}; choose another")
-        unknown = line.defaults.keys() - {one.name for one in dataclasses.fields(line.part)}  # type: ignore[arg-type]
+        unknown = line.defaults.keys() - {option.name for option in options_of(line.part)}
         if unknown:
             raise UserError(f"{what}: defaults has {', '.join(sorted(unknown))}, no option of {line.part.__name__}; leave it out")
         self._lines[name] = line
@@ -157,7 +157,7 @@ class Table(Mapping[str, type[P]]):
             lacking = ", ".join(sorted(part.__abstractmethods__))
             raise UserError(f"{what}: lacks {lacking}; define what {self.kind.__name__} asks for")
 
-    def _check_options(self, part: type) -> None:
+    def _check_options(self, part: type[P]) -> None:
         """Refuse a class with options that a command line or a configuration could not give.
 
         Raises:
@@ -168,7 +168,7 @@ class Table(Mapping[str, type[P]]):
             hints = get_type_hints(part)
         except Exception as error:
             raise UserError(f"{what}: the types of its options cannot be told ({error}); import them in its file") from error
-        for option in dataclasses.fields(part):
+        for option in options_of(part):
             if option.name == "name" or not option.init or not _is_plain(hints[option.name]):
                 raise UserError(
                     f"{what}: its option {option.name} cannot be written into a configuration; options are numbers, text, true "

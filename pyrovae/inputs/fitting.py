@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae.contexts.words import listed
-from pyrovae.contracts import Attribute, DataSpec, Density, Preprocess, Transform
+from pyrovae.contracts import Attribute, DataSpec, Density, Preprocess, Transform, options_of
 from pyrovae.errors import NOT_GIVEN, UserError, option_name
 from pyrovae.families.support import in_words
 from pyrovae.likelihoods import fitting, preprocess_of
@@ -134,7 +134,7 @@ def _where_it_fits(density: Density, transform: Transform, x: Tensor) -> str:
     if given.kind == "reals":
         within = x.min() >= 0 and x.max() <= 1 and "squeeze" in preprocess_of(density.family).values()
         return f"use {'--preprocess squeeze, or ' if within else ''}--likelihood {others}"
-    options = (option_name(f"likelihood.{option.name}") for option in fields(density.family))
+    options = (option_name(f"likelihood.{option.name}") for option in options_of(density.family))
     return f"check {', '.join(['--data.kind', '--data.levels', *options])}, or take --likelihood {others} with --data.kind reals"
 
 
