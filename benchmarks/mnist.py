@@ -83,7 +83,7 @@ def timed(x: torch.Tensor, repeats: int) -> tuple[list[float], list[float]]:
 
 
 def row(name: str, found: pyrovae.commands.Evaluation, target: tuple[float, float], seconds: float) -> str:
-    met = "met" if found.elbo["mean"] >= target[0] and found.log_evidence["mean"] >= target[1] else "MISSED"
+    met = "met" if found.elbo.mean >= target[0] and found.log_evidence.mean >= target[1] else "MISSED"
     cells = [
         f"{n['mean']:.3f} ± {n['standard_error']:.3f} [{n['monte_carlo_error']:.4f}]" for n in (found.elbo, found.log_evidence)
     ]

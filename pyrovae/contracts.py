@@ -589,12 +589,3 @@ class Evidence:
         variance = self.monte_carlo_error**2
         found = variance.sum() ** 2 / (variance**2 / (self.degrees_of_freedom + 2)).sum() - 2
         return found.item() if torch.isfinite(found) else None
-
-    def summary(self) -> dict[str, float | None]:
-        """mean, standard_error, monte_carlo_error and its degrees_of_freedom, ready for JSON."""
-        return {
-            "mean": self.mean,
-            "standard_error": self.standard_error,
-            "monte_carlo_error": self.mean_monte_carlo_error,
-            "degrees_of_freedom": self.mean_degrees_of_freedom,
-        }

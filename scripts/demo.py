@@ -33,8 +33,8 @@ def main(epochs: int, run: Path) -> int:
 
     print(f"\n{'per test digit':<16}{'mean':>10}{'s.e. over data':>16}{'Monte Carlo error':>19}")
     for name, number in (("ELBO", found.elbo), ("log evidence", found.log_evidence)):
-        noise = f"{'at least ' if number['monte_carlo_error_is'] == 'lower bound' else ''}{number['monte_carlo_error']:.4f}"
-        print(f"{name:<16}{number['mean']:>10.3f}{number['standard_error']:>16.3f}{noise:>19}  nats")
+        noise = f"{'at least ' if number.monte_carlo_error_is == 'lower bound' else ''}{number.monte_carlo_error:.4f}"
+        print(f"{name:<16}{number.mean:>10.3f}{number.standard_error:>16.3f}{noise:>19}  nats")
     print(f"{'bits/dim':<16}{found.bits_per_dim:>10.4f}  ({found.bits_per_dim_kind})")
     print(
         f"{'seconds':<16}{drawn_at - began:>10.1f}  (training {trained_at - began:.1f}, "

@@ -92,11 +92,11 @@ def test_class_posterior_is_bayes_rule_where_p_of_x_is_known(double_precision):
     np.testing.assert_allclose(found.per_datum["log_posterior"].numpy(), expected, rtol=1e-9, atol=1e-10)
     assert found.classes == list(CLASSES)
     np.testing.assert_allclose(found.frequencies, np.array(COUNTS) / 100, rtol=1e-12)
-    assert found.accuracy["mean"] == pytest.approx(accuracy_score(y, expected.argmax(-1)))
-    assert found.log_score["mean"] == pytest.approx(-log_loss(y, np.exp(expected)))
-    assert found.log_score["standard_error"] == pytest.approx(stats.sem(expected[np.arange(75), y]))
+    assert found.accuracy.mean == pytest.approx(accuracy_score(y, expected.argmax(-1)))
+    assert found.log_score.mean == pytest.approx(-log_loss(y, np.exp(expected)))
+    assert found.log_score.standard_error == pytest.approx(stats.sem(expected[np.arange(75), y]))
     assert found.untrusted == 0
-    assert 0.5 < found.accuracy["mean"] < 1  # neither trivial nor hopeless
+    assert 0.5 < found.accuracy.mean < 1  # neither trivial nor hopeless
 
 
 def test_a_model_that_the_data_come_from_is_calibrated(double_precision):
@@ -110,7 +110,7 @@ def test_a_model_that_the_data_come_from_is_calibrated(double_precision):
     confidence = found.per_datum["log_posterior"].exp().amax(-1)
     # Right or wrong is a coin of that probability: the sum of the differences has variance sum p (1 - p).
     error = math.sqrt((confidence * (1 - confidence)).sum()) / 3000
-    assert abs(found.accuracy["mean"] - confidence.mean().item()) < 4 * error
+    assert abs(found.accuracy.mean - confidence.mean().item()) < 4 * error
     # A bin of n data is off by less than 1/2 / sqrt(n) on average, with at most that standard deviation: the weighted mean of
     # the bins by at most 1/2 sqrt(15 / N) (Cauchy and Schwarz), with a standard deviation of at most 1/2 / sqrt(N).
     assert found.calibration_error < 0.5 * (math.sqrt(15) + 4) / math.sqrt(3000)
@@ -143,12 +143,12 @@ def test_attributes_are_classified_by_their_combination(double_precision):
         expected = special.log_softmax(log_likelihood + np.log(found.frequencies), -1)
     np.testing.assert_allclose(found.per_datum["log_posterior"].numpy(), expected, rtol=1e-9)
     assert found.per_datum["true"].tolist() == [0, 1, 3, 0] * 4
-    assert found.log_score["mean"] == pytest.approx(expected[np.arange(16), [0, 1, 3, 0] * 4].mean())
+    assert found.log_score.mean == pytest.approx(expected[np.arange(16), [0, 1, 3, 0] * 4].mean())
 
     unseen = replace(data, y=torch.tensor([[1, 0, 0]] * 16))
     hopeless = classify_split(vae, unseen, trained, samples=10)
-    assert hopeless.accuracy["mean"] == 0
-    assert hopeless.log_score["mean"] == -math.inf
+    assert hopeless.accuracy.mean == 0
+    assert hopeless.log_score.mean == -math.inf
     assert json.loads(hopeless.to_json())["log_score"] == {"mean": None, "standard_error": None}
     assert "no training datum has" in hopeless.table()
 
@@ -202,7 +202,7 @@ def test_calibration_by_hand():
     """Four data at 0.95, three of them right: off by 0.20; 0.55 and 0.57, one right: off by 0.06; one sure and right."""
     first = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.55, 0.57, 1.0], dtype=torch.float64)
     found = scores(torch.stack([first, 1 - first], -1).log(), torch.tensor([0, 0, 0, 1, 0, 1, 0]))
-    assert found["accuracy"]["mean"] == pytest.approx(5 / 7)
+    assert found["accuracy"].mean == pytest.approx(5 / 7)
     full = {number: row for number, row in enumerate(found["bins"]) if row["count"]}
     assert {number: row["count"] for number, row in full.items()} == {8: 2, 14: 5}
     assert (full[8]["confidence"], full[8]["accuracy"]) == (pytest.approx(0.56), 0.5)
@@ -225,13 +225,14 @@ def test_scores_agree_with_scikit_learn():
     counts = np.array([row["count"] for row in full])
     assert counts.sum() == 500
     assert found["calibration_error"] == pytest.approx((counts / 500 * np.abs(accuracy - sure)).sum())
-    assert found["accuracy"] == {"mean": pytest.approx(right.mean()), "standard_error": pytest.approx(stats.sem(right))}
-    assert found["log_score"]["mean"] == pytest.approx(-log_loss(y, np.exp(log_posterior)))
+    assert found["accuracy"].mean == pytest.approx(right.mean())
+    assert found["accuracy"].standard_error == pytest.approx(stats.sem(right))
+    assert found["log_score"].mean == pytest.approx(-log_loss(y, np.exp(log_posterior)))
 
 
 def test_one_datum_has_no_standard_error():
     found = scores(torch.tensor([[0.2, 0.8]]).log(), torch.tensor([1]))
-    assert found["accuracy"] == {"mean": 1.0, "standard_error": None}
+    assert (found["accuracy"].mean, found["accuracy"].standard_error) == (1.0, None)
 
 
 def test_the_diagram_shows_the_bins():

@@ -212,7 +212,7 @@ def test_a_file_means_the_same_however_it_is_named(run: Path, tmp_path: Path) ->
     path = table(tmp_path / "new.csv", *of(NEW, 2, 0, 1))
     named = [path, Path(path), {"name": "csv", "path": path}, {"name": path}, CsvFile(path=path)]
     found = [pyrovae.evaluate(run, data=data, **EXACT) for data in named]
-    assert {(e.n, e.split, e.log_evidence["mean"]) for e in found} == {(40, "all", found[0].log_evidence["mean"])}
+    assert {(e.n, e.split, e.log_evidence.mean) for e in found} == {(40, "all", found[0].log_evidence.mean)}
     assert f"{path}, all, 40 data" in found[0].table()
 
 
@@ -236,7 +236,7 @@ def test_runs_are_compared_on_new_data_whatever_the_order_of_their_columns(run, 
     new = table(tmp_path / "new.csv", *of(NEW, 1, 2, 0))
     league = pyrovae.compare(runs_, data=new, samples=200, device="cpu")
     assert (league.n, league.split) == (40, "all")
-    expected = {one.name: pyrovae.evaluate(one, data=new, samples=200, device="cpu").log_evidence["mean"] for one in runs_}
+    expected = {one.name: pyrovae.evaluate(one, data=new, samples=200, device="cpu").log_evidence.mean for one in runs_}
     assert {row.name: row.log_evidence for row in league.rows} == expected
     first, second = league.rows
     assert second.difference == pytest.approx(expected[second.name] - expected[first.name], rel=1e-12)

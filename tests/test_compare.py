@@ -24,6 +24,7 @@ from pyrovae.comparison.entries import Entry, Quantity
 from pyrovae.comparison.ranking import paired_error
 from pyrovae.errors import UserError
 from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence.reports.numbers import Number
 from pyrovae.parts import describe, make
 from pyrovae.runs.opening import preprocessed
 
@@ -75,7 +76,7 @@ def arrays(run: Path) -> dict[str, np.ndarray]:
 def entry(name: str, estimate: list[float], *, bound: bool = False, kind: str = "probability", symbol: str = "log p(x)") -> Entry:
     """A run with these numbers, of data with 2 elements each."""
     values = torch.tensor(estimate, dtype=torch.float64)
-    number = {"mean": None, "standard_error": None, "monte_carlo_error": None, "monte_carlo_error_is": "estimate"}
+    number = Number(math.nan, monte_carlo_error_is="estimate")
     evaluation = Evaluation(
         run=name, data="some", split="test", n=len(estimate), samples=4, seed=0, dequantisations=None, estimator="importance",
         quantity=symbol, units="nats", elbo=number, log_evidence=number, bits_per_dim=0.0,
@@ -135,7 +136,7 @@ def test_a_league_of_runs_says_what_scipy_says_of_their_arrays(trained):
 )
 def test_untrusted_data_are_told_with_their_own_reason(by, says):
     good, bad = entry("b", [0.0] * 4), entry("a", [-1.0] * 4)
-    number = {**bad.evaluation.log_evidence, "monte_carlo_error_is": "lower bound"}
+    number = replace(bad.evaluation.log_evidence, monte_carlo_error_is="lower bound")
     khat = {"limits": [0.44, 0.79]}
     judged = replace(bad.evaluation, untrusted=3, untrusted_by=by, cannot_tell=1, khat=khat, log_evidence=number)
     league = rank([good, replace(bad, evaluation=judged)], Settings())
@@ -225,7 +226,7 @@ LONG = [
 
 def large_league() -> League:
     """Numbers with many digits, long names, every choice different, data that are not to be trusted."""
-    number = {"mean": None, "standard_error": None, "monte_carlo_error": None, "monte_carlo_error_is": "lower bound"}
+    number = Number(math.nan, monte_carlo_error_is="lower bound")
     bad = {"untrusted": 2, "untrusted_by": {"khat": 2}, "khat": {"limits": [0.44, 0.79]}, "log_evidence": number}
     entries = []
     for place, name in enumerate(LONG):
@@ -512,7 +513,7 @@ def test_an_evaluation_by_evaluate_is_used(pair):
     before = [times(folder) for folder in pair]
     league = commands.compare(pair, seed=3, **QUICK)
     assert [times(folder) for folder in pair] == before
-    assert {row.run: row.log_evidence for row in league.rows} == {e.run: e.log_evidence["mean"] for e in found}
+    assert {row.run: row.log_evidence for row in league.rows} == {e.run: e.log_evidence.mean for e in found}
 
 
 @pytest.mark.filterwarnings("ignore:.*another model than was trained, as edited. true says")
@@ -524,7 +525,7 @@ def test_an_evaluation_by_evaluate_is_used(pair):
 def test_what_has_changed_is_evaluated_anew(pair, change):
     change(pair[0])
     league = commands.compare(pair, **QUICK)
-    expected = {str(folder): commands.evaluate(folder, **QUICK).log_evidence["mean"] for folder in pair}
+    expected = {str(folder): commands.evaluate(folder, **QUICK).log_evidence.mean for folder in pair}
     assert {row.run: row.log_evidence for row in league.rows} == expected
 
 
@@ -537,7 +538,7 @@ def test_other_settings_are_another_evaluation(pair, setting: Mapping[str, objec
     for folder, then in zip(pair, before, strict=True):
         assert {name: times(folder)[name] for name in then} == then
         assert len(times(folder)) == len(then) + 2
-    expected = {str(folder): commands.evaluate(folder, **options).log_evidence["mean"] for folder in pair}
+    expected = {str(folder): commands.evaluate(folder, **options).log_evidence.mean for folder in pair}
     assert {row.run: row.log_evidence for row in rows} == expected
     again = [times(folder) for folder in pair]
     assert {row.run: row.log_evidence for row in commands.compare(pair, **options).rows} == expected

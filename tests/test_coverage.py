@@ -17,6 +17,7 @@ from pyrovae import VAE
 from pyrovae.contracts import Evidence
 from pyrovae.evidence import annealed, importance
 from pyrovae.evidence.evaluating import evaluate_split
+from pyrovae.evidence.reports.numbers import Number
 from pyrovae.evidence.reports.trust import Trust, judge
 from pyrovae.evidence.scoring import as_evidence
 
@@ -54,8 +55,8 @@ def assert_all_cover(found: Evidence, data: int, trust: Trust) -> None:
 
 
 def summary(estimate: Tensor, error: Tensor, degrees: Tensor) -> tuple[float, float, float]:
-    found = Evidence(estimate=estimate, monte_carlo_error=error, degrees_of_freedom=degrees).summary()
-    return found["mean"], found["monte_carlo_error"], found["degrees_of_freedom"]
+    found = Number.of(Evidence(estimate=estimate, monte_carlo_error=error, degrees_of_freedom=degrees))
+    return found.mean, found.monte_carlo_error, found.degrees_of_freedom
 
 
 # log w is normal with standard deviations 1/2 and 1, and 1 / w bounded; and log w has an exponential tail, k = 1 - stretch^2.
@@ -150,9 +151,9 @@ def test_few_degrees_of_freedom_are_told_in_the_table():
     vae = LinearGaussian().vae(kind="levels", levels=9, preprocess="dequantise")
     x = (torch.arange(300).reshape(50, 2, 3) * 7 % 9).to(torch.uint8)
     one, many = (evaluate_split(vae, all_of(x[:count], vae.spec), samples=30) for count in (1, 50))
-    assert one.log_evidence["degrees_of_freedom"] == pytest.approx(3)  # four draws
+    assert one.log_evidence.degrees_of_freedom == pytest.approx(3)  # four draws
     assert "95 % is within 3.18 of them (3 degrees of freedom)" in one.table()
-    assert many.log_evidence["degrees_of_freedom"] > 50
+    assert many.log_evidence.degrees_of_freedom > 50
     assert "degrees of freedom" not in many.table()
-    assert json.loads(many.to_json())["log_evidence"]["degrees_of_freedom"] == many.log_evidence["degrees_of_freedom"]
+    assert json.loads(many.to_json())["log_evidence"]["degrees_of_freedom"] == many.log_evidence.degrees_of_freedom
     assert many.per_datum["degrees_of_freedom"].tolist() == [3.0] * 50

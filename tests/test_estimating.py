@@ -92,13 +92,13 @@ def test_each_estimator_reports_the_exact_evidence_of_a_linear_gaussian_model():
     for name, options in (("exact", {}), ("importance", {"samples": 2000}), ("annealed", {"temperatures": 60, "chains": 8})):
         found = evaluate_split(vae, dataset, estimator=name, **options)
         assert found.estimator == name
-        error = found.log_evidence["monte_carlo_error"]
+        error = found.log_evidence.monte_carlo_error
         # float32 data and weights: 1e-5 nats
-        assert abs(found.log_evidence["mean"] - truth.mean()) < 3 * error + 1e-5
+        assert abs(found.log_evidence.mean - truth.mean()) < 3 * error + 1e-5
         assert found.method == ("linear-Gaussian" if name == "exact" else None)
-        assert found.log_evidence["standard_error"] == pytest.approx(stats.sem(found.per_datum["estimate"]), rel=1e-9)
+        assert found.log_evidence.standard_error == pytest.approx(stats.sem(found.per_datum["estimate"]), rel=1e-9)
     gap = evaluate_split(vae, dataset, samples=2000).gap
-    assert abs(gap["mean"] - 0.125) < 4 * gap["monte_carlo_error"]
+    assert abs(gap.mean - 0.125) < 4 * gap.monte_carlo_error
 
 
 def test_a_certificate_holds_the_evidence_of_its_own_data():
@@ -109,10 +109,10 @@ def test_a_certificate_holds_the_evidence_of_its_own_data():
     model = LinearGaussian()
     expected = -stats.multivariate_normal(model.bias, model.covariance()).entropy()
     for bound in (found.lower, found.upper):
-        error = math.hypot(bound["standard_error"], bound["monte_carlo_error"])
-        assert abs(bound["mean"] - expected) < 4 * error
-    assert abs(found.gap["mean"]) < 4 * found.gap["monte_carlo_error"]
-    assert found.upper["mean"] - found.lower["mean"] == pytest.approx(found.gap["mean"])
+        error = math.hypot(bound.standard_error, bound.monte_carlo_error)
+        assert abs(bound.mean - expected) < 4 * error
+    assert abs(found.gap.mean) < 4 * found.gap.monte_carlo_error
+    assert found.upper.mean - found.lower.mean == pytest.approx(found.gap.mean)
     assert "simulated from the model" in found.table()
 
 
@@ -151,9 +151,9 @@ def test_differences_of_dequantised_data_are_paired_by_draw(make_run):
         commands.evaluate(run, estimator="all", limit=10, samples=2000, seed=seed, simulated=1, temperatures=2, chains=2)
         for seed in range(6)
     ]
-    differences = np.array([each.differences()["importance"]["mean"] for each in found])
-    errors = np.array([each.differences()["importance"]["monte_carlo_error"] for each in found])
-    own = found[0].evaluations["importance"].log_evidence["monte_carlo_error"]
+    differences = np.array([each.differences["importance"].number.mean for each in found])
+    errors = np.array([each.differences["importance"].number.monte_carlo_error for each in found])
+    own = found[0].evaluations["importance"].log_evidence.monte_carlo_error
     assert (errors < own / 2).all()  # far below that of u, which both share
     # six differences with a mean of 0, up to the bias of 2000 samples, which is below an error
     assert abs(differences.mean()) < 4 * np.sqrt((errors**2).mean() / 6) + errors.mean()
@@ -167,7 +167,7 @@ def test_all_says_why_there_is_no_exact_evidence(make_run, tmp_path):
     found = commands.evaluate(large, estimator="all", limit=3, samples=30, simulated=2, **FEW)
     assert found.reference == "annealed"
     assert "at most 2 latents; this one has 3 latents" in found.table()
-    assert set(found.differences()) == {"importance"}
+    assert set(found.differences) == {"importance"}
 
 
 def test_k_hat_and_effective_samples_say_which_data_are_not_to_be_trusted():
@@ -205,7 +205,7 @@ def test_an_error_that_is_known_to_be_too_small_is_a_lower_bound():
     _, vae, dataset = toy(shift_for(0.125))
     narrow = LinearGaussian().vae(stretch=0.4)
     good, bad = (evaluate_split(model, dataset, samples=500) for model in (vae, narrow))
-    assert (good.untrusted, good.log_evidence["monte_carlo_error_is"], good.gap["monte_carlo_error_is"]) == (0, *["estimate"] * 2)
+    assert (good.untrusted, good.log_evidence.monte_carlo_error_is, good.gap.monte_carlo_error_is) == (0, *["estimate"] * 2)
     assert "at least" not in good.table()
     assert bad.untrusted > 0
     written = json.loads(bad.to_json())
@@ -216,7 +216,7 @@ def test_an_error_that_is_known_to_be_too_small_is_a_lower_bound():
     assert written["elbo"]["monte_carlo_error_is"] == "estimate"
     assert f"[{written['elbo']['monte_carlo_error']:.4f}]" in bad.table()
     every = pyrovae.evaluate(narrow, data=dataset, estimator="all", samples=500, simulated=1, temperatures=80, chains=8)
-    assert every.differences()["importance"]["monte_carlo_error_is"] == "lower bound"
+    assert every.differences["importance"].number.monte_carlo_error_is == "lower bound"
 
 
 def test_what_training_knows_does_not_move_the_evidence():
@@ -241,10 +241,10 @@ def test_the_guide_does_not_move_the_exact_evidence():
 def test_the_parts_of_the_kl_are_reported():
     found = evaluate_split(toy(0.3)[1], toy()[2], samples=500)
     split = found.decomposition
-    assert split["n"] == 40
-    assert split["log_n"] == pytest.approx(math.log(40))
-    assert split["mutual_information"]["mean"] + split["marginal_kl"]["mean"] == pytest.approx(split["kl"]["mean"], rel=1e-6)
-    assert abs(split["kl"]["mean"] - found.kl) < 5 * math.hypot(split["kl"]["monte_carlo_error"], found.elbo["monte_carlo_error"])
+    assert split.n == 40
+    assert split.log_n == pytest.approx(math.log(40))
+    assert split.mutual_information.mean + split.marginal_kl.mean == pytest.approx(split.kl.mean, rel=1e-6)
+    assert abs(split.kl.mean - found.kl) < 5 * math.hypot(split.kl.monte_carlo_error, found.elbo.monte_carlo_error)
     assert "mutual information of datum and latent (at most log N = 3.689, N = 40)" in found.table()
     assert json.loads(found.to_json())["decomposition"]["total_correlation"] is not None
 

@@ -74,8 +74,8 @@ def test_bounds_are_drawn_against_the_temperatures(run):
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["The data", "Data simulated from the model"]
     of_data, lower, upper = lines(figure)
     found = {t: commands.evaluate(run, estimator="bdmc", temperatures=t, simulated=3, **FEW) for t in (3, 6)}
-    np.testing.assert_allclose(lower[:, 1], [found[t].lower["mean"] for t in (3, 6)], rtol=1e-6)
-    np.testing.assert_allclose(upper[:, 1], [found[t].upper["mean"] for t in (3, 6)], rtol=1e-6)
+    np.testing.assert_allclose(lower[:, 1], [found[t].lower.mean for t in (3, 6)], rtol=1e-6)
+    np.testing.assert_allclose(upper[:, 1], [found[t].upper.mean for t in (3, 6)], rtol=1e-6)
     assert np.isfinite(of_data).all()
 
 

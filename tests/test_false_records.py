@@ -122,7 +122,7 @@ def test_a_false_evaluation_without_a_digest_is_not_used(evaluated, name):
 def test_a_false_evaluation_is_not_used(evaluated, make_run, name):
     """``compare`` evaluates anew and ranks by the true number; the figures of evidence say that there is none."""
     assert len(list(read_records(evaluated, "importance"))) == 1
-    truth = commands.evaluate(evaluated, **ASKED).log_evidence["mean"]
+    truth = commands.evaluate(evaluated, **ASKED).log_evidence.mean
     FALSE[name](evaluated)
     assert list(read_records(evaluated, "importance")) == []
     with pytest.raises(UserError, match="has no evaluation of its present weights to draw; make one with pyrovae evaluate"):
@@ -165,7 +165,7 @@ def test_false_results_of_an_evaluation_under_way_are_computed_again(run, monkey
     path = interrupted(run, monkeypatch)
     truth = json.loads((run / "evidence" / "importance.json").read_text())["log_evidence"]
     path.write_bytes(PARTIALS[name](path.read_bytes()))
-    assert commands.evaluate(run, **ASKED).log_evidence == truth
+    assert commands.evaluate(run, **ASKED).log_evidence.summary() == truth
 
 
 def test_results_of_another_evaluation_and_of_uneven_length_are_not_taken(run):

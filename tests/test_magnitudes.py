@@ -63,12 +63,12 @@ def test_the_evidence_of_standardised_data_is_that_of_the_numbers_in_the_file(x,
     found = commands.evaluate(trained.run, estimator="exact", device="cpu")
     mean, unit, density = marginal(trained.vae)
     each = density.logpdf((x[test] - mean) / unit) - np.log(unit).sum()
-    assert found.log_evidence["mean"] == pytest.approx(each.mean(), abs=1e-6)
-    assert found.log_evidence["standard_error"] == pytest.approx(each.std(ddof=1) / np.sqrt(len(test)), rel=1e-6)
+    assert found.log_evidence.mean == pytest.approx(each.mean(), abs=1e-6)
+    assert found.log_evidence.standard_error == pytest.approx(each.std(ddof=1) / np.sqrt(len(test)), rel=1e-6)
     # A model of a handful of numbers comes near to the density that the data are from; the entropy of these is known.
-    assert abs(found.log_evidence["mean"] + truth.entropy()) <= 4 * found.log_evidence["standard_error"]
+    assert abs(found.log_evidence.mean + truth.entropy()) <= 4 * found.log_evidence.standard_error
     guide = commands.evaluate(trained.run, device="cpu")
-    assert abs(guide.log_evidence["mean"] - each.mean()) <= 4 * guide.log_evidence["monte_carlo_error"] + 1e-4
+    assert abs(guide.log_evidence.mean - each.mean()) <= 4 * guide.log_evidence.monte_carlo_error + 1e-4
 
 
 def moved(folder: Path, by: float, **options: object) -> Path:
@@ -113,7 +113,7 @@ def test_no_number_changes_when_the_data_are_moved(model, tmp_path):
         classes = [commands.classify(run, samples=5, limit=3, device="cpu").per_datum["log_posterior"] for run in (near, far)]
         np.testing.assert_allclose(*classes, **closely)
     c = torch.ones(6, dtype=torch.long) if model == "label" else None
-    split = [decompose(runs.load(run), torch.tensor(by + noise(6)), c).kl["mean"] for run, by in ((near, 0.0), (far, FAR))]
+    split = [decompose(runs.load(run), torch.tensor(by + noise(6)), c).kl.mean for run, by in ((near, 0.0), (far, FAR))]
     np.testing.assert_allclose(*split, **closely)
     if model == "label":
         return

@@ -44,7 +44,7 @@ def test_a_row_alone_has_the_number_that_it_has_among_others(run: Path, tmp_path
     # float32: six digits; exact evidence and means have no noise
     close = {"rtol": 1e-5, "atol": 1e-5}
     exact = [pyrovae.evaluate(run, "exact", data=path, split="all", device="cpu") for path in (several, one)]
-    assert (exact[1].n, exact[1].log_evidence["standard_error"]) == (1, None)
+    assert (exact[1].n, exact[1].log_evidence.standard_error) == (1, None)
     torch.testing.assert_close(exact[0].per_datum["estimate"][:1], exact[1].per_datum["estimate"], **close)
     encoded = [pyrovae.encode(run, data=path, device="cpu") for path in (several, one)]
     torch.testing.assert_close(encoded[0].mean[:1], encoded[1].mean, **close)

@@ -60,9 +60,9 @@ def train(folder: Path, arrays: dict[str, np.ndarray], latents: int, samples: in
 def assert_is_ppca(trained: Trained, arrays: dict[str, np.ndarray], tolerance: float) -> None:
     """The evidence of new data is scikit-learn's; on the training data nothing of this family beats maximum likelihood."""
     pca, found = trained.pca, {"train": trained.train.log_evidence, "test": trained.test.log_evidence}
-    assert abs(found["test"]["mean"] - pca.score(arrays["test"].astype("float64"))) < tolerance
+    assert abs(found["test"].mean - pca.score(arrays["test"].astype("float64"))) < tolerance
     best = pca.score(arrays["train"].astype("float64"))
-    assert best - tolerance < found["train"]["mean"] < best + 4 * found["train"]["monte_carlo_error"]
+    assert best - tolerance < found["train"].mean < best + 4 * found["train"].monte_carlo_error
 
 
 def noise_scale(trained: Trained) -> float:

@@ -59,7 +59,7 @@ def test_products_that_move_the_digits_are_done_again():
     assert [tried["path"] for tried in found.precision["refused"]] == ["float32 medium"]
     assert found.precision["refused"][0]["difference"] > 5e-4
     assert "computed in float32 highest: float32 medium" in found.table()
-    np.testing.assert_allclose(found.log_evidence["mean"], plain.log_evidence["mean"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.log_evidence.mean, plain.log_evidence.mean, rtol=0, atol=1e-5)
     assert plain.precision["refused"] == []
     assert "computed in" not in plain.table()
     assert torch.get_float32_matmul_precision() == "highest"
@@ -85,7 +85,7 @@ def test_where_float32_does_not_suffice_float64_is_used(estimator):
     exact = report(model.vae(shift=0.3).double(), x, estimator=estimator)
     number = "elbo" if estimator == "elbo" else "log_evidence"
     # both have the float32 noise, and the same weights
-    np.testing.assert_allclose(getattr(found, number)["mean"], getattr(exact, number)["mean"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(getattr(found, number).mean, getattr(exact, number).mean, rtol=0, atol=1e-6)
     assert next(vae.parameters()).dtype == torch.float32
 
 
@@ -100,8 +100,8 @@ def test_autocast_does_not_reach_a_number():
         found = evaluate_split(vae, digits, samples=50, limit=20)
     assert found.precision["path"] == "float64"
     # the encoder is rounded under autocast, which is another proposal of the same evidence
-    error = 4 * np.hypot(found.log_evidence["monte_carlo_error"], plain.log_evidence["monte_carlo_error"])
-    assert abs(found.log_evidence["mean"] - plain.log_evidence["mean"]) < error
+    error = 4 * np.hypot(found.log_evidence.monte_carlo_error, plain.log_evidence.monte_carlo_error)
+    assert abs(found.log_evidence.mean - plain.log_evidence.mean) < error
 
 
 def test_the_difference_from_float64_is_measured():
@@ -245,7 +245,7 @@ def test_the_few_data_that_are_rounded_are_computed_in_float64_alone():
     # in float64 to the last bits; the others as float32 has them
     np.testing.assert_allclose(found.per_datum["estimate"][far], exact.per_datum["estimate"][far], rtol=1e-9)
     np.testing.assert_allclose(found.per_datum["estimate"], exact.per_datum["estimate"], rtol=1e-5, atol=1e-4)
-    assert abs(found.log_evidence["mean"] - exact.log_evidence["mean"]) < 5e-4
+    assert abs(found.log_evidence.mean - exact.log_evidence.mean) < 5e-4
 
 
 def test_pieces_of_an_evaluation_are_guarded_alike(monkeypatch):

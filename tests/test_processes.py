@@ -164,7 +164,7 @@ def test_fits_in_threads_end_as_each_would_alone(digits, by_itself):
 
 @pytest.mark.usefixtures("switching")
 def test_whatever_else_goes_on_in_other_threads_changes_nothing(digits, by_itself, run):
-    expected = commands.evaluate(run, samples=20, limit=40).log_evidence["mean"]
+    expected = commands.evaluate(run, samples=20, limit=40).log_evidence.mean
     drawn = commands.sample(run, count=20).x
     vae, found, stop = made(1), [], threading.Event()
 
@@ -175,7 +175,7 @@ def test_whatever_else_goes_on_in_other_threads_changes_nothing(digits, by_itsel
     def others() -> None:
         while not stop.is_set():
             evaluation = commands.evaluate(run, samples=20, limit=40)
-            found.append((evaluation.log_evidence["mean"], torch.equal(commands.sample(run, count=20).x, drawn)))
+            found.append((evaluation.log_evidence.mean, torch.equal(commands.sample(run, count=20).x, drawn)))
 
     run_at_once(train, others)
     assert differing(vae.state_dict(), by_itself[1]) == []

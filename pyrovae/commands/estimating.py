@@ -142,7 +142,7 @@ def _all(opened: Opened, given: Mapping[str, Any], how: Mapping[str, Any]) -> Ag
         for name in names
     }
     certificate = home.write(certify(vae, **own["bdmc"], **how, **home.options()))
-    return home.finish(Agreement(evaluations, certificate, no_exact))
+    return home.finish(Agreement(evaluations=evaluations, certificate=certificate, no_exact=no_exact))
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +17,7 @@ from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.evaluating import evaluate_split, judged
 from pyrovae.evidence.importance.proposals import choose_proposal
-from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence.reports.evaluation import Evaluation, read_evaluation
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.parts import defaults, describe, make
 from pyrovae.preprocess.binarise import BINARISED
@@ -172,8 +172,7 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
         if any(found.get(key) != value for key, value in wanted.items()):
             continue
         try:
-            known = [f.name for f in fields(Evaluation) if f.name in found or f.default is MISSING]
-            evaluation = judged(Evaluation(**{name: found[name] for name in known if name != "per_datum"}, per_datum=per_datum))
+            evaluation = judged(read_evaluation(found, per_datum))
             same_rows = torch.equal(per_datum["index"], rows.index)
             # The two files are written one after the other: a crash between them leaves arrays of another evaluation.
             mean, recorded = per_datum["estimate"].mean().item(), found["log_evidence"]["mean"]

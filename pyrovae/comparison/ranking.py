@@ -100,7 +100,7 @@ def _row(title: str, place: int, name: str, entry: Entry, best: Entry) -> Row:
         parameters=entry.parameters,
         epochs=entry.epochs,
         seconds=entry.seconds,
-        monte_carlo_error_is=evaluation.log_evidence["monte_carlo_error_is"],
+        monte_carlo_error_is=evaluation.log_evidence.monte_carlo_error_is,
         untrusted=evaluation.untrusted,
         untrusted_because=why_untrusted(evaluation) if evaluation.untrusted else "",
         cannot_tell=evaluation.cannot_tell,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, final
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -15,7 +13,8 @@ from torch import Tensor
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence.prepared import prepare_data
-from pyrovae.evidence.reports.numbers import precision_notes
+from pyrovae.evidence.reports.numbers import Number, precision_notes
+from pyrovae.evidence.reports.report import Line, Report
 from pyrovae.evidence.reports.trust import FEW_EFFECTIVE
 from pyrovae.evidence.table import importance
 from pyrovae.vae import VAE
@@ -25,7 +24,7 @@ BINS = 15
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Classification:
+class Classification(Report):
     """What ``classify`` reports: p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), log p(x|c) by importance sampling.
 
     Args:
@@ -38,8 +37,8 @@ class Classification:
         quantity: What the scores are of: ``p(c|x)``, computed from ``log p(x|c)``.
         classes: Names of the contexts c.
         frequencies: p(c), the share of each in the training data.
-        accuracy: ``mean`` over data of whether the class with the largest p(c|x) is the true one, and its ``standard_error``.
-        log_score: ``mean`` of log p(true c|x) in nats, higher is better, and its ``standard_error``; the mean is -inf (null
+        accuracy: Mean over data of whether the class with the largest p(c|x) is the true one, and its ``standard_error``.
+        log_score: Mean of log p(true c|x) in nats, higher is better, and its ``standard_error``; the mean is -inf (null
             in JSON) where a true combination of labels is in no training datum.
         calibration_error: sum_m n_m/n |accuracy_m - confidence_m| over the bins (Guo, Pleiss, Sun and Weinberger, 2017, On
             Calibration of Modern Neural Networks), lower is better.
@@ -53,6 +52,8 @@ class Classification:
             the data set.
     """
 
+    ASKED: ClassVar = ("data", "split", "n", "samples", "seed", "classes")
+
     run: str | None
     data: str
     split: str
@@ -62,46 +63,38 @@ class Classification:
     quantity: str
     classes: list[str]
     frequencies: list[float]
-    accuracy: dict[str, float | None]
-    log_score: dict[str, float | None]
+    accuracy: Number
+    log_score: Number
     calibration_error: float
     bins: list[dict[str, float | int | None]]
     untrusted: int
     precision: dict[str, Any]
     seconds: float
-    per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def identity(self) -> dict[str, Any]:
-        """What was asked: equal for two classifications one of which may take the other's place."""
-        return {name: getattr(self, name) for name in ("data", "split", "n", "samples", "seed", "classes")}
+    def summary(self) -> dict[str, Any]:
+        """The fields but ``per_datum``, of each score its mean and its standard error."""
+        scores = {name: getattr(self, name) for name in ("accuracy", "log_score")}
+        return {
+            **super().summary(),
+            **{name: {"mean": score.mean, "standard_error": score.standard_error} for name, score in scores.items()},
+        }
 
-    def to_json(self) -> str:
-        """The fields but ``per_datum`` as JSON; a score that is not finite becomes null."""
-        summary = asdict(replace(self, per_datum={}))
-        del summary["per_datum"]
-        summary["log_score"] = {k: v if v is not None and math.isfinite(v) else None for k, v in self.log_score.items()}
-        return json.dumps(summary, indent=2) + "\n"
-
-    def table(self) -> str:
-        """The numbers for a terminal."""
-        rows = [
+    def lines(self) -> list[Line]:
+        """The scores, then the remarks on them."""
+        lines = [
             ("data", f"{self.data}, {self.split}, {self.n} data, {len(self.classes)} classes"),
             ("estimator", f"log p(x|c) by importance, {self.samples} samples a datum and class, seed {self.seed}"),
             ("accuracy", _with_error(self.accuracy, 4)),
             ("log score", f"{_with_error(self.log_score, 3)}  log p(c|x) of the true c, nats per datum, higher is better"),
             ("calibration error", f"{self.calibration_error:.4f}  expected, {BINS} bins, lower is better"),
         ]
-        text = "\n".join(f"{name:<18} {value}" for name, value in rows)
-        if self.log_score["mean"] == -math.inf:
-            text += f"\n{'':<18} some data have a combination of labels that no training datum has: p(c) is 0 there"
-        for note in precision_notes(self.precision):
-            text += f"\n{'':<18} {note}"
+        if self.log_score.mean == -math.inf:
+            lines.append(("", "some data have a combination of labels that no training datum has: p(c) is 0 there"))
+        lines += [("", note) for note in precision_notes(self.precision)]
         if self.untrusted:
-            text += (
-                f"\nNOT TO BE TRUSTED  {self.untrusted} of {self.n} data have fewer than {FEW_EFFECTIVE:g} effective samples for "
-                "the true or the chosen class; try more --samples"
-            )
-        return text
+            few = f"{self.untrusted} of {self.n} data have fewer than {FEW_EFFECTIVE:g} effective samples"
+            lines.append(("NOT TO BE TRUSTED", f"{few} for the true or the chosen class; try more --samples"))
+        return lines
 
 
 def classify_split(
@@ -243,11 +236,11 @@ def _untrusted(ess: Tensor, chosen: Tensor, true: Tensor) -> int:
     return int((ess.gather(-1, both) < FEW_EFFECTIVE).any(-1).sum())
 
 
-def _mean(values: Tensor) -> dict[str, float | None]:
+def _mean(values: Tensor) -> Number:
     error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
-    return {"mean": values.mean().item(), "standard_error": error if math.isfinite(error) else None}
+    return Number(values.mean().item(), error if math.isfinite(error) else None)
 
 
-def _with_error(number: Mapping[str, float | None], digits: int) -> str:
-    error = "" if number["standard_error"] is None else f" +- {number['standard_error']:.{digits}f}"
-    return f"{number['mean']:.{digits}f}{error}"
+def _with_error(number: Number, digits: int) -> str:
+    error = "" if number.standard_error is None else f" +- {number.standard_error:.{digits}f}"
+    return f"{number.mean:.{digits}f}{error}"

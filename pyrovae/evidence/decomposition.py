@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, final
 
 import torch
@@ -14,6 +15,7 @@ from pyrovae.contracts import Evidence
 from pyrovae.errors import check_integer, check_seed
 from pyrovae.evidence import keyed
 from pyrovae.evidence.importance.factorised import factorised
+from pyrovae.evidence.reports.numbers import Number
 from pyrovae.evidence.scoring import check_density, check_log_weights, estimating, preprocessed
 from pyrovae.vae import VAE
 
@@ -32,7 +34,9 @@ ELEMENTS = {"cpu": 2**16, "cuda": 2**24}
 NEGLIGIBLE = -80.0
 """The logarithm of a ratio of densities that is lost beside one; exp of much less is slow on a CPU (subnormal numbers)."""
 
-Number = dict[str, float | None]
+
+NUMBERS = ("kl", "mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
+"""The fields of a decomposition that are numbers with an error."""
 
 
 @final
@@ -72,8 +76,35 @@ class Decomposition:
     dimension_wise_kl: Number | None
 
     def summary(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return asdict(self)
+        """The fields, ready for JSON: of each number the mean and the Monte Carlo error."""
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name in NUMBERS}
+        return {**asdict(self), **{name: None if each is None else _written(each) for name, each in numbers.items()}}
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Decomposition:
+        """The inverse of ``summary``.
+
+        Raises:
+            TypeError: If it is not one.
+        """
+        numbers = {name: None if written[name] is None else Number.read(written[name]) for name in NUMBERS if name in written}
+        return cls(**{**written, **numbers})
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The split of the KL for a terminal, without the parts that the model does not have."""
+        of = "" if self.n == self.of else f" of {self.of:,}"
+        mutual = f"{_nats(self.mutual_information)} mutual information of datum and latent"
+        at_most = f"(at most log N = {self.log_n:.3f}, N = {self.n:,}{of})"
+        if self.marginal_kl is None:
+            # What q(z) tells of the context counts as information too.
+            lines = [("information", f"{mutual} {at_most}"), ("", "no part of the KL: the prior p(z|c) differs by context")]
+        else:
+            lines = [("KL, split", f"{mutual} {at_most}"), ("", f"and {_nats(self.marginal_kl)} KL(q(z) || p(z))")]
+        if self.total_correlation is not None:
+            lines.append(("", f"of that {_nats(self.total_correlation)} total correlation"))
+        if self.dimension_wise_kl is not None:
+            lines.append(("", f"and {_nats(self.dimension_wise_kl)} sum of the KLs of single latents"))
+        return lines
 
 
 def decompose(
@@ -226,6 +257,15 @@ def _number(terms: Tensor) -> Number:
     if samples == 1:
         # The spread over data is that over samples and more.
         error = (terms.std() / math.sqrt(n)).item() if n > 1 else None
-        return {"mean": terms.mean().item(), "monte_carlo_error": error}
+        return Number(terms.mean().item(), monte_carlo_error=error)
     found = Evidence(estimate=terms.mean(0), monte_carlo_error=terms.std(0) / math.sqrt(samples))
-    return {"mean": found.mean, "monte_carlo_error": found.mean_monte_carlo_error}
+    return Number(found.mean, monte_carlo_error=found.mean_monte_carlo_error)
+
+
+def _written(number: Number) -> dict[str, float | None]:
+    return {"mean": number.mean, "monte_carlo_error": number.monte_carlo_error}
+
+
+def _nats(number: Number) -> str:
+    error = "" if number.monte_carlo_error is None else f"  [{number.monte_carlo_error:.3f}]"
+    return f"{number.mean:.3f}{error}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.contracts import Evidence
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_seed, suggest
-from pyrovae.evidence.decomposition import decompose
+from pyrovae.evidence.decomposition import Decomposition, decompose
 from pyrovae.evidence.exact.estimator import QUADRATURE, exact_method
 from pyrovae.evidence.importance.pareto import FEWEST, limits, threshold
 from pyrovae.evidence.importance.proposals import check_proposal, choose_proposal
@@ -23,6 +23,7 @@ from pyrovae.evidence.options import checked, options_of
 from pyrovae.evidence.precision import Guarded
 from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence.reports.numbers import Number
 from pyrovae.evidence.reports.trust import ESTIMATED, Trust, judge
 from pyrovae.evidence.resumable import Kept, in_pieces
 from pyrovae.evidence.scoring import as_evidence, preprocessing_draws
@@ -140,9 +141,9 @@ def _found(
     )
 
 
-def _decomposed(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str, Any]:
+def _decomposed(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> Decomposition:
     samples = max(1, min(MOST_SAMPLES, SPLIT_SAMPLES // len(rows)))
-    return decompose(vae, rows.x, c, index=rows.index, seed=seed, samples=samples).summary()
+    return decompose(vae, rows.x, c, index=rows.index, seed=seed, samples=samples)
 
 
 def _summarise(vae: VAE, estimator: str, found: Evidence, samples: int | None, looks: int, trust: Trust | None) -> dict[str, Any]:
@@ -182,14 +183,15 @@ def judged(evaluation: Evaluation) -> Evaluation:
     # In such a file k-hat is the largest over the draws of the noise, and is judged as a single one.
     trust = judge("importance", evaluation.per_datum, {"samples": evaluation.samples})
     numbers = {"log_evidence": evaluation.log_evidence, "gap": evaluation.gap}
-    numbers = {name: {**number, "monte_carlo_error_is": trust.error_is} for name, number in numbers.items() if number is not None}
+    error_is = trust.error_is
+    numbers = {name: number and replace(number, monte_carlo_error_is=error_is) for name, number in numbers.items()}
     khat = None if evaluation.khat is None else {**evaluation.khat, "limits": list(limits(evaluation.samples))}
     return replace(evaluation, **numbers, khat=khat, **trust.summary())
 
 
-def _number(arrays: Mapping[str, Tensor], name: str, trust: Trust | None = None) -> dict[str, Any] | None:
+def _number(arrays: Mapping[str, Tensor], name: str, trust: Trust | None = None) -> Number | None:
     error_is = ESTIMATED if trust is None else trust.error_is
-    return {**as_evidence(arrays, name).summary(), "monte_carlo_error_is": error_is} if name in arrays else None
+    return Number.of(as_evidence(arrays, name), error_is) if name in arrays else None
 
 
 def _bounds(bound: Tensor, samples: int) -> list[dict[str, float | None]]:

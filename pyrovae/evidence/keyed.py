@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrovae.contracts import Density
 from pyrovae.errors import UserError, check_seed
+from pyrovae.evidence.purposes import Purpose
 from pyrovae.system.devices import own_noise
 
 BLOCK = 50
@@ -125,10 +126,10 @@ class Generators:
     Args:
         seed: Of the evaluation.
         data: Row of each datum in its data set.
-        purpose: Keeps the noise of several uses of one seed apart, a small integer from 0.
+        purpose: What it is for, or the number of one of its blocks: keeps several uses of one seed apart.
     """
 
-    def __init__(self, seed: int, data: Sequence[int], purpose: int = 0) -> None:
+    def __init__(self, seed: int, data: Sequence[int], purpose: int = Purpose.OTHER) -> None:
         self._generators = []
         for datum in data:
             # Another permutation of the seed than that of the blocks: a purpose is not one of their streams.

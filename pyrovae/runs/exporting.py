@@ -17,6 +17,7 @@ from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.importance.pareto import khat, tail_length
 from pyrovae.evidence.importance.proposals import choose_proposal, propose
 from pyrovae.evidence.prepared import prepare_data
+from pyrovae.evidence.purposes import Purpose
 from pyrovae.evidence.scoring import check_log_weights, score
 from pyrovae.runs.opening import Part, open_run
 from pyrovae.vae import VAE
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 LIMIT = 100
 """Data that are exported unless another number is given: arrays have a number for each draw and datum."""
-
-_RESAMPLING = 20
-"""Purpose of the noise of the resampling, see ``keyed.Generators``."""
 
 
 def to_arviz(
@@ -175,7 +173,7 @@ def _smoothed(log_weight: Tensor, pareto_k: Tensor) -> Tensor:
 def _resampled(log_weight: Tensor, seed: int, data: list[int]) -> Tensor:
     """Which samples to take, (S, B), in random order: each as often as S times its weight, rounded up or down at random."""
     samples = len(log_weight)
-    noise = keyed.Generators(seed, data, _RESAMPLING)
+    noise = keyed.Generators(seed, data, Purpose.RESAMPLING)
     start, order = noise.uniform(1).double(), noise.uniform(samples)
     steps = (torch.arange(samples, dtype=torch.float64) + start) / samples  # (B, S)
     weight = log_weight.T.exp()

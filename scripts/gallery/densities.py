@@ -41,7 +41,7 @@ def likelihoods(studio: Studio) -> Drawn:
 
 def _numbers(studio: Studio, name: str) -> list:
     found = scored(studio, name, "importance", samples=100)
-    return [LIKELIHOODS[name], found.elbo["mean"], found.log_evidence["mean"], found.bits_per_dim, found.bits_per_dim_kind]
+    return [LIKELIHOODS[name], found.elbo.mean, found.log_evidence.mean, found.bits_per_dim, found.bits_per_dim_kind]
 
 
 def _samples(opened: dict[str, Opened]) -> Figure:

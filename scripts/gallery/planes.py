@@ -118,7 +118,7 @@ def terms(studio: Studio) -> Drawn:
         pairs = torch.stack([seen(model, few), reconstructed(model, few)])
         panels.mosaic(below, pairs, limits(model))
         found = scored(studio, name, "elbo", samples=10)
-        rows.append([title, found.reconstruction, found.kl, found.elbo["mean"], f"{found.active_units} of {found.latent_dim}"])
+        rows.append([title, found.reconstruction, found.kl, found.elbo.mean, f"{found.active_units} of {found.latent_dim}"])
     circles = f"grey: q(z|x) of {ELLIPSES} of them, one standard deviation"
     title = f"Latent means of {len(split)} test data; {circles}; below: data and reconstructions"
     figure.suptitle(title, fontsize=TEXT + 1, y=0.98)

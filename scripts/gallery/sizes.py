@@ -33,7 +33,7 @@ def sizes(studio: Studio) -> Drawn:
         found = scored(studio, f"vae-{size}", "importance", samples=100)
         kl[size] = sorted(found.kl_per_dimension, reverse=True)
         numbers.append(
-            [size, plain.reconstruction, found.reconstruction, found.kl, found.elbo["mean"], found.log_evidence["mean"],
+            [size, plain.reconstruction, found.reconstruction, found.kl, found.elbo.mean, found.log_evidence.mean,
              found.active_units]
         )  # fmt: skip
     figures = {

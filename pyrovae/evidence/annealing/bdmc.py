@@ -15,13 +15,11 @@ from torch import Tensor
 from pyrovae.contracts import Evidence
 from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence import keyed
-from pyrovae.evidence.annealing.route import CHAINS, Annealing, Route, anneal, anneal_back, from_prior, log_mean_weight
+from pyrovae.evidence.annealing.route import Annealing, Route, anneal, anneal_back, from_prior, log_mean_weight
 from pyrovae.evidence.importance.estimators import ROWS
+from pyrovae.evidence.purposes import Purpose
 from pyrovae.evidence.scoring import check_density, estimating, in_chunks
 from pyrovae.vae import VAE
-
-# Purposes of noise, see ``keyed.Generators``.
-_SIMULATION, _REVERSE = 12, 13
 
 
 @final
@@ -126,10 +124,10 @@ def _sandwich(vae: VAE, contexts: Tensor | None, annealing: Annealing, seed: int
     z, y = simulate(vae, c, seed, data)
     route = Route(vae, y.to(device), None if c is None else c.to(device), annealing, seed, data)
     moves, betas = route.moves(), annealing.betas()
-    noise = keyed.Generators(seed, data, CHAINS)
+    noise = keyed.Generators(seed, data, Purpose.CHAINS)
     at_z = moves.begin(z.to(device).expand(annealing.chains, *z.shape))
     up, acceptance = anneal(moves, moves.begin(route.draw(noise)), betas, noise)
-    down, reverse_acceptance = anneal_back(moves, at_z, betas, keyed.Generators(seed, data, _REVERSE))
+    down, reverse_acceptance = anneal_back(moves, at_z, betas, keyed.Generators(seed, data, Purpose.REVERSE))
     log_mean, lower_error, effective = log_mean_weight(up, data)
     log_mean_inverse, upper_error, reverse_effective = log_mean_weight(down, data)
     log_det = vae.transform.log_abs_det_jacobian()
@@ -156,7 +154,7 @@ def simulate(vae: VAE, c: Tensor | None, seed: int, data: Sequence[int]) -> tupl
     """
     home = copy.deepcopy(vae).cpu()
     c = None if c is None else c.cpu()
-    prior, noise = from_prior(home, c, len(data)), keyed.Generators(seed, data, _SIMULATION)
+    prior, noise = from_prior(home, c, len(data)), keyed.Generators(seed, data, Purpose.SIMULATION)
     z = noise.each(lambda row: prior[row].sample())
     # One at a time: products of several rows are rounded otherwise, which may turn a datum into another.
     y = noise.each(lambda row: home.likelihood(z[row], None if c is None else c[row]).sample())

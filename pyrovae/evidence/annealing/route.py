@@ -17,6 +17,7 @@ from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, State, Trajectories, is_discrete, tune
 from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.importance.weights import Weights
+from pyrovae.evidence.purposes import Purpose
 from pyrovae.evidence.scoring import as_evidence, check_density, check_log_weights, score
 from pyrovae.vae import VAE
 
@@ -28,11 +29,6 @@ STEEPNESS = 4.0
 
 PILOT = 200
 """Temperatures of the pilot run, at most."""
-
-CHAINS = 11
-"""Purpose of the noise of the chains, see ``keyed.Generators``."""
-
-_PILOT = 10
 
 
 @final
@@ -127,7 +123,7 @@ class Route:
         if is_discrete(support):
             return Flips(self.path, self.annealing.leapfrog)
         trajectories = Trajectories(self.path, support, self.annealing.leapfrog)
-        noise = keyed.Generators(self.seed, self.data, _PILOT)
+        noise = keyed.Generators(self.seed, self.data, Purpose.PILOT)
         betas = self.annealing.betas(min(self.annealing.temperatures, PILOT))
         steps = tune(trajectories, self.draw(noise), betas, noise)
         return Hamiltonian(trajectories, steps, self.annealing.temperatures)
@@ -242,7 +238,7 @@ def annealed(
 
     def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
         route = Route(vae, y, c, annealing, keyed.repeated(seed, draw), data)
-        noise = keyed.Generators(route.seed, data, CHAINS)
+        noise = keyed.Generators(route.seed, data, Purpose.CHAINS)
         moves = route.moves()
         log_weight, acceptance = anneal(moves, moves.begin(route.draw(noise)), annealing.betas(), noise)
         log_mean, error, effective = log_mean_weight(log_weight, data)

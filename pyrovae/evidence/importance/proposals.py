@@ -15,18 +15,13 @@ from torch.nn.functional import logsigmoid
 
 from pyrovae.errors import UserError, check_number, suggest
 from pyrovae.evidence import keyed
+from pyrovae.evidence.purposes import Purpose
 from pyrovae.families.support import open_unit_interval
 from pyrovae.parts import name_of
 from pyrovae.vae import VAE
 
 WIDEN = 1.5
 """By how much a widened guide is wider unless that is given."""
-
-_PRIOR_NOISE = 1000
-"""Purpose of the noise of the first block of the prior's samples, see ``keyed.Generators``; further blocks count up."""
-
-_TAIL_NOISE = 3000
-"""The same of the noise that has heavier tails than the guide's."""
 
 SHARE, FREE = 0.2, 20
 """The share of heavy noise in each latent, and the number of latents from which on it falls with the root of their number.
@@ -98,7 +93,8 @@ class Heavy(Proposal):
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
         family, shape = self.vae.parts["posterior"], (keyed.BLOCK, *self.q.event_shape)
         normal = keyed.posterior_noise(self.seed, self.data, block, shape[1:])[:count].double()
-        uniform = keyed.Generators(self.seed, self.data, _TAIL_NOISE + block).uniform(*shape, 2).transpose(0, 1)[:count].double()
+        generators = keyed.Generators(self.seed, self.data, Purpose.HEAVY.of_block(block))
+        uniform = generators.uniform(*shape, 2).transpose(0, 1)[:count].double()
         chosen, angle = uniform.unbind(-1)
         # Where it is below the share, it is a uniform number again; no float32 uniform number is a half of its spacing from 0.
         inside = ((chosen + torch.finfo(torch.float32).eps / 4) / self.share).clamp(max=1)
@@ -127,7 +123,7 @@ class FromPrior(Proposal):
         self._prior = self.vae.prior(self.c)
 
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
-        noise = keyed.Generators(self.seed, self.data, _PRIOR_NOISE + block)
+        noise = keyed.Generators(self.seed, self.data, Purpose.PRIOR.of_block(block))
         z = noise.each(lambda row: self._each[row].sample((keyed.BLOCK,))).transpose(0, 1)[:count].to(self.params)
         return z, self._prior.log_prob(z)
 

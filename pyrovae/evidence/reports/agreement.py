@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from torch import Tensor
 from pyrovae.contracts import Evidence
 from pyrovae.evidence.reports.certificate import Certificate
 from pyrovae.evidence.reports.evaluation import Evaluation
-from pyrovae.evidence.reports.numbers import finite, with_errors
+from pyrovae.evidence.reports.numbers import Number
+from pyrovae.evidence.reports.report import Line, Report
 from pyrovae.evidence.reports.trust import ESTIMATED, LOWER_BOUND
 
 BY_DRAW = "log_evidence_by_draw"
@@ -38,39 +38,63 @@ def _difference(of: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Ev
 
 @final
 @dataclass(frozen=True)
-class Agreement:
+class Difference:
+    """How far an estimator is from the one that it is compared with, in nats.
+
+    Args:
+        number: Mean over data of (its log p - the reference's).
+        largest: The largest absolute difference of a datum.
+    """
+
+    number: Number
+    largest: float
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+        return {**self.number.summary(), "largest": self.largest}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Agreement(Report):
     """What ``evaluate --estimator all`` reports: how far the estimators of log p(x) are apart on the same data, in nats.
 
     Args:
         evaluations: By estimator; ``exact`` where it exists.
         certificate: Of the annealing sampler, on simulated data.
         no_exact: Why there is no exact evidence; None where there is.
+        per_datum: ``index``, and ESTIMATOR and ESTIMATOR_error of each datum.
     """
 
     evaluations: Mapping[str, Evaluation]
     certificate: Certificate
     no_exact: str | None = None
     estimator: str = field(default="all", init=False)
+    per_datum: Mapping[str, Tensor] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        arrays = {"index": self.evaluations[self.reference].per_datum["index"]}
+        for name, evaluation in self.evaluations.items():
+            arrays |= {name: evaluation.per_datum["estimate"], f"{name}_error": evaluation.per_datum["monte_carlo_error"]}
+        object.__setattr__(self, "per_datum", arrays)
 
     @property
     def reference(self) -> str:
         """What the others are compared with: ``exact``, or else ``annealed``."""
         return "exact" if "exact" in self.evaluations else "annealed"
 
-    def differences(self) -> dict[str, dict[str, float | None]]:
-        """Estimator -> mean of (its log p - the reference's) with both errors, and the ``largest`` difference of a datum."""
+    @property
+    def differences(self) -> dict[str, Difference]:
+        """By estimator, all but the reference."""
         reference = self.evaluations[self.reference]
         found = {}
         for name, evaluation in self.evaluations.items():
             if evaluation is reference:
                 continue
             difference = _difference(evaluation.per_datum, reference.per_datum)
-            errors_are = {each.log_evidence["monte_carlo_error_is"] for each in (evaluation, reference)}
-            found[name] = {
-                **difference.summary(),
-                "monte_carlo_error_is": LOWER_BOUND if LOWER_BOUND in errors_are else ESTIMATED,
-                "largest": difference.estimate.abs().max().item(),
-            }
+            errors_are = {each.log_evidence.monte_carlo_error_is for each in (evaluation, reference)}
+            number = Number.of(difference, LOWER_BOUND if LOWER_BOUND in errors_are else ESTIMATED)
+            found[name] = Difference(number, difference.estimate.abs().max().item())
         return found
 
     def identity(self) -> dict[str, Any]:
@@ -78,33 +102,31 @@ class Agreement:
         asked = {name: evaluation.identity() for name, evaluation in self.evaluations.items()}
         return {"estimator": self.estimator, "asked": asked | {"bdmc": self.certificate.identity()}}
 
-    @property
-    def per_datum(self) -> dict[str, Tensor]:
-        """``index``, and ESTIMATOR and ESTIMATOR_error of each datum."""
-        arrays = {"index": self.evaluations[self.reference].per_datum["index"]}
-        for name, evaluation in self.evaluations.items():
-            arrays |= {name: evaluation.per_datum["estimate"], f"{name}_error": evaluation.per_datum["monte_carlo_error"]}
-        return arrays
-
-    def to_json(self) -> str:
-        """Every evaluation, and the differences, as JSON; a number that is not finite becomes null."""
-        summary = {
+    def summary(self) -> dict[str, Any]:
+        """Every evaluation, and the differences, as plain data."""
+        return {
             **self.identity(),
             "reference": self.reference,
             "no_exact": self.no_exact,
-            "differences": self.differences(),
-            "evaluations": {name: json.loads(evaluation.to_json()) for name, evaluation in self.evaluations.items()},
-            "certificate": json.loads(self.certificate.to_json()),
+            "differences": {name: difference.summary() for name, difference in self.differences.items()},
+            "evaluations": {name: evaluation.summary() for name, evaluation in self.evaluations.items()},
+            "certificate": self.certificate.summary(),
         }
-        return json.dumps(finite(summary), indent=2) + "\n"
+
+    def lines(self) -> list[Line]:
+        """How far the estimators are apart."""
+        of = f"minus {self.reference}, of the same data, nats per datum; +- standard error over data, [Monte Carlo error]"
+        lines = [("difference", of)]
+        for name, difference in self.differences.items():
+            lines.append((name, f"{difference.number}, {difference.largest:.3f} at the most for a datum"))
+        return lines if self.no_exact is None else [*lines, ("exact", self.no_exact)]
 
     def table(self) -> str:
         """The numbers for a terminal: each estimator's table, then how far they are apart."""
-        tables = [evaluation.table() for evaluation in self.evaluations.values()]
-        lines = [f"minus {self.reference}, of the same data, nats per datum; +- standard error over data, [Monte Carlo error]"]
-        for name, difference in self.differences().items():
-            largest = f"{difference['largest']:.3f} at the most for a datum"
-            lines.append(f"{name:<18} {with_errors(difference)}, {largest}")
-        if self.no_exact is not None:
-            lines.append(f"{'exact':<18} {self.no_exact}")
-        return "\n\n".join([*tables, self.certificate.table(), "\n".join(lines)])
+        return "\n\n".join([*(each.table() for each in self._each()), super().table()])
+
+    def _repr_html_(self) -> str:
+        return "".join([*(each._repr_html_() for each in self._each()), super()._repr_html_()])
+
+    def _each(self) -> list[Report]:
+        return [*self.evaluations.values(), self.certificate]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, final
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -17,7 +16,8 @@ from pyrovae.evidence.annealing.bdmc import bdmc, simulate
 from pyrovae.evidence.digests import model_digest
 from pyrovae.evidence.options import checked
 from pyrovae.evidence.precision import guard
-from pyrovae.evidence.reports.numbers import finite, precision_notes, with_errors
+from pyrovae.evidence.reports.numbers import Number, precision_notes
+from pyrovae.evidence.reports.report import Line, Report
 from pyrovae.evidence.resumable import Kept, in_pieces
 from pyrovae.evidence.scoring import check_density, estimating
 from pyrovae.vae import VAE
@@ -28,7 +28,7 @@ SIMULATED = 100
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Certificate:
+class Certificate(Report):
     """What ``evaluate --estimator bdmc`` reports: per simulated datum, in nats.
 
     Args:
@@ -39,10 +39,9 @@ class Certificate:
         estimator: ``bdmc``.
         quantity: What is bounded: ``log p(x)``, or ``log p(x|c)`` of a conditional model.
         units: What the numbers below are measured in.
-        lower: Annealing from the start to the posterior, a lower bound in expectation: ``mean``, ``standard_error`` (over data)
-            and ``monte_carlo_error``.
-        upper: Annealing from the exact latent to the start, an upper bound in expectation; likewise.
-        gap: upper - lower; likewise.
+        lower: Annealing from the start to the posterior, a lower bound in expectation.
+        upper: Annealing from the exact latent to the start, an upper bound in expectation.
+        gap: upper - lower.
         acceptance: Mean acceptance of the moves at each temperature after the first, upwards.
         reverse_acceptance: Downwards.
         precision: How exactly the products were computed, see ``precision.Precision``.
@@ -51,6 +50,8 @@ class Certificate:
         per_datum: Arrays (n,) by name: ``lower``, ``upper`` with their ``_error``, and effective numbers of chains.
     """
 
+    ASKED: ClassVar = ("estimator", "n", "seed", "options")
+
     run: str | None
     n: int
     seed: int
@@ -58,36 +59,25 @@ class Certificate:
     estimator: str
     quantity: str
     units: str
-    lower: dict[str, float | None]
-    upper: dict[str, float | None]
-    gap: dict[str, float | None]
+    lower: Number
+    upper: Number
+    gap: Number
     acceptance: list[float]
     reverse_acceptance: list[float]
     precision: dict[str, Any]
     seconds: float
     model_sha256: str
-    per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def identity(self) -> dict[str, Any]:
-        """What was asked: equal for two certificates one of which may take the other's place."""
-        return {name: getattr(self, name) for name in ("estimator", "n", "seed", "options")}
-
-    def to_json(self) -> str:
-        """The fields but ``per_datum`` as JSON; a number that is not finite becomes null."""
-        summary = asdict(replace(self, per_datum={}))
-        del summary["per_datum"]
-        return json.dumps(finite(summary), indent=2) + "\n"
-
-    def table(self) -> str:
-        """The numbers for a terminal."""
+    def lines(self) -> list[Line]:
+        """The numbers, then the remarks on them."""
         settings = ", ".join(f"{name} {value}" for name, value in self.options.items())
         up, down = (sum(values) / len(values) for values in (self.acceptance, self.reverse_acceptance))
         rows = [
             ("data", f"{self.n} simulated from the model"),
             ("estimator", f"bdmc, {settings}, seed {self.seed}"),
-            ("lower bound", f"{with_errors(self.lower)}  {self.quantity}"),
-            ("upper bound", f"{with_errors(self.upper)}  {self.quantity}"),
-            ("gap", with_errors(self.gap)),
+            ("lower bound", f"{self.lower}  {self.quantity}"),
+            ("upper bound", f"{self.upper}  {self.quantity}"),
+            ("gap", str(self.gap)),
             ("acceptance", f"{up:.2f} on average, {down:.2f} on the way back"),
         ]
         notes = [
@@ -95,7 +85,7 @@ class Certificate:
             "certifies the sampler with these settings on data simulated from the model; real data may be harder",
         ]
         notes += precision_notes(self.precision)
-        return "\n".join([f"{name:<18} {value}" for name, value in rows] + [f"{'':<18} {note}" for note in notes])
+        return rows + [("", note) for note in notes]
 
 
 def certify(
@@ -159,9 +149,9 @@ def certify(
         estimator="bdmc",
         quantity="log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
         units=vae.units_of_draws,
-        lower=Evidence(estimate=arrays["lower"], monte_carlo_error=arrays["lower_error"]).summary(),
-        upper=Evidence(estimate=arrays["upper"], monte_carlo_error=arrays["upper_error"]).summary(),
-        gap=Evidence(estimate=arrays["upper"] - arrays["lower"], monte_carlo_error=gap_error).summary(),
+        lower=Number.of(Evidence(estimate=arrays["lower"], monte_carlo_error=arrays["lower_error"])),
+        upper=Number.of(Evidence(estimate=arrays["upper"], monte_carlo_error=arrays["upper_error"])),
+        gap=Number.of(Evidence(estimate=arrays["upper"] - arrays["lower"], monte_carlo_error=gap_error)),
         acceptance=arrays["acceptance"].double().mean(0).tolist(),
         reverse_acceptance=arrays["reverse_acceptance"].double().mean(0).tolist(),
         precision=guarded.precision.summary(),

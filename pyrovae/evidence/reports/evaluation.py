@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, final
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
+from pyrovae.evidence.decomposition import Decomposition
 from pyrovae.evidence.exact.quadrature import MOST_LATENTS
-from pyrovae.evidence.reports.numbers import decomposition_rows, few_degrees_note, finite, precision_notes, with_errors
+from pyrovae.evidence.reports.numbers import Number, few_degrees_note, precision_notes
+from pyrovae.evidence.reports.report import Line, Report
 from pyrovae.evidence.reports.trust import FEW_EFFECTIVE, FEWEST_WEIGHTS, LOWER_BOUND
 from pyrovae.preprocess.binarise import BINARISED
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Report):
     """What ``evaluate`` reports: per datum, in nats, in the units of the data that was given, higher is better.
 
     Args:
@@ -33,9 +34,7 @@ class Evaluation:
         method: How the exact evidence was found: ``linear-Gaussian``, ``enumeration`` or ``quadrature``; None for the others.
         quantity: What is estimated: ``log p(x)``, or ``log p(x|c)`` of a conditional model, which is not log p(x).
         units: What the numbers below are measured in.
-        elbo: ``mean``, ``standard_error`` (of the mean over data), ``monte_carlo_error`` (of the estimator) and its
-            ``degrees_of_freedom`` (of Student's t; None without limit); ``monte_carlo_error_is`` an ``estimate``, or a ``lower
-            bound`` where data are not to be trusted, whose error is larger than can be seen. None where it was not estimated.
+        elbo: The mean over data with its errors, see ``Number``; None where it was not estimated.
         log_evidence: Likewise; None for ``elbo`` and ``reconstruction``.
         gap: log evidence - ELBO, likewise; None without both.
         bounds: The importance-weighted bound at fewer ``samples``: ``mean`` and ``standard_error`` of each, rising in
@@ -67,6 +66,8 @@ class Evaluation:
             bound), and those that the estimator has besides.
     """
 
+    ASKED: ClassVar = ("estimator", "split", "n", "samples", "seed", "dequantisations", "options", "data_sha256")
+
     run: str | None
     data: str
     split: str
@@ -79,16 +80,16 @@ class Evaluation:
     method: str | None
     quantity: str
     units: str
-    elbo: dict[str, float | None] | None
-    log_evidence: dict[str, float | None] | None
-    gap: dict[str, float | None] | None
+    elbo: Number | None
+    log_evidence: Number | None
+    gap: Number | None
     bounds: list[dict[str, float | None]] | None
     bits_per_dim: float | None
     bits_per_dim_kind: str
     reconstruction: float | None
     kl: float | None
     kl_per_dimension: list[float] | None
-    decomposition: dict[str, Any] | None
+    decomposition: Decomposition | None
     active_units: int | None
     latent_dim: int
     effective_sample_size: dict[str, float] | None
@@ -101,24 +102,12 @@ class Evaluation:
     seconds: float
     model_sha256: str
     data_sha256: str
-    per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def identity(self) -> dict[str, Any]:
-        """What was asked: equal for two evaluations one of which may take the other's place."""
-        asked = ("estimator", "split", "n", "samples", "seed", "dequantisations", "options", "data_sha256")
-        return {name: getattr(self, name) for name in asked}
-
-    def to_json(self) -> str:
-        """The fields but ``per_datum`` as JSON; a number that is not finite becomes null."""
-        summary = asdict(replace(self, per_datum={}))
-        del summary["per_datum"]
-        return json.dumps(finite(summary), indent=2) + "\n"
-
-    def table(self) -> str:
-        """The numbers for a terminal."""
+    def lines(self) -> list[Line]:
+        """The numbers, then the remarks on them."""
         rows = [("data", f"{self.data}, {self.split}, {self.n} data"), ("estimator", self._settings())]
         rows += [*self._numbers(), *self._parts(), *self._diagnostics()]
-        return "\n".join([*(f"{name:<18} {value}" for name, value in rows), *self._notes()])
+        return rows + self._notes()
 
     def _settings(self) -> str:
         given = [] if self.samples is None else [f"{self.samples} samples a datum"]
@@ -127,31 +116,31 @@ class Evaluation:
         how = self.estimator if self.method is None else f"{self.estimator}, by {self.method}"
         return ", ".join([how, *given, f"seed {self.seed}"])
 
-    def _numbers(self) -> list[tuple[str, str]]:
+    def _numbers(self) -> list[Line]:
         rows = []
         if self.elbo is not None:
             bound = f"  bound on {self.quantity}" if self.log_evidence is None else ""
-            rows.append(("ELBO", f"{with_errors(self.elbo)}{bound}"))
+            rows.append(("ELBO", f"{self.elbo}{bound}"))
         if self.log_evidence is not None:
             of = "  lower bound in expectation" if self.estimator == "annealed" else ""
-            rows.append(("log evidence", f"{with_errors(self.log_evidence)}  {self.quantity}{of}"))
+            rows.append(("log evidence", f"{self.log_evidence}  {self.quantity}{of}"))
         if self.gap is not None:
-            rows.append(("gap", f"{with_errors(self.gap)}  log evidence - ELBO"))
+            rows.append(("gap", f"{self.gap}  log evidence - ELBO"))
         if self.bounds is not None and len(self.bounds) > 1:
             rows.append(("bound at samples", ", ".join(f"{b['samples']}: {b['mean']:.3f}" for b in self.bounds)))
         if self.bits_per_dim is not None:
             rows.append(("bits/dim", f"{self.bits_per_dim:.4f}  ({self.bits_per_dim_kind})"))
         return rows
 
-    def _parts(self) -> list[tuple[str, str]]:
+    def _parts(self) -> list[Line]:
         if self.reconstruction is None:
             return []
         active = f"{self.active_units} of {self.latent_dim} units active"
         rows = [("reconstruction", f"{self.reconstruction:.3f}")]
         rows.append(("KL", f"{self.kl:.3f}, {active}") if self.kl is not None else ("latents", active))
-        return rows + (decomposition_rows(self.decomposition) if self.decomposition else [])
+        return rows + (self.decomposition.lines() if self.decomposition else [])
 
-    def _diagnostics(self) -> list[tuple[str, str]]:
+    def _diagnostics(self) -> list[Line]:
         rows, ess, khat = [], self.effective_sample_size, self.khat
         if ess is not None and self.log_evidence is not None:
             of = "chains" if self.estimator == "annealed" else "samples"
@@ -165,7 +154,7 @@ class Evaluation:
             rows.append(("acceptance", f"{mean:.2f} on average, {least:.2f} at the worst temperature"))
         return rows
 
-    def _notes(self) -> list[str]:
+    def _notes(self) -> list[Line]:
         notes = ["nats per datum, higher is better; +- standard error over data, [Monte Carlo error]"]
         if self.estimator == "reconstruction":
             notes = ["nats per datum, higher is better; a plain autoencoder: neither ELBO nor evidence"]
@@ -177,15 +166,15 @@ class Evaluation:
         few = few_degrees_note([self.elbo, self.log_evidence, self.gap])
         if few is not None and self.estimator != "reconstruction":
             notes.append(few)
-        if self.log_evidence is not None and self.log_evidence.get("monte_carlo_error_is") == LOWER_BOUND:
+        if self.log_evidence is not None and self.log_evidence.monte_carlo_error_is == LOWER_BOUND:
             notes.append("at least: the Monte Carlo error of data that are not to be trusted is larger than can be seen")
         notes += precision_notes(self.precision)
         if self.estimator == "importance":
             check = "exact" if self.latent_dim <= MOST_LATENTS else "annealed"
             notes.append(f"a mode that the proposal never visits is invisible to these: --estimator {check} is the check")
-        notes = [f"{'':<18} {note}" for note in notes]
-        warnings = [f"NOT TO BE TRUSTED  {self._warning()}"] if self.untrusted else []
-        return notes + warnings + ([f"CANNOT TELL        {self._doubt()}"] if self.cannot_tell else [])
+        warnings = [("NOT TO BE TRUSTED", self._warning())] if self.untrusted else []
+        doubts = [("CANNOT TELL", self._doubt())] if self.cannot_tell else []
+        return [("", note) for note in notes] + warnings + doubts
 
     def _warning(self) -> str:
         which = f"{self.untrusted} of {self.n} data"
@@ -212,6 +201,24 @@ class Evaluation:
             f"{which} have a k-hat from {low:.2f} to {high:.2f}: {self.samples} samples do not tell whether that is above "
             f"{self.khat['threshold']:.2f}; try more --samples"
         )
+
+
+def read_evaluation(summary: Mapping[str, Any], per_datum: Mapping[str, Tensor]) -> Evaluation:
+    """The evaluation that a file holds; fields that a file of an older version lacks have their defaults.
+
+    Args:
+        summary: What ``Evaluation.summary`` returned.
+        per_datum: Its arrays.
+
+    Raises:
+        KeyError: If it lacks a field that every version has.
+        TypeError: If a number is not one.
+    """
+    known = [f.name for f in fields(Evaluation) if f.name != "per_datum" and (f.name in summary or f.default is MISSING)]
+    given = {name: summary[name] for name in known}
+    given |= {name: Number.read(given[name]) for name in ("elbo", "log_evidence", "gap") if given[name] is not None}
+    parts = given["decomposition"]
+    return Evaluation(**given | {"decomposition": None if parts is None else Decomposition.read(parts), "per_datum": per_datum})
 
 
 def why_untrusted(evaluation: Evaluation) -> str:

@@ -1,43 +1,96 @@
-"""How numbers with errors are written for people and for JSON."""
+"""A number with its errors, and how it is written for people and for JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, final
 
 from scipy import stats
 
+from pyrovae.contracts import Evidence
 from pyrovae.evidence.reports.trust import LOWER_BOUND
 
 FEW_DEGREES = 20.0
 """Degrees of freedom below which the quantiles of Student's t differ from the normal ones by more than 7 %."""
 
 
-def with_errors(number: Mapping[str, Any]) -> str:
-    """``mean +- standard error  [Monte Carlo error]``, in nats; ``[at least ...]`` where the error is a lower bound.
+@final
+@dataclass(frozen=True)
+class Number:
+    """The mean of a quantity over data, with its errors; in nats unless it says otherwise.
 
-    Example:
-        >>> with_errors({"mean": -95.0334, "standard_error": 0.2471, "monte_carlo_error": None})
-        '-95.033 +- 0.247'
+    Args:
+        mean: Over data; NaN where a file does not tell it.
+        standard_error: Of the mean, over data; None for one datum.
+        monte_carlo_error: Standard error over the estimator's noise, the data held fixed; None where it is undefined.
+        degrees_of_freedom: Of the Monte Carlo error: intervals have the quantiles of Student's t; None for those of the normal.
+        monte_carlo_error_is: ``estimate``, or ``lower bound`` where some data are untrusted, so that the error is larger than can
+            be seen; None where that is not judged.
     """
-    over_data = "" if number["standard_error"] is None else f" +- {number['standard_error']:.3f}"
-    least = "at least " if number.get("monte_carlo_error_is") == LOWER_BOUND else ""
-    noise = "" if number["monte_carlo_error"] is None else f"  [{least}{number['monte_carlo_error']:.4f}]"
-    return f"{number['mean']:.3f}{over_data}{noise}"
+
+    mean: float
+    standard_error: float | None = None
+    monte_carlo_error: float | None = None
+    degrees_of_freedom: float | None = None
+    monte_carlo_error_is: str | None = None
+
+    @classmethod
+    def of(cls, evidence: Evidence, error_is: str | None = None) -> Number:
+        """The mean over data of what an estimator returned, with its errors.
+
+        Args:
+            evidence: Per datum.
+            error_is: What its Monte Carlo error is.
+        """
+        return cls(
+            evidence.mean,
+            evidence.standard_error,
+            evidence.mean_monte_carlo_error,
+            evidence.mean_degrees_of_freedom,
+            error_is,
+        )
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Number:
+        """The number that ``summary`` made plain data of; null, which stands for a mean that is not finite, becomes NaN.
+
+        Raises:
+            TypeError: If it is not such a number.
+        """
+        return cls(**{**written, "mean": math.nan if written["mean"] is None else written["mean"]})
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+        found = asdict(self)
+        # Numbers that nobody judges, such as bounds on simulated data, have no such key.
+        return found if self.monte_carlo_error_is is not None else {k: v for k, v in found.items() if k != "monte_carlo_error_is"}
+
+    def __str__(self) -> str:
+        """``mean +- standard error  [Monte Carlo error]``; ``[at least ...]`` where the error is a lower bound.
+
+        Example:
+            >>> print(Number(-95.0334, standard_error=0.2471))
+            -95.033 +- 0.247
+        """
+        over_data = "" if self.standard_error is None else f" +- {self.standard_error:.3f}"
+        least = "at least " if self.monte_carlo_error_is == LOWER_BOUND else ""
+        noise = "" if self.monte_carlo_error is None else f"  [{least}{self.monte_carlo_error:.4f}]"
+        return f"{self.mean:.3f}{over_data}{noise}"
 
 
-def few_degrees_note(numbers: Iterable[Mapping[str, float | None] | None]) -> str | None:
+def few_degrees_note(found: Iterable[Number | None]) -> str | None:
     """How wide an interval is where errors are known from few values, by Student's t; None where the normal quantiles will do.
 
     Args:
-        numbers: With their ``degrees_of_freedom``, as ``Evidence.summary`` returns them; None for one that there is not.
+        found: Numbers, None for those that were not estimated.
 
     Example:
-        >>> few_degrees_note([{"degrees_of_freedom": 3.0}, {"degrees_of_freedom": 400.0}, None])
+        >>> few_degrees_note([Number(-9.0, degrees_of_freedom=3.0), Number(-8.0, degrees_of_freedom=400.0), None])
         'Monte Carlo errors of few values: 95 % is within 3.18 of them (3 degrees of freedom), not 1.96'
     """
-    known = [number["degrees_of_freedom"] for number in numbers if number is not None and number.get("degrees_of_freedom")]
+    known = [number.degrees_of_freedom for number in found if number is not None and number.degrees_of_freedom]
     if not known or min(known) >= FEW_DEGREES:
         return None
     least = min(known)
@@ -55,7 +108,7 @@ def finite(value: Any) -> Any:
 
 
 def precision_notes(precision: Mapping[str, Any]) -> list[str]:
-    """Why numbers were computed in another precision than was asked for; nothing where they were not.
+    """Why numbers were computed in another precision than was asked for; empty where they were not.
 
     Args:
         precision: What ``Precision.summary`` returned.
@@ -68,31 +121,3 @@ def precision_notes(precision: Mapping[str, Any]) -> list[str]:
     if few := precision.get("rows_in_float64", 0):
         notes.append(f"{few:,} data computed in float64: {precision['path']} rounds each by 0.01 nats or more")
     return notes
-
-
-def decomposition_rows(decomposition: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The split of the KL for a terminal, what is null left out.
-
-    Args:
-        decomposition: What ``Decomposition.summary`` returned.
-    """
-    parts = {name: number for name, number in decomposition.items() if isinstance(number, Mapping)}
-    mutual = f"{_nats(parts['mutual_information'])} mutual information of datum and latent"
-    of = "" if decomposition["n"] == decomposition["of"] else f" of {decomposition['of']:,}"
-    # Where the prior depends on the context there is no one marginal KL, and what q(z) tells of c counts as information too.
-    name = "KL, split" if "marginal_kl" in parts else "information"
-    rows = [(name, f"{mutual} (at most log N = {decomposition['log_n']:.3f}, N = {decomposition['n']:,}{of})")]
-    if "marginal_kl" not in parts:
-        rows.append(("", "no part of the KL: the prior p(z|c) differs by context"))
-    else:
-        rows.append(("", f"and {_nats(parts['marginal_kl'])} KL(q(z) || p(z))"))
-    if "total_correlation" in parts:
-        rows.append(("", f"of that {_nats(parts['total_correlation'])} total correlation"))
-    if "dimension_wise_kl" in parts:
-        rows.append(("", f"and {_nats(parts['dimension_wise_kl'])} sum of the KLs of single latents"))
-    return rows
-
-
-def _nats(number: Mapping[str, float | None]) -> str:
-    error = "" if number["monte_carlo_error"] is None else f"  [{number['monte_carlo_error']:.3f}]"
-    return f"{number['mean']:.3f}{error}"

@@ -1,0 +1,74 @@
+"""What every report of a command has: its JSON, its table, and what was asked."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from pyrovae.evidence.reports.numbers import finite
+
+Line = tuple[str, str]
+"""A label, or an empty one for a remark, and its text."""
+
+
+@runtime_checkable
+class Summarised(Protocol):
+    """A value that says itself what is written of it."""
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(ABC):
+    """Numbers of a model, for a terminal, a notebook and a file.
+
+    A subclass is a frozen dataclass. Its fields are written as JSON, but ``per_datum`` and those whose metadata say
+    ``{"written": False}``.
+
+    Args:
+        per_datum: Arrays (n, ...) by name, which are written beside the JSON.
+
+    Attributes:
+        ASKED: The fields that say what was asked, for ``identity``.
+    """
+
+    ASKED: ClassVar[tuple[str, ...]] = ()
+
+    per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False, metadata={"written": False})
+
+    @abstractmethod
+    def lines(self) -> list[Line]:
+        """The numbers, then the remarks on them."""
+
+    def summary(self) -> dict[str, Any]:
+        """What is written of it, as plain data."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.metadata.get("written", True)}
+
+    def identity(self) -> dict[str, Any]:
+        """What was asked: equal for two reports one of which may take the other's place."""
+        return {name: getattr(self, name) for name in self.ASKED}
+
+    def to_json(self) -> str:
+        """The summary as JSON; a number that is not finite becomes null."""
+        return json.dumps(finite(self.summary()), indent=2) + "\n"
+
+    def table(self) -> str:
+        """The numbers for a terminal."""
+        return "\n".join(f"{label:<18} {text}" for label, text in self.lines())
+
+    def _repr_html_(self) -> str:
+        """The numbers for a notebook."""
+        cell = '<td style="text-align: left">'
+        rows = "".join(f"<tr>{cell}{escape(label)}</td>{cell}{escape(text)}</td></tr>" for label, text in self.lines())
+        return f"<table>{rows}</table>"
+
+
+def _plain(value: Any) -> Any:
+    return value.summary() if isinstance(value, Summarised) else value
