@@ -6,19 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import (
     Attribute,
     Context,
+    ContextModule,
     DataSpec,
+    Density,
+    Distribution,
     Family,
     Kind,
     Network,
     Preprocess,
     Prior,
+    PriorModule,
     Transform,
 )
 from pyrovae.errors import UserError, check_integer
@@ -90,11 +93,11 @@ class VAE(nn.Module):
         super().__init__()
         self._name = OwnName("vae")
         self.latent_dim = check_integer("latent_dim", latent_dim, 1)
-        prior = make("prior", prior)
-        parts = {
+        prior_part: Prior = make("prior", prior)
+        parts: dict[str, Any] = {
             "likelihood": make("likelihood", likelihood),
-            "prior": prior,
-            "posterior": make("posterior", prior.natural_posterior if posterior is None else posterior),
+            "prior": prior_part,
+            "posterior": make("posterior", prior_part.natural_posterior if posterior is None else posterior),
             "network": make("network", network),
             "context": make("context", context),
         }
@@ -110,11 +113,11 @@ class VAE(nn.Module):
             agreement.check_kind(parts["likelihood"], self.transform)
         self.prepared = kind is not None and not self.transform.state_dict()
 
-        self.context_module = parts["context"].build(spec)
+        self.context_module: ContextModule = parts["context"].build(spec)
         embedding_dim = self.context_module.embedding_dim
-        self.prior_module = prior.build(latent_spec, self.transform.made, embedding_dim)
-        self.posterior_density = parts["posterior"].build(latent_spec)
-        self.likelihood_density = parts["likelihood"].build(self.transform.made)
+        self.prior_module: PriorModule = prior_part.build(latent_spec, self.transform.made, embedding_dim)
+        self.posterior_density: Density = parts["posterior"].build(latent_spec)
+        self.likelihood_density: Density = parts["likelihood"].build(self.transform.made)
         agreement.check_latents(parts, self.prior_module, self.posterior_density.support)
         self.encoder, self.decoder = parts["network"].pair(
             event_shape, self.posterior_density.params_shape, self.likelihood_density.params_shape, embedding_dim
@@ -159,8 +162,11 @@ class VAE(nn.Module):
         return self.transform.given
 
     def _choose_preprocess(self, spec: DataSpec) -> Preprocess:
-        choice = self.preprocess_choice
-        return make("preprocess", default_preprocess(self.parts["likelihood"], spec)) if choice == "auto" else choice
+        wanted = self.preprocess_choice
+        if is_auto(wanted):
+            wanted = default_preprocess(self.parts["likelihood"], spec)
+        preprocess: Preprocess = make("preprocess", wanted)
+        return preprocess
 
     def prepare(self, spec: DataSpec, x: Tensor | None, name: str = "") -> None:
         """Bind the preprocessing to the data; once, before training.
@@ -226,18 +232,18 @@ class VAE(nn.Module):
 
     # --- the distributions --------------------------------------------------------------------------------------
 
-    def prior(self, c: Tensor | None = None) -> dist.Distribution:
+    def prior(self, c: Tensor | None = None) -> Distribution:
         """p(z) or p(z|c): batch shape () or (*,), event shape (D,)."""
         return self.prior_module(self.context_module(c), self._encode)
 
-    def _encode(self, features: Tensor, embedding: Tensor | None) -> dist.Distribution:
+    def _encode(self, features: Tensor, embedding: Tensor | None) -> Distribution:
         return self.posterior_density(self.encoder(features, embedding))
 
     def _features(self, y: Tensor) -> Tensor:
         """What the encoder sees of preprocessed data."""
-        return self.parts["likelihood"].features(y, self.likelihood_density.spec)
+        return self.likelihood_density.family.features(y, self.likelihood_density.spec)
 
-    def encode(self, x: Tensor, c: Tensor | None = None, *, u: Tensor | None = None) -> dist.Distribution:
+    def encode(self, x: Tensor, c: Tensor | None = None, *, u: Tensor | None = None) -> Distribution:
         """q(z|x,c) of data as they were given to the training, such as bytes: batch shape (*,), event shape (D,).
 
         Preprocessing that draws noise (dequantisation, drawn bits) takes ``u``, or else draws afresh from torch's generator, as
@@ -253,8 +259,7 @@ class VAE(nn.Module):
             UserError: If the VAE has not met its data, x or u have another shape, x has values that such data cannot have, or
                 u is given where no noise is drawn.
         """
-        if not self.prepared:
-            raise UserError("encode: the VAE has not met its data, so how they are preprocessed is unknown: call fit, or prepare")
+        self._check_prepared("encode")
         x = as_data("x", x, self.spec.event_shape).to(self.device)
         check_values("x", x, self.spec)
         if u is not None and not self.transform.needs_noise:
@@ -265,13 +270,18 @@ class VAE(nn.Module):
             u = torch.rand(x.shape, device=x.device)
         return self._posterior(self.preprocessed(x, u), self._checked(c))
 
+    def _check_prepared(self, call: str) -> None:
+        if not self.prepared:
+            reason = "the VAE has not met its data, so how they are preprocessed is unknown"
+            raise UserError(call, reason=reason, remedy="call fit, or prepare")
+
     def _checked(self, c: Tensor | None) -> Tensor | None:
         """Contexts on the device of the model, if training saw such."""
         c = None if c is None else as_codes("c", c)
         self.context_module.check(c)
         return None if c is None else c.to(self.device)
 
-    def posterior_of_preprocessed(self, y: Tensor, c: Tensor | None = None) -> dist.Distribution:
+    def posterior_of_preprocessed(self, y: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z|y,c) of what the likelihood sees, ``preprocessed(x)``: batch shape (*,), event shape (D,).
 
         Of data as they were given this is another density at other values, so it has another name than ``encode``.
@@ -287,14 +297,15 @@ class VAE(nn.Module):
         y = as_preprocessed(y, self.transform, self.likelihood_density, next(self.parameters()))
         return self._posterior(y, c)
 
-    def _posterior(self, y: Tensor, c: Tensor | None) -> dist.Distribution:
+    def _posterior(self, y: Tensor, c: Tensor | None) -> Distribution:
         return self._encode(self._features(y), self.context_module(c))
 
     def posterior_params(self, y: Tensor, c: Tensor | None = None) -> Tensor:
         """The raw parameters (*, P, D) of q(z|y,c); ``posterior_density`` makes them a distribution."""
-        return self.encoder(self._features(y), self.context_module(c))
+        params: Tensor = self.encoder(self._features(y), self.context_module(c))
+        return params
 
-    def example(self) -> tuple[dist.Distribution, dist.Distribution]:
+    def example(self) -> tuple[Distribution, Distribution]:
         """A posterior and a prior, each for one datum with some context, without gradients."""
         one = self.context_module.draw(1, 0)
         c = None if one is None else one.to(self.device)
@@ -313,7 +324,7 @@ class VAE(nn.Module):
             raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {self.latent_dim})")
         return z.to(self.device, self.dtype)
 
-    def likelihood(self, z: Tensor, c: Tensor | None = None) -> dist.Distribution:
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """p(y|z,c) of latents z (*, D): batch shape (*,), event shape E."""
         return self.likelihood_density(self.decoder(z, self.context_module(c)))
 
@@ -332,7 +343,32 @@ class VAE(nn.Module):
             UserError: If z has another size, or c has values that training never saw.
         """
         z = self.latents(z)
-        return self.transform.inverse(self.parts["likelihood"].mean(self.likelihood(z, self._checked(c))))
+        return self._decoded(z, self._checked(c))
+
+    def _decoded(self, z: Tensor, c: Tensor | None) -> Tensor:
+        return self.transform.inverse(self.likelihood_density.family.mean(self.likelihood(z, c)))
+
+    def forward(self, x: Tensor, c: Tensor | None = None, *, u: Tensor | None = None) -> Tensor:
+        """A reconstruction of x: E[x|z,c] (*, *E) at the posterior's mean z = E[z|x,c], in the units of the data.
+
+        What ``encode`` and ``decode`` do, tensors in and a tensor out, for what works on modules: hooks, ``torch.func``,
+        ``functional_call``. Shapes are checked and values are not, so that ``torch.vmap`` can map it over data. Where latents
+        are bits, z is their probabilities.
+
+        Args:
+            x: Data (*, *E) as they were given to the training.
+            c: Contexts, codes of labels (*,) or (*, A); None without a context.
+            u: Uniform noise in [0, 1), of the shape of x, where the preprocessing draws noise; None draws it afresh.
+
+        Raises:
+            UserError: If the VAE has not met its data, x has another shape, or a context is missing.
+        """
+        self._check_prepared("forward")
+        x = as_data("x", x, self.spec.event_shape).to(self.device)
+        if u is None and self.transform.needs_noise:
+            u = torch.rand(x.shape, device=x.device)
+        c = None if c is None else c.to(self.device)
+        return self._decoded(self.posterior_density.family.mean(self._posterior(self.preprocessed(x, u), c)), c)
 
     # --- Pyro -----------------------------------------------------------------------------------------------------
 
@@ -341,20 +377,28 @@ class VAE(nn.Module):
         """The prefix of the parameters in Pyro's store, different for every instance and every copy."""
         return self._name.text
 
-    def model(self, y: Tensor | None = None, c: Tensor | None = None) -> Tensor:
-        """The Pyro model: z ~ p(z|c), x ~ p(x|z,c), with the site "x" observed where y (B, *E) is given."""
+    def model(self, y: Tensor | None = None, c: Tensor | None = None, *, count: int | None = None) -> Tensor:
+        """The Pyro model: z ~ p(z|c), x ~ p(x|z,c), with the site "x" observed where y (B, *E) is given.
+
+        Args:
+            y: Data as the likelihood sees them, ``preprocessed(x)``; None draws them.
+            c: Contexts, codes of labels; None without a context.
+            count: B, where neither y nor c says it; 1 unless given.
+
+        Raises:
+            UserError: If y or c are another number of data than count.
+        """
         pyro.module(self.name, self)
-        batch = 1 if y is None and c is None else (c if y is None else y).shape[0]
-        with pyro.plate("data", batch, dim=-1):
+        with pyro.plate("data", _count(y, c, count), dim=-1):
             prior = self.prior(c)
-            z = pyro.sample("z", prior if self.parts["posterior"].has_density else prior.mask(False))
-            return pyro.sample("x", self.likelihood(z, c), obs=y)
+            z = _draw("z", prior if self.parts["posterior"].has_density else prior.mask(False))
+            return _draw("x", self.likelihood(z, c), obs=y)
 
     def guide(self, y: Tensor, c: Tensor | None = None) -> Tensor:
         """The Pyro guide: z ~ q(z|y,c)."""
         pyro.module(self.name, self)
         with pyro.plate("data", y.shape[0], dim=-1):
-            return pyro.sample("z", self._posterior(y, c), infer=self._baseline(y, c))
+            return _draw("z", self._posterior(y, c), infer=self._baseline(y, c))
 
     def _baseline(self, y: Tensor, c: Tensor | None) -> dict[str, Any] | None:
         """What TraceGraph_ELBO needs of the site "z" where it has no pathwise gradient: a baseline (B,) of the cost."""
@@ -392,3 +436,20 @@ class VAE(nn.Module):
         if not vae.prepared:
             vae.prepare(vae.spec, None)
         return vae
+
+
+def _count(y: Tensor | None, c: Tensor | None, count: int | None) -> int:
+    """Number of data of y or c, which ``count`` may repeat; ``count``, or 1, where there is neither."""
+    given = next((tensor.shape[0] for tensor in (y, c) if tensor is not None), None)
+    if count is None:
+        return 1 if given is None else given
+    count = check_integer("count", count, 1)
+    if given not in (None, count):
+        raise UserError("count", count, f"there are {given} data in {'c' if y is None else 'y'}", "leave count out")
+    return count
+
+
+def _draw(name: str, distribution: Any, *, obs: Tensor | None = None, infer: Any = None) -> Tensor:
+    """A sample site; no class of Pyro's and ours says that what we call a distribution is one of Pyro's."""
+    value: Tensor = pyro.sample(name, distribution, obs=obs, infer=infer)
+    return value

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from torch import nn
 from torch.distributions import constraints
 
-from pyrovae.contracts import Density, Family, Part, Transform
+from pyrovae.contracts import Density, Family, PriorModule, Transform
 from pyrovae.errors import UserError
 from pyrovae.families.support import in_words
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.parts import name_of
 
 
-def check_latents(parts: Mapping[str, Part], prior: nn.Module, support: constraints.Constraint) -> None:
+def check_latents(parts: Mapping[str, Any], prior: PriorModule, support: constraints.Constraint) -> None:
     """Refuse a prior and a posterior that do not describe the same latents.
 
     Args:
