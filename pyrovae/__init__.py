@@ -10,68 +10,58 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae.version import __version__
 
-if TYPE_CHECKING:
-    from pyrovae.commands import (
-        classify,
-        compare,
-        decode,
-        encode,
-        evaluate,
-        figures,
-        load_dataset,
-        register,
-        resume,
-        sample,
-        sweep,
-        train,
-    )
-    from pyrovae.data import Dataset
-    from pyrovae.errors import UserError
-    from pyrovae.runs.exporting import to_arviz
-    from pyrovae.runs.folder import load, save
-    from pyrovae.training.loop import fit
-    from pyrovae.vae import VAE
+if TYPE_CHECKING:  # the names of _HOMES again, for type checkers, which do not run what is below
+    from pyrovae.commands import classify as classify
+    from pyrovae.commands import compare as compare
+    from pyrovae.commands import decode as decode
+    from pyrovae.commands import encode as encode
+    from pyrovae.commands import evaluate as evaluate
+    from pyrovae.commands import figures as figures
+    from pyrovae.commands import load_dataset as load_dataset
+    from pyrovae.commands import register as register
+    from pyrovae.commands import resume as resume
+    from pyrovae.commands import sample as sample
+    from pyrovae.commands import sweep as sweep
+    from pyrovae.commands import train as train
+    from pyrovae.data import Dataset as Dataset
+    from pyrovae.errors import UserError as UserError
+    from pyrovae.runs.exporting import to_arviz as to_arviz
+    from pyrovae.runs.folder import load as load
+    from pyrovae.runs.folder import save as save
+    from pyrovae.training.loop import fit as fit
+    from pyrovae.vae import VAE as VAE
 
 _HOMES = {
-    "VAE": "vae",
+    "classify": "commands",
+    "compare": "commands",
+    "decode": "commands",
+    "encode": "commands",
+    "evaluate": "commands",
+    "figures": "commands",
+    "load_dataset": "commands",
+    "register": "commands",
+    "resume": "commands",
+    "sample": "commands",
+    "sweep": "commands",
+    "train": "commands",
     "Dataset": "data",
     "UserError": "errors",
-    "fit": "training.loop",
-    "save": "runs",
-    "load": "runs",
-    "register": "commands",
     "to_arviz": "runs.exporting",
-    **dict.fromkeys(
-        ("train", "resume", "evaluate", "classify", "compare", "sweep", "encode", "decode", "sample", "figures", "load_dataset"),
-        "commands",
-    ),
+    "load": "runs.folder",
+    "save": "runs.folder",
+    "fit": "training.loop",
+    "VAE": "vae",
 }
+"""Public name -> the module that it is imported from, when it is first used."""
 
-__all__ = [
-    "VAE",
-    "Dataset",
-    "UserError",
-    "__version__",
-    "classify",
-    "compare",
-    "decode",
-    "encode",
-    "evaluate",
-    "figures",
-    "fit",
-    "load",
-    "load_dataset",
-    "register",
-    "resume",
-    "sample",
-    "save",
-    "sweep",
-    "to_arviz",
-    "train",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pyrovae' has no attribute {name!r}")
     return getattr(import_module(f"pyrovae.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
