@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pyrovae.errors import UserError, plain_option
+from pyrovae.errors import NOT_GIVEN, UserError, option, plain_option
 
 Kind = Literal["levels", "counts", "reals", "binary"]
 
@@ -137,10 +137,10 @@ class Part(ABC):  # noqa: B024  (what its roles promise is abstract)
     """
 
     def __post_init__(self) -> None:
-        for option in options_of(self):
-            if getattr(self, option.name) is MISSING:
-                raise UserError(f"{option.name} needs a value: {type(self).__name__} has no default for it")
-            object.__setattr__(self, option.name, plain_option(option.name, getattr(self, option.name)))
+        for one in options_of(self):
+            if getattr(self, one.name) is MISSING:
+                raise UserError(one.name, NOT_GIVEN, f"needs a value, for {type(self).__name__} has no default for it")
+            object.__setattr__(self, one.name, plain_option(one.name, getattr(self, one.name)))
 
 
 def options_of(part: Part | type[Part]) -> tuple[Field[Any], ...]:
@@ -448,7 +448,7 @@ class Preprocess(Part):
         finer: What to do about data that float32 does not tell apart after it, for an error.
     """
 
-    finer: str = "train with --preprocess standardise"
+    finer: str = f"train with {option('preprocess', 'standardise')}"
 
     @abstractmethod
     def build(self, spec: DataSpec, x: Tensor | None) -> Transform:

@@ -39,7 +39,8 @@ class UserError(ValueError):
         remedy: What to give instead.
 
     Reason and remedy name other options by ``option`` and commands by ``command``, and never spell a flag: ``str`` of an error
-    is for people who write Python, and the command line asks ``pyrovae.cli.spelling`` for its own.
+    is for people who write Python, and the command line asks ``pyrovae.cli.spelling`` for its own. ``args`` are these four, with
+    options still to be spelled.
 
     Example:
         >>> raise UserError("samples", 0, "needs at least 1", f"try {option('samples', 500)}")
@@ -68,6 +69,9 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         return one_line(in_python(self.said()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
     def said(self, *, remedy: bool = True) -> str:
         """The message with its options still to be spelled, to stand in the reason of another error."""
@@ -99,6 +103,11 @@ class Note(UserWarning):
         return str(self.args[0])
 
 
+def words_of(error: BaseException) -> str:
+    """What an error says, to stand in the reason of another; a ``UserError``'s options are still to be spelled."""
+    return error.said() if isinstance(error, UserError) else str(error)
+
+
 def shown_path(value: object) -> str:
     """A value that stands alone in a message; empty where there is none."""
     return "" if value is NOT_GIVEN else str(value) if isinstance(value, str | os.PathLike) else shown(value)
@@ -110,22 +119,28 @@ _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARKED = re.compile(f"{_OPEN}([^{_CLOSE}]*){_CLOSE}")
 
 
-def option(name: str, value: object = NOT_GIVEN, *, metavar: str = "") -> str:
+def option(name: str, value: object = NOT_GIVEN, *others: object, metavar: str = "") -> str:
     """An option within a message, spelled for whoever reads it.
 
     Args:
         name: Its Python name: ``latent_dim``, ``likelihood.scale``.
         value: What it is or should be given, if that is to be said.
+        others: Values that would do as well.
         metavar: What stands for a value that the reader chooses, such as ``L``.
 
     Example:
-        >>> in_python(f"use {option('estimator', 'exact')}, or {option('data.levels', metavar='L')}")
-        "use estimator='exact', or data.levels=L"
+        >>> in_python(f"use {option('objective', 'elbo', 'iwae')}, or {option('data.levels', metavar='L')}")
+        "use objective='elbo' or 'iwae', or data.levels=L"
     """
     if value is NOT_GIVEN:
         return _marked(f"{name}={metavar}" if metavar else name, option=name, value=metavar)
     python = f"{name} ({shown(value)})" if hasattr(plain(value), "shape") else f"{name}={_literal(value)}"
-    return _marked(python, option=name, value=_typed(value))
+    typed = _either([_typed(one) for one in (value, *others)])
+    return _marked(_either([python, *map(_literal, others)]), option=name, value=typed)
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def command(name: str, *runs: str | os.PathLike[str], **options: object) -> str:
@@ -153,7 +168,11 @@ def _literal(value: object) -> str:
 
 def _typed(value: object) -> str:
     """A value as somebody would type it after a flag."""
-    return shown(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, os.PathLike) else shown(value)
+    if isinstance(value, bool):
+        return shown(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:g}"
+    return str(value) if isinstance(value, os.PathLike) else shown(value)
 
 
 def _marked(python: str, **parts: object) -> str:
@@ -162,7 +181,7 @@ def _marked(python: str, **parts: object) -> str:
 
 def in_python(text: str) -> str:
     """A message as a Python user reads it."""
-    return spelled(text, lambda parts: str(parts["python"]))
+    return spelled(text.replace(f"{_CLOSE} {_OPEN}", f"{_CLOSE}, {_OPEN}"), lambda parts: str(parts["python"]))
 
 
 def spelled(text: str, spell: Callable[[dict[str, Any]], str]) -> str:
@@ -270,13 +289,13 @@ def plain_option(name: str, value: object) -> Any:
     Raises:
         UserError: If it is an array of several dimensions or of more than a few numbers.
     """
-    option: Any = plain(value)
-    shape = getattr(option, "shape", None)
+    found: Any = plain(value)
+    shape = getattr(found, "shape", None)
     if shape is None:
-        return option
+        return found
     if len(shape) != 1 or shape[0] > MOST_VALUES:
-        raise UserError(f"{name} {shown(option)}: needs a number, a name, or a list of a few")
-    return tuple(option.tolist())
+        raise UserError(name, value, "needs a number, a name, or a list of a few")
+    return tuple(found.tolist())
 
 
 OF_MEMORY = ("allocate memory", "out of memory", "Storage size calculation overflowed", "bad_alloc", "failed to map segment")
@@ -292,11 +311,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def enough_memory(asked: str, remedy: str) -> Iterator[None]:
+def enough_memory(option: str, value: object, remedy: str) -> Iterator[None]:
     """Refuse what needs more memory than there is.
 
     Args:
-        asked: What was, such as ``--count 10``.
+        option: What says how much is needed.
+        value: What it was given.
         remedy: What to try instead.
 
     Raises:
@@ -307,7 +327,7 @@ def enough_memory(asked: str, remedy: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, ValueError) as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"{asked}: this needs more memory than there is; {remedy}") from error
+        raise UserError(option, value, "this needs more memory than there is", remedy) from error
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -331,9 +351,9 @@ def check_integer(name: str, value: object, minimum: int) -> int:
     """
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
-        raise UserError(f"{option_name(name)} {shown(value)}: needs an integer of at least {minimum}")
+        raise UserError(name, value, f"needs an integer of at least {minimum}")
     if number > LARGEST_INTEGER:
-        raise UserError(f"{option_name(name)} {shown(value)}: needs an integer of at most {LARGEST_INTEGER}")
+        raise UserError(name, value, f"needs an integer of at most {LARGEST_INTEGER}")
     return number
 
 
@@ -348,7 +368,7 @@ def check_seed(name: str, value: object) -> int:
     """
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= LARGEST_SEED:
-        raise UserError(f"{option_name(name)} {shown(value)}: needs an integer of at least 0 and at most {LARGEST_SEED}")
+        raise UserError(name, value, f"needs an integer of at least 0 and at most {LARGEST_SEED}")
     return number
 
 
@@ -361,7 +381,7 @@ def check_number(name: str, value: object, *, positive: bool = False, minimum: f
     number = plain(value)
     if not is_number(number) or number < minimum or (positive and number <= 0):
         wanted = "a finite number above 0" if positive else f"a finite number of at least {minimum:g}"
-        raise UserError(f"{option_name(name)} {shown(value)}: needs {wanted}")
+        raise UserError(name, value, f"needs {wanted}")
     return number
 
 
@@ -373,7 +393,7 @@ def check_flag(name: str, value: object) -> bool:
     """
     flag = plain(value)
     if not isinstance(flag, bool):
-        raise UserError(f"{option_name(name)} {shown(value)}: needs true or false")
+        raise UserError(name, value, "needs true or false")
     return flag
 
 
@@ -384,7 +404,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
         UserError: Otherwise, naming the option, the value and the choices.
     """
     if not isinstance(value, str) or value not in choices:
-        raise UserError(f"{option_name(name)} {shown(value)}: is none of {', '.join(choices)}")
+        raise UserError(name, value, f"is none of {', '.join(choices)}")
     return str(value)
 
 
@@ -401,7 +421,7 @@ def check_is(name: str, value: object, kind: type, wanted: str) -> None:
         UserError: Naming the argument.
     """
     if not isinstance(value, kind):
-        raise UserError(f"{name} {shown(value)}: needs {wanted}")
+        raise UserError(name, value, f"needs {wanted}")
 
 
 def check_each_once(name: str, values: Sequence[object]) -> None:
@@ -412,28 +432,27 @@ def check_each_once(name: str, values: Sequence[object]) -> None:
     """
     for value in values:
         if values.count(value) > 1:
-            raise UserError(f"{option_name(name)} {shown(value)}: given twice; give each once")
+            raise UserError(name, value, "given twice", "give each once")
 
 
 def check_path(name: str, value: object, what: str = "a path") -> Path:
     """The value as a path, if it is text or a path, not empty, and one that the file system can have.
 
     Args:
-        name: The option, or ``run``, which has none.
+        name: The option.
         value: What was given.
         what: What is wanted, for the error.
 
     Raises:
         UserError: Otherwise, naming the option and the value.
     """
-    option = name if name == "run" else option_name(name)
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise UserError(f"{option} {shown(value)}: needs {what}")
+        raise UserError(name, value, f"needs {what}")
     try:
         Path(text).stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        raise UserError(f"{option} {shown(text)}: cannot be used ({error.strerror}); needs {what}") from error
+        raise UserError(name, text, f"cannot be used ({error.strerror})", f"needs {what}") from error
     return Path(text)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Family, Kind
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.families import (
     Bernoulli,
     Beta,
@@ -123,7 +123,7 @@ def native_kind(family: Family) -> Kind:
     kind = next(native, None)
     if kind is None:
         raise UserError(
-            f"--likelihood {shown_name(family)}: models no kind of data as they are; register it with preprocess={{KIND: 'none'}}"
+            "likelihood", shown_name(family), "models no kind of data as they are", "register it with preprocess={KIND: 'none'}"
         )
     return kind
 
@@ -186,9 +186,10 @@ def _as_another_kind(wanted: Mapping[Kind, str], spec: DataSpec, x: Tensor | Non
     if x is None or (x < 0).any() or (x != x.floor()).any():
         return ""
     if wanted.get("counts") == "none" and spec.kind in ("reals", "binary"):
-        return "give --data.kind counts, for all are whole numbers, or "
+        return f"give {option('data.kind', 'counts')}, for all are whole numbers, or "
     if wanted.get("levels") == "none" and spec.kind in ("reals", "counts") and x.max() < MOST_LEVELS:
-        return f"give --data.kind levels --data.levels {int(x.max()) + 1}, for all are whole numbers below it, or "
+        levels = f"{option('data.kind', 'levels')} {option('data.levels', int(x.max()) + 1)}"
+        return f"give {levels}, for all are whole numbers below it, or "
     return ""
 
 
@@ -210,11 +211,12 @@ def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) 
     name, wanted = shown_name(family), preprocess_of(family)
     if spec.kind in wanted:
         return wanted[spec.kind]
-    remedy = f"{_as_another_kind(wanted, spec, x)}try --likelihood {' or '.join(fitting(spec, x))}"
+    remedy = f"{_as_another_kind(wanted, spec, x)}try {option('likelihood', *fitting(spec, x))}"
     if wanted.get("binary") == "none":
-        remedy += ", or --preprocess binarise --preprocess.threshold T (which makes it another data set)"
+        binarise = f"{option('preprocess', 'binarise')} {option('preprocess.threshold', metavar='T')}"
+        remedy += f", or {binarise} (which makes it another data set)"
     example = ""
     if x is not None:
         outside = _outside(family, spec, x).nonzero()
         example = "".join(f" (value {x[tuple(i)].item():.6g} at {tuple(i.tolist())})" for i in outside[:1])
-    raise UserError(f"--likelihood {name} does not model data of the kind {spec.kind}{example}: {remedy}")
+    raise UserError("likelihood", name, f"does not model data of the kind {spec.kind}{example}", remedy)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyrovae.contracts import Family, Model, Objective
-from pyrovae.errors import UserError, check_number
+from pyrovae.errors import UserError, check_number, option
 from pyrovae.tables import Table
 
 
@@ -50,8 +50,10 @@ class AnalyticElbo(Objective):
             kl_divergence(q, p.expand(q.batch_shape))  # type: ignore[arg-type]  # ours are torch's, which no class says
         except NotImplementedError as error:
             raise UserError(
-                "--objective elbo-analytic: the divergence of this posterior from this prior has no closed form; "
-                "use --objective elbo or iwae"
+                "objective",
+                "elbo-analytic",
+                "the divergence of this posterior from this prior has no closed form",
+                f"use {option('objective', 'elbo', 'iwae')}",
             ) from error
 
 
@@ -87,7 +89,9 @@ class Iwae(Objective):
     def check(self, model: Model, particles: int) -> None:
         _check_pathwise(model, "iwae")
         if particles < 2:
-            raise UserError(f"--particles {particles}: with one particle iwae is the ELBO; give --particles 2 or more")
+            raise UserError(
+                "particles", particles, "with one particle iwae is the ELBO", f"give {option('particles', 2)} or more"
+            )
 
 
 @final
@@ -120,19 +124,25 @@ class GraphElbo(Objective):
     def check(self, model: Model, particles: int) -> None:
         if model.parts["posterior"].reparametrised:
             raise UserError(
-                "--objective tracegraph: is for latents without a pathwise gradient, such as --prior bernoulli; this posterior "
-                "has one: use --objective elbo, elbo-analytic or iwae"
+                "objective",
+                "tracegraph",
+                f"is for latents without a pathwise gradient, such as {option('prior', 'bernoulli')}",
+                f"this posterior has one: use {option('objective', 'elbo', 'elbo-analytic', 'iwae')}",
             )
 
 
 def _check_pathwise(model: Model, name: str) -> None:
     posterior = model.parts["posterior"]
     if not posterior.has_density:
-        raise UserError(f"--objective {name}: a point posterior has no such bound; use --objective elbo (the reconstruction)")
+        raise UserError(
+            "objective", name, "a point posterior has no such bound", f"use {option('objective', 'elbo')} (the reconstruction)"
+        )
     if not posterior.reparametrised:
         raise UserError(
-            f"--objective {name}: would give this posterior's encoder a wrong gradient, for it has no pathwise one; "
-            "use --objective tracegraph or elbo"
+            "objective",
+            name,
+            "would give this posterior's encoder a wrong gradient, for it has no pathwise one",
+            f"use {option('objective', 'tracegraph', 'elbo')}",
         )
 
 

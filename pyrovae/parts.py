@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, final, get_args
 
 from pyrovae.contexts import CONTEXTS
 from pyrovae.contracts import Kind, Part, options_of
 from pyrovae.data import SOURCES
-from pyrovae.errors import UserError, option_name, plain, shown, suggest
+from pyrovae.errors import NOT_GIVEN, UserError, option, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.networks import NETWORKS
 from pyrovae.objectives import OBJECTIVES
@@ -68,35 +67,26 @@ def register(
         pyrovae.errors.UserError: register network conv: the name is taken by pyrovae.networks.conv.Conv; choose another
     """
     if role not in ROLES:
-        raise UserError(f"register {shown(role)}: there is no such role; {suggest(str(role), ROLES)}")
+        raise UserError("role", role, "there is no such role", suggest(str(role), ROLES))
     if preprocess is not None:
         _check_preprocess(role, name, preprocess)
     ROLES[role].add(name, Line(cls, preprocess, dict(defaults or {})))
 
 
 def _check_preprocess(role: str, name: str, preprocess: Mapping[Kind, str]) -> None:
-    what = f"register {role} {shown(name)}: preprocess"
     if role != "likelihood":
-        raise UserError(f"{what} {shown(preprocess)}: is for likelihoods; leave it out")
+        raise UserError("preprocess", preprocess, f"is for likelihoods, {role} {shown(name)} is none", "leave it out")
     for kind, wanted in preprocess.items():
         if kind not in get_args(Kind):
-            raise UserError(f"{what} has the kind {shown(kind)}; the kinds of data are {', '.join(get_args(Kind))}")
+            raise UserError(
+                "preprocess", preprocess, f"has the kind {shown(kind)}", f"the kinds of data are {', '.join(get_args(Kind))}"
+            )
         lookup("preprocess", wanted)
 
 
 @final
 class UnknownPartError(UserError):
-    """A name that no table has.
-
-    Attributes:
-        role: The role.
-        name: The name.
-    """
-
-    def __init__(self, message: str, role: str, name: str) -> None:
-        super().__init__(message)
-        self.role = role
-        self.name = name
+    """A name that no table has: its option is the role, its value the name."""
 
 
 def lookup(role: str, name: str) -> type[Any]:
@@ -109,7 +99,7 @@ def lookup(role: str, name: str) -> type[Any]:
         >>> lookup("network", "mpl")
         Traceback (most recent call last):
         ...
-        pyrovae.parts.UnknownPartError: --network mpl: unknown; did you mean mlp? All: conv, linear, mlp, residual, tied
+        pyrovae.parts.UnknownPartError: network='mpl': unknown; did you mean mlp? All: conv, linear, mlp, residual, tied
     """
     return ROLES[role][_spelt(role, name)]
 
@@ -120,7 +110,7 @@ def _spelt(role: str, name: str) -> str:
     for spelling in spellings(name):
         if spelling in table:
             return spelling
-    raise UnknownPartError(f"--{role} {shown(name)}: unknown; {suggest(str(name), table)}", role, str(name))
+    raise UnknownPartError(role, name, "unknown", suggest(str(name), table))
 
 
 def is_auto(value: object) -> bool:
@@ -131,12 +121,12 @@ def is_auto(value: object) -> bool:
 def defaults(role: str, name: str) -> dict[str, Any]:
     """Every option of a part with its default in that role."""
     line = ROLES[role].line(_spelt(role, name))
-    return {option.name: _default(option) for option in options_of(line.part)} | dict(line.defaults)
+    return {field.name: _default(field) for field in options_of(line.part)} | dict(line.defaults)
 
 
-def _default(option: dataclasses.Field[Any]) -> Any:
+def _default(field: dataclasses.Field[Any]) -> Any:
     """Of an option; ``dataclasses.MISSING`` where it must be given."""
-    return option.default if option.default_factory is dataclasses.MISSING else option.default_factory()
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
@@ -146,11 +136,11 @@ def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
         UserError: With the list of those that it has.
     """
     known = defaults(role, name)
-    for option in options:
-        if option not in known:
-            flags = [option_name(f"{role}.{o}") for o in known]
-            has = "has " + ", ".join(flags) if flags else "has no options"
-            raise UserError(f"{option_name(f'{role}.{option}')}: {name} has no such option; --{role} {name} {has}")
+    for key in options:
+        if key not in known:
+            names = [option(f"{role}.{one}") for one in known]
+            has = "has " + ", ".join(names) if names else "has no options"
+            raise UserError(f"{role}.{key}", NOT_GIVEN, f"{name} has no such option", f"{option(role, name)} {has}")
 
 
 def make(role: str, value: Any) -> Any:
@@ -171,7 +161,7 @@ def make(role: str, value: Any) -> Any:
         value = {"name": value}
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         also = "; the path of a file that np.save(path, array) writes is a name too" if role == "data" else ""
-        raise UserError(f"--{role} {shown(value)}: needs a name, a part, or a mapping with a name and options{also}")
+        raise UserError(role, value, f"needs a name, a part, or a mapping with a name and options{also}")
     name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
     part = lookup(role, name)
     name = name_of(role, part)
@@ -182,15 +172,7 @@ def make(role: str, value: Any) -> Any:
     except UserError as error:
         if error.option in known:  # a family does not know the role that it is made for
             raise error.but(option=f"{role}.{error.option}") from error
-        raise (error if error.reason else UserError(_with_role(role, known, str(error)))) from error
-
-
-def _with_role(role: str, options: Collection[str], message: str) -> str:
-    """A part's message with the flag of the option that it begins with: a family does not know the role that it is made for."""
-    option = re.match(r"(?:--)?([a-z][a-z0-9_-]*) ", message)
-    if option is None or option[1].replace("-", "_") not in options:
-        return message
-    return f"{option_name(f'{role}.{option[1]}')} {message[option.end() :]}"
+        raise
 
 
 def name_of(role: str, part: Part | type[Part]) -> str:
@@ -213,14 +195,15 @@ def describe(role: str, part: Any) -> dict[str, Any]:
     if name is None:
         cls = type(part).__name__
         raise UserError(
-            f"{role} {cls}: is not registered, so that nothing could find it again by name; call "
-            f'pyrovae.register("{role}", NAME, {cls}) first'
+            role,
+            cls,
+            "is not registered, so that nothing could find it again by name",
+            f'call pyrovae.register("{role}", NAME, {cls}) first',
         )
     options = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(part).items()}
-    for option, value in options.items():
+    for key, value in options.items():
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
-            flag = option_name(f"{role}.{option}")
-            raise UserError(f"{flag} {shown(value)}: cannot be written down; give numbers or text") from error
+            raise UserError(f"{role}.{key}", value, "cannot be written down", "give numbers or text") from error
     return {"name": name, **options}

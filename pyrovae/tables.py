@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, Generic, Literal, TypeVar, final, get_args, get_origin, get_type_hints
 
 from pyrovae.contracts import Kind, Part, options_of
-from pyrovae.errors import UserError, option_name, shown
+from pyrovae.errors import Note, UserError, shown
 
 P = TypeVar("P", bound=Part)
 
@@ -86,7 +86,7 @@ class Table(Mapping[str, type[P]]):
             try:
                 self._take(entry)
             except UserError as error:
-                warnings.warn(str(error), UserWarning, stacklevel=1)  # from here, so that it is said once
+                warnings.warn(Note(error.said()), stacklevel=1)  # from here, so that it is said once
         return iter(tuple(self._lines))
 
     def __len__(self) -> int:
@@ -127,18 +127,22 @@ class Table(Mapping[str, type[P]]):
         what = f"register {self.role} {shown(name)}"
         if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_-]*", name) or name in RESERVED:
             raise UserError(
-                f"{what}: a name is made of small letters, digits, - and _, begins with a letter, and is not "
-                f"{' or '.join(RESERVED)}; choose another"
+                None,
+                what,
+                f"a name is made of small letters, digits, - and _, begins with a letter, and is not {' or '.join(RESERVED)}",
+                "choose another",
             )
         self.check_role(line.part)
         self._check_options(line.part)
         for spelling in spellings(name):
             known = (self._lines | self._unlisted).get(spelling)
             if known is not None and _home(known.part) != _home(line.part):
-                raise UserError(f"{what}: the name is taken by {'.'.join(_home(known.part))}; choose another")
+                raise UserError(None, what, f"the name is taken by {'.'.join(_home(known.part))}", "choose another")
         unknown = line.defaults.keys() - {option.name for option in options_of(line.part)}
         if unknown:
-            raise UserError(f"{what}: defaults has {', '.join(sorted(unknown))}, no option of {line.part.__name__}; leave it out")
+            raise UserError(
+                None, what, f"defaults has {', '.join(sorted(unknown))}, no option of {line.part.__name__}", "leave it out"
+            )
         self._lines[name] = line
 
     def check_role(self, part: type) -> None:
@@ -149,13 +153,13 @@ class Table(Mapping[str, type[P]]):
         """
         wanted = f"needs a frozen dataclass derived from pyrovae.contracts.{self.kind.__name__}"
         if not isinstance(part, type) or not issubclass(part, self.kind):
-            raise UserError(f"{option_name(self.role)} {_called(part)}: {wanted}")
-        what = f"{option_name(self.role)} {part.__name__}"
+            raise UserError(self.role, _called(part), wanted)
+        what = part.__name__
         if not (dataclasses.is_dataclass(part) and part.__dataclass_params__.frozen):
-            raise UserError(f"{what}: {wanted}; decorate it with @dataclass(frozen=True, kw_only=True)")
+            raise UserError(self.role, what, wanted, "decorate it with @dataclass(frozen=True, kw_only=True)")
         if inspect.isabstract(part):
             lacking = ", ".join(sorted(part.__abstractmethods__))
-            raise UserError(f"{what}: lacks {lacking}; define what {self.kind.__name__} asks for")
+            raise UserError(self.role, what, f"lacks {lacking}", f"define what {self.kind.__name__} asks for")
 
     def _check_options(self, part: type[P]) -> None:
         """Refuse a class with options that a command line or a configuration could not give.
@@ -163,16 +167,21 @@ class Table(Mapping[str, type[P]]):
         Raises:
             UserError: Naming the option.
         """
-        what = f"{option_name(self.role)} {part.__name__}"
+        what = part.__name__
         try:
             hints = get_type_hints(part)
         except Exception as error:
-            raise UserError(f"{what}: the types of its options cannot be told ({error}); import them in its file") from error
+            raise UserError(
+                self.role, what, f"the types of its options cannot be told ({error})", "import them in its file"
+            ) from error
         for option in options_of(part):
             if option.name == "name" or not option.init or not _is_plain(hints[option.name]):
                 raise UserError(
-                    f"{what}: its option {option.name} cannot be written into a configuration; options are numbers, text, true "
-                    "or false, None, and tuples of them, given to the constructor and not called name"
+                    self.role,
+                    what,
+                    f"its option {option.name} cannot be written into a configuration",
+                    "options are numbers, text, true or false, None, and tuples of them, given to the constructor and not called "
+                    "name",
                 )
 
     def _take(self, entry: EntryPoint) -> None:
@@ -188,8 +197,10 @@ class Table(Mapping[str, type[P]]):
         except Exception as error:
             first = next(iter(str(error).splitlines()), "")
             raise UserError(
-                f"{option_name(self.role)} {entry.name}: the package {package} offers it, and it cannot be imported "
-                f"({type(error).__name__}: {first}); mend the package or uninstall it"
+                self.role,
+                entry.name,
+                f"the package {package} offers it, and it cannot be imported ({type(error).__name__}: {first})",
+                "mend the package or uninstall it",
             ) from error
         line = loaded if isinstance(loaded, Line) else Line(loaded)
         known = self._lines.get(entry.name)
@@ -198,7 +209,7 @@ class Table(Mapping[str, type[P]]):
         try:
             self.add(entry.name, line)
         except UserError as error:
-            raise UserError(f"the package {package}: {error}") from error
+            raise UserError(None, f"the package {package}", error.said()) from error
 
 
 def spellings(name: str) -> tuple[str, ...]:

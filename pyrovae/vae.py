@@ -263,7 +263,7 @@ class VAE(nn.Module):
         x = as_data("x", x, self.spec.event_shape).to(self.device)
         check_values("x", x, self.spec)
         if u is not None and not self.transform.needs_noise:
-            raise UserError("u: the preprocessing of this VAE draws no noise; leave it out")
+            raise UserError("u", u, "the preprocessing of this VAE draws no noise", "leave it out")
         if u is not None:
             u = as_noise("u", u, x.shape).to(self.device)
         elif self.transform.needs_noise:
@@ -321,7 +321,7 @@ class VAE(nn.Module):
         """
         z = as_tensor("z", z)
         if z.shape[-1:] != (self.latent_dim,):
-            raise UserError(f"z has shape {tuple(z.shape)}; needs (..., {self.latent_dim})")
+            raise UserError("z", z, f"needs shape (..., {self.latent_dim})")
         return z.to(self.device, self.dtype)
 
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:

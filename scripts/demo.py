@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pyrovae
+from pyrovae.cli.spelling import with_flags
 from pyrovae.system.door import leave
 from pyrovae.system.interruption import stopped
 
@@ -58,4 +59,4 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=250)
     parser.add_argument("--out", type=Path, default=RUN)
     arguments = parser.parse_args()
-    leave(lambda: main(arguments.epochs, arguments.out), "demo")
+    leave(lambda: main(arguments.epochs, arguments.out), "demo", spell=with_flags)

@@ -91,7 +91,7 @@ def test_the_names_are_in_the_run(run: Path) -> None:
 def test_a_renamed_column_is_refused_with_the_nearest(run: Path, tmp_path: Path) -> None:
     names, columns = of(NEW, 0, 1, 2)
     path = table(tmp_path / "new.csv", [*names[:2], "Mass"], columns)
-    message = r"--data .*new\.csv: has no column mass, which the model was trained on; did you mean Mass\? All: Mass, "
+    message = r"data=.*new\.csv': has no column mass, which the model was trained on; did you mean Mass\? All: Mass, "
     for command in (commands.evaluate, commands.encode, commands.figures):
         with pytest.raises(UserError, match=message):
             command(run, data=path, device="cpu")
@@ -165,9 +165,9 @@ def test_chosen_columns_are_data_in_that_order(tmp_path: Path) -> None:
     dataset = pyrovae.load_dataset({"name": path, "columns": 'mass,"height, of all"', "label": "kind"})
     np.testing.assert_array_equal(dataset.x, X[:, [2, 1]])
     assert dataset.spec.columns == ("mass", "height, of all")
-    with pytest.raises(UserError, match=r"--data\.columns maß: .* has no such column; did you mean mass"):
+    with pytest.raises(UserError, match=r"data\.columns='maß': .* has no such column; did you mean mass"):
         pyrovae.load_dataset({"name": path, "columns": "maß"})
-    with pytest.raises(UserError, match=r"--data\.label mass: mass is a column of data"):
+    with pytest.raises(UserError, match=r"data\.label='mass': mass is a column of data"):
         pyrovae.load_dataset({"name": path, "columns": "mass", "label": "mass"})
 
 
@@ -193,7 +193,7 @@ def test_a_model_that_needs_no_labels_takes_a_table_without(make_run, labelled, 
     with pytest.warns(UserWarning, match=r"new\.csv: has no column kind, so no labels"):
         assert pyrovae.encode(run, data=new, device="cpu").y is None
     renamed = table(tmp_path / "renamed.csv", [*NAMES, "Kind"], [*X.T, KINDS])
-    with pytest.raises(UserError, match=r"--data\.label kind: .*renamed\.csv has no such column; did you mean Kind"):
+    with pytest.raises(UserError, match=r"data\.label='kind': .*renamed\.csv has no such column; did you mean Kind"):
         pyrovae.encode(conditional, data=renamed, device="cpu")
     found = pyrovae.encode(conditional, data={"name": renamed, "label": "Kind"}, device="cpu")
     assert found.y.tolist() == [i % 2 for i in range(60)]
@@ -201,7 +201,7 @@ def test_a_model_that_needs_no_labels_takes_a_table_without(make_run, labelled, 
 
 @pytest.mark.parametrize("columns", [("a",), ("a", "a"), ("a", "b", "c")])
 def test_a_vae_has_a_name_for_each_element_or_none(columns: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match=r"columns a.*: needs a name for each element"):
+    with pytest.raises(UserError, match=r"columns=.*: needs a name for each element"):
         VAE((2,), 1, "normal", columns=columns)
 
 

@@ -225,7 +225,7 @@ def test_evidence_of_a_class_is_that_of_the_unconditional_model_that_it_leaves()
 
 
 def test_a_conditional_model_needs_labels_and_another_takes_none():
-    with pytest.raises(UserError, match="--context label needs labels"):
+    with pytest.raises(UserError, match="context='label': needs labels"):
         importance(vae_of(), torch.zeros(2, SIZE), samples=2)
     alone = VAE((SIZE,), LATENTS, "normal", network="linear", kind="reals")
     with pytest.raises(UserError, match="a context was given to a VAE that has none"):
@@ -238,13 +238,13 @@ def test_a_conditional_model_needs_labels_and_another_takes_none():
 @pytest.mark.parametrize(
     ("context", "labels", "message"),
     [
-        ({}, (), "--context label: the data have no labels; .*--context none"),
-        ({}, (Attribute("class", ("a",)),), r"--context label: class has one value \(a\)"),
-        ({}, (*FACES, Attribute("hat", ("no",))), r"--context label: hat has one value \(no\).*--context\.attributes"),
-        ({"attributes": ["beard"]}, FACES, r"--context\.attributes beard: .*they have subject, glasses, smile"),
-        ({"attributes": []}, FACES, r"--context\.attributes \[\]: needs a list of names"),
-        ({"attributes": "smile"}, FACES, r"--context\.attributes smile: needs a list of names"),
-        ({"size": 0}, FACES, r"--context\.size 0: needs an integer"),
+        ({}, (), "context='label': the data have no labels; .*context='none'"),
+        ({}, (Attribute("class", ("a",)),), r"context='label': class has one value \(a\)"),
+        ({}, (*FACES, Attribute("hat", ("no",))), r"context='label': hat has one value \(no\).*context\.attributes"),
+        ({"attributes": ["beard"]}, FACES, r"context\.attributes='beard': .*they have subject, glasses, smile"),
+        ({"attributes": []}, FACES, r"context\.attributes=\[\]: needs a list of names"),
+        ({"attributes": "smile"}, FACES, r"context\.attributes='smile': needs a list of names"),
+        ({"size": 0}, FACES, r"context\.size=0: needs an integer"),
     ],
 )
 def test_contexts_that_cannot_be_are_refused(context, labels, message):
@@ -280,14 +280,14 @@ def test_given_attributes_that_are_none_are_refused(text, message):
     vae = vae_of(FACES, context={"name": "label", "attributes": ["glasses", "smile"]})
     with pytest.raises(UserError) as refused:
         vae.context_module.given(text)
-    assert str(refused.value).startswith(f"--given {text}: ")
+    assert str(refused.value).startswith(f"given='{text}': ")
     assert message in str(refused.value)
 
 
 def test_given_takes_names_with_commas_and_equals_signs():
     vae = vae_of((Attribute("class", ("a,b", "x=y", "c")),))
     assert [vae.context_module.given(text).item() for text in ("a,b", "x=y", "c", "class=c")] == [0, 1, 2, 2]
-    with pytest.raises(UserError, match="--given d: class is one of a,b, x=y, c; give one of them"):
+    with pytest.raises(UserError, match="given='d': class is one of a,b, x=y, c; give one of them"):
         vae.context_module.given("d")
 
 
@@ -304,9 +304,9 @@ def test_contexts_that_had_no_training_data_are_neither_drawn_nor_listed_nor_tak
         assert abs(counts[1].item() - 4000 * share) < 4 * math.sqrt(4000 * share * (1 - share))
         assert torch.equal(drawn, module.draw(4000, 0, given))
     module.check(torch.tensor([1, 3]))
-    with pytest.raises(UserError, match=r"--context label: class c has no training data.*the training data have b, d"):
+    with pytest.raises(UserError, match=r"context='label': class c has no training data.*the training data have b, d"):
         module.check(torch.tensor([1, 2]))
-    with pytest.raises(UserError, match=r"--given a: class a has no training data.* have b, d$"):
+    with pytest.raises(UserError, match=r"given='a': class a has no training data.* have b, d$"):
         module.given("a")
     with pytest.raises(UserError, match=r"class has code 4, the values are 0\.\.3"):
         module.check(torch.tensor([4]))
@@ -449,7 +449,7 @@ def test_contexts_are_every_combination_of_what_was_seen():
     }
     many = tuple(Attribute(f"a{i}", ("no", "yes")) for i in range(9))
     assert 2 ** len(many) > MOST
-    with pytest.raises(UserError, match=r"512 combinations of values are too many.*--context\.attributes"):
+    with pytest.raises(UserError, match=r"512 combinations of values are too many.*context\.attributes"):
         vae_of(many).context_module.each()
 
 
@@ -557,12 +557,12 @@ def test_given_without_a_context_is_refused(cli, digits_run):
     assert answer.err == (
         "pyrovae sample: error: --given 7: the model has no context; train one with --context label, or leave --given out\n"
     )
-    with pytest.raises(UserError, match="--given 7: the model has no context"):
+    with pytest.raises(UserError, match="given='7': the model has no context"):
         commands.decode(digits_run, torch.zeros(3, 2), given="7")
 
 
 def test_decoding_a_conditional_model_needs_a_context(run_of):
-    with pytest.raises(UserError, match="--context label needs labels"):
+    with pytest.raises(UserError, match="context='label': needs labels"):
         commands.decode(run_of(), torch.zeros(3, 2))
 
 
@@ -612,7 +612,7 @@ def test_a_class_without_training_data_is_refused_before_training(tmp_path, wher
     labels = {part: np.array(["ant", "bee"] * 10) for part in ("train", "valid", "test")}
     labels[where][3] = "cat"
     np.savez(tmp_path / "x.npz", **dict.fromkeys(labels, x), **{f"y_{part}": y for part, y in labels.items()})
-    with pytest.raises(UserError, match=r"--context label: class cat has no training data.*ant, bee"):
+    with pytest.raises(UserError, match=r"context='label': class cat has no training data.*ant, bee"):
         commands.train(
             data=str(tmp_path / "x.npz"),
             likelihood="normal",

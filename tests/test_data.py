@@ -19,6 +19,7 @@ from formats import idx
 from sklearn.datasets import load_digits
 
 from pyrovae import Dataset, UserError, load_dataset, train
+from pyrovae.cli.spelling import with_flags
 from pyrovae.data import from_path
 
 RANDOM = np.random.default_rng(0)
@@ -107,9 +108,9 @@ def test_sizes_are_sixths_unless_they_are_given(tmp_path: Path) -> None:
 def test_without_validation_data_there_is_no_validation_split(tmp_path: Path) -> None:
     dataset = load(save(tmp_path, "x.npy", REALS), valid=0, test=0)
     assert dataset.valid is None
-    with pytest.raises(UserError, match="--split test: has no data"):
+    with pytest.raises(UserError, match="split='test': has no data"):
         dataset.split("test")
-    with pytest.raises(UserError, match="--split foo: unknown; there are train, valid, test, all"):
+    with pytest.raises(UserError, match="split='foo': unknown; there are train, valid, test, all"):
         dataset.split("foo")
     assert torch.equal(dataset.split("all").x, dataset.x)
 
@@ -134,7 +135,7 @@ def test_subsets_are_seeded_parts_of_their_split() -> None:
 def test_bad_options_name_their_flag(option: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load(save(tmp_path, "x.npy", REALS), **{option: value})
-    assert f"--data.{option.replace('_', '-')} {value}" in str(error.value)
+    assert f"--data.{option.replace('_', '-')} {value}" in with_flags(error.value)
 
 
 # --- your own arrays --------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("option", "given"), [("valid", "valid"), ("test", "test"), ("test", "valid")])
 def test_a_share_that_is_not_taken_is_named(option: str, given: str, tmp_path: Path) -> None:
     path = save(tmp_path, "x.npz", **{"train": REALS[:30], given: REALS[30:]})
-    with pytest.warns(UserWarning, match=f"--data.{option} 0.25: not used, for .* has splits of its own: train, {given}"):
+    with pytest.warns(UserWarning, match=f"data.{option}=0.25: not used, for .* has splits of its own: train, {given}"):
         dataset = load(path, **{option: 0.25})
     assert len(dataset.train) + len(dataset.rows["valid"]) + len(dataset.rows["test"]) == len(REALS)
 
@@ -281,7 +282,7 @@ def test_kinds(x: np.ndarray, options: dict[str, Any], kind: str, levels: int | 
     [
         (BYTES, {"levels": 59}, r"value 59 at \(9, 5\).*integers 0\.\.58"),
         (BYTES, {"kind": "binary"}, r"value 2 at \(0, 2\).*integers 0\.\.1"),
-        (BYTES.astype(np.int64), {"kind": "levels"}, r"--data\.levels L"),
+        (BYTES.astype(np.int64), {"kind": "levels"}, r"data\.levels=L"),
         (BYTES - 3.0, {"kind": "counts"}, r"value -3 at \(0, 0\).*integers from 0 up"),
         (BYTES / 2, {"kind": "counts"}, r"value 0\.5 at \(0, 1\)"),
     ],
@@ -393,7 +394,7 @@ def test_what_names_no_classes_is_left_out_and_said(arrays: dict[str, Any], said
     with pytest.warns(UserWarning, match=f"{said}.*until then the data have no labels"):
         dataset = load(path)
     assert (dataset.y, dataset.spec.labels) == (None, ())
-    with pytest.warns(UserWarning, match=said), pytest.raises(UserError, match="--context label: the data have no labels"):
+    with pytest.warns(UserWarning, match=said), pytest.raises(UserError, match="context='label': the data have no labels"):
         train(data=str(path), likelihood="normal", context="label", out=str(tmp_path / "run"), progress=False)
 
 
@@ -577,7 +578,7 @@ def test_the_data_root_may_come_from_the_environment(tmp_path: Path, monkeypatch
 def test_without_a_network_the_files_and_their_folder_are_named(name: str, folder: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load_dataset(name, data_root=str(tmp_path))
-    said = str(error.value)
+    said = with_flags(error.value)
     assert str(tmp_path / folder / "raw") in said
     for text in (
         f"--data {name}",
@@ -610,7 +611,7 @@ def test_compressed_files_are_unpacked_where_their_checksum_is_right(tmp_path: P
 def test_compressed_files_with_a_wrong_checksum_are_not_unpacked(tmp_path: Path) -> None:
     raw = write_idx(tmp_path)
     compress_idx(raw)
-    with pytest.raises(UserError, match="--data mnist"):
+    with pytest.raises(UserError, match="data='mnist'"):
         load_dataset("mnist", data_root=str(tmp_path))
     assert {path.suffix for path in raw.iterdir()} == {".gz"}
 
@@ -636,7 +637,7 @@ def test_old_torch_files_beside_the_images_are_never_unpickled(tmp_path: Path) -
 @pytest.mark.usefixtures("no_network")
 def test_old_torch_files_are_no_images(tmp_path: Path) -> None:
     sprung = write_traps(tmp_path / "MNIST")
-    with pytest.raises(UserError, match="--data mnist: could not be downloaded"):
+    with pytest.raises(UserError, match="data='mnist': could not be downloaded"):
         load_dataset("mnist", data_root=str(tmp_path))
     assert not sprung.exists()
 
@@ -672,7 +673,7 @@ IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 def test_damaged_idx_files_are_refused_by_name(file: str, content: bytes, tmp_path: Path) -> None:
     raw = write_idx(tmp_path)
     (raw / file).write_bytes(content)
-    with pytest.raises(UserError, match=r"--data mnist: .* (is|are) damaged") as error:
+    with pytest.raises(UserError, match=r"data='mnist': .* (is|are) damaged") as error:
         load_dataset("mnist", data_root=str(tmp_path))
     assert str(raw) in str(error.value)
 

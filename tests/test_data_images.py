@@ -20,6 +20,7 @@ from formats import CELEBA_NAMES, CIFAR_NAMES, amat, idx, md5, write_celeba, wri
 from PIL import Image
 
 from pyrovae import Dataset, UserError, load_dataset
+from pyrovae.cli.spelling import with_flags
 
 DATA_ROOT = Path(os.environ.get("PYROVAE_DATA") or "nowhere")
 
@@ -65,7 +66,7 @@ FILES = [
 def test_without_a_network_the_files_and_their_folder_are_named(name: str, folder: str, files: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load(name, tmp_path)
-    said = str(error.value)
+    said = with_flags(error.value)
     for text in (f"--data {name}: could not be downloaded", str(tmp_path / folder), "--data-root", "PYROVAE_DATA", *files):
         assert text in said
     # CelebA comes from Google Drive, which needs a package of its own.
@@ -129,7 +130,7 @@ def test_emnist_does_not_unpack_an_archive_with_another_checksum(tmp_path: Path)
 
 
 def test_emnist_parts_are_named() -> None:
-    with pytest.raises(UserError, match=r"--data.part letter: is none of byclass, .*letters"):
+    with pytest.raises(UserError, match=r"data.part='letter': is none of byclass, .*letters"):
         load_dataset({"name": "emnist", "part": "letter"})
 
 
@@ -179,7 +180,7 @@ class Trap:
 def test_cifar10_pickles_with_another_checksum_are_never_opened(name: str, tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
     (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(Trap(sprung)))
-    with pytest.raises(UserError, match="--data cifar10: could not be downloaded") as error:
+    with pytest.raises(UserError, match="data='cifar10': could not be downloaded") as error:
         load("cifar10", tmp_path)
     assert str(tmp_path) in str(error.value)
     assert not sprung.exists()
@@ -282,7 +283,7 @@ def test_celeba_may_be_limited(tmp_path: Path) -> None:
     assert torch.equal(some.x, load("celeba", tmp_path, limit=3).x)
     whole = {x.numpy().tobytes(): y.tolist() for x, y in zip(everything.train.x, everything.train.y, strict=True)}
     assert [whole[x.numpy().tobytes()] for x in some.train.x] == some.train.y.tolist()
-    with pytest.raises(UserError, match=r"--data\.limit 1: needs an integer of at least 2"):
+    with pytest.raises(UserError, match=r"data\.limit=1: needs an integer of at least 2"):
         load("celeba", tmp_path, limit=1)
 
 
@@ -293,7 +294,7 @@ def test_celeba_is_unpacked_from_an_archive_with_the_right_checksum(tmp_path: Pa
         for path in sorted((folder / "img_align_celeba").iterdir()):
             archive.write(path, path.relative_to(folder))
     shutil.rmtree(folder / "img_align_celeba")
-    with pytest.raises(UserError, match="--data celeba: could not be downloaded"):
+    with pytest.raises(UserError, match="data='celeba': could not be downloaded"):
         load("celeba", tmp_path)
     (identity, _, name), *lists = torchvision.datasets.CelebA.file_list
     monkeypatch.setattr(torchvision.datasets.CelebA, "file_list", [(identity, md5(folder / name), name), *lists])
@@ -396,7 +397,7 @@ def test_olivetti_people_of_the_test_set_are_strangers(held_out: int, tmp_path: 
     np.testing.assert_array_equal(dataset.x, images)
     assert dataset.spec.class_names == ("0", "1", "2", "3", "4", "5")
     assert torch.equal(dataset.y, torch.arange(60) // 10)
-    with pytest.raises(UserError, match=r"--data\.held-out 6: there are 6 people"):
+    with pytest.raises(UserError, match=r"data\.held_out=6: there are 6 people"):
         load("olivetti", tmp_path, held_out=6)
 
 
@@ -421,7 +422,7 @@ def test_olivetti_photographs_with_an_unknown_answer_are_dropped(tmp_path: Path,
     np.testing.assert_array_equal(dataset.x, images[kept])
     assert dataset.y.tolist() == np.stack([kept // 10, glasses[kept], smile[kept]], 1).tolist()
     assert [label.values for label in dataset.spec.labels[1:]] == [("no", "yes"), ("no", "yes")]
-    with pytest.raises(UserError, match=r"--data\.unknown maybe: is none of keep, drop"):
+    with pytest.raises(UserError, match=r"data\.unknown='maybe': is none of keep, drop"):
         load("olivetti", tmp_path, unknown="maybe")
 
 

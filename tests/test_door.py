@@ -75,9 +75,9 @@ def test_a_fault_of_ours_keeps_its_traceback(error):
 
 
 def test_in_python_too_little_memory_is_a_users_error(digits_run):
-    with pytest.raises(UserError, match=r"--count 1000000000000.* memory.*; draw fewer"):
+    with pytest.raises(UserError, match=r"count=1000000000000.* memory.*; draw fewer"):
         commands.sample(digits_run, count=10**12)
-    with pytest.raises(KeyError), enough_memory("--count 1", "none"):
+    with pytest.raises(KeyError), enough_memory("count", 1, "none"):
         raise KeyError("ours")
 
 

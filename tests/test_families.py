@@ -367,18 +367,17 @@ def test_other_discrete_families_have_no_map_from_normal_noise() -> None:
 def test_bad_options_are_refused(case: Case, option: str, value: object) -> None:
     with pytest.raises(UserError) as error:
         make("likelihood", {"name": case.family, option: value})
-    assert option.replace("_", "-") in str(error.value)
-    assert str(value) in str(error.value)
+    assert (error.value.option, error.value.value) == (f"likelihood.{option}", value)
 
 
 def test_binomial_needs_a_number_of_levels() -> None:
-    with pytest.raises(UserError, match="total-count"):
+    with pytest.raises(UserError, match=r"likelihood\.total_count"):
         make("likelihood", "binomial").build(DataSpec((4,), "counts"))
 
 
 @pytest.mark.parametrize("family", ["categorical", "logistic"])
 def test_levels_are_needed_where_they_are_modelled(family: str) -> None:
-    with pytest.raises(UserError, match=r"--data\.levels"):
+    with pytest.raises(UserError, match=r"data\.levels"):
         make("likelihood", family).build(DataSpec((4,), "counts"))
 
 

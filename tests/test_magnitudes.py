@@ -128,12 +128,12 @@ def test_no_number_changes_when_the_data_are_moved(model, tmp_path):
 def test_data_that_float32_would_change_are_refused_with_a_remedy_that_works(likelihood, tmp_path):
     data = saved(tmp_path, FAR + noise(200))
     options = {"network": "linear", "latent_dim": 1, "epochs": 1, **QUIET}
-    with pytest.raises(UserError, match=r"--preprocess none: data value \d+\.\d+ at .* becomes 1000000000 in float32") as error:
+    with pytest.raises(UserError, match=r"preprocess='none': data value \d+\.\d+ at .* becomes 1000000000 in float32") as error:
         commands.train(data, likelihood, out=str(tmp_path / "refused"), **options)
     assert not (tmp_path / "refused").exists()
     remedy = str(error.value).partition("; train with ")[2]
     said = {
-        flag: value for flag, value in (("likelihood", "normal"), ("preprocess", "standardise")) if f"--{flag} {value}" in remedy
+        flag: value for flag, value in (("likelihood", "normal"), ("preprocess", "standardise")) if f"{flag}='{value}'" in remedy
     }
     assert "preprocess" in said
     trained = commands.train(data, **{"likelihood": likelihood, **said}, out=str(tmp_path / "run"), **options)
@@ -167,7 +167,7 @@ def test_a_value_that_is_0_in_float32_only_is_said_to_be(tmp_path):
     x = np.exp(noise(100))
     x[7, 1] = 1e-50
     with pytest.raises(
-        UserError, match=r"value 1e-50 at \(7, 1\) becomes 0 in float32 .*outside the support of --likelihood log_normal"
+        UserError, match=r"value 1e-50 at \(7, 1\) becomes 0 in float32 .*outside the support of likelihood='log_normal'"
     ):
         commands.train(saved(tmp_path, x), "log_normal", network="linear", epochs=1, out=str(tmp_path / "run"), **QUIET)
 
@@ -176,7 +176,7 @@ def test_one_scale_for_columns_of_all_sizes_is_too_coarse(tmp_path):
     data = saved(tmp_path, noise(200) * [1e-3, 1e6])
     options = {"likelihood": "normal", "network": "linear", "epochs": 1, **QUIET}
     everything = {"name": "standardise", "over": "everything"}
-    with pytest.raises(UserError, match=r"--preprocess standardise: .*train with --preprocess\.over data"):
+    with pytest.raises(UserError, match=r"preprocess='standardise': .*train with preprocess\.over='data'"):
         commands.train(data, preprocess=everything, out=str(tmp_path / "run"), **options)
     commands.train(data, preprocess="standardise", out=str(tmp_path / "run"), **options)
 
@@ -196,15 +196,15 @@ def test_integers_of_a_table_that_float64_does_not_hold_are_refused(tmp_path):
     table = {"name": "csv", "path": str(tmp_path / "x.csv"), "kind": "reals"}
     assert commands.load_dataset(table).x[:, 0].tolist() == [2**53 - 20 + i for i in range(20)]
     (tmp_path / "x.csv").write_text("\n".join(["id,b", *rows, f"{2**53 + 1},3"]))
-    with pytest.raises(UserError, match=r"column id has whole numbers of 2\^53 or more.*--data\.columns"):
+    with pytest.raises(UserError, match=r"column id has whole numbers of 2\^53 or more.*data\.columns"):
         commands.load_dataset(table)
 
 
 def test_large_counts_and_levels_are_refused_with_a_remedy_that_works(tmp_path):
     data = saved(tmp_path, (1.7e9 + 5 * noise(200)).astype(np.int64))
-    with pytest.raises(UserError, match=r"--data\.kind reals --preprocess standardise"):
+    with pytest.raises(UserError, match=r"data\.kind='reals', preprocess='standardise'"):
         commands.load_dataset(data)
-    with pytest.raises(UserError, match=r"--data\.levels 1700000100: .*--data\.kind reals --preprocess standardise"):
+    with pytest.raises(UserError, match=r"data\.levels=1700000100: .*data\.kind='reals', preprocess='standardise'"):
         commands.load_dataset({"name": "file", "path": data, "levels": 1_700_000_100})
     as_reals = {"name": "file", "path": data, "kind": "reals"}
     commands.train(as_reals, epochs=1, out=str(tmp_path / "run"), **LINEAR, **QUIET)

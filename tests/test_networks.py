@@ -191,7 +191,7 @@ def test_the_decoder_mirrors_the_encoders_widths(hidden: tuple[int, ...]) -> Non
     ],
 )
 def test_bad_options_are_refused(name: str, option: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"--network\.{option}"):
+    with pytest.raises(UserError, match=rf"network\.{option}"):
         make("network", {"name": name, option: value})
 
 
@@ -258,7 +258,7 @@ def test_what_is_no_image_is_refused(event_shape: tuple[int, ...], role: str) ->
         "decoder": lambda: network.decoder(LATENT, (2, *event_shape)),
         "pair": lambda: network.pair(event_shape, POSTERIOR, (2, *event_shape)),
     }
-    with pytest.raises(UserError, match=r"--network conv: .* have shape \(.*use --network mlp") as refused:
+    with pytest.raises(UserError, match=r"network='conv': .* have shape \(.*use network='mlp'") as refused:
         build[role]()
     assert str(event_shape) in str(refused.value)
 
@@ -272,7 +272,7 @@ def test_a_single_pixel_is_not_halved(event_shape: tuple[int, ...], most: int) -
     encoder, decoder = deepest.pair(event_shape, POSTERIOR, (1, *event_shape))
     assert encoder(torch.randn(1, *event_shape)).shape == (1, *POSTERIOR)
     assert decoder(torch.randn(1, LATENT)).shape == (1, 1, *event_shape)
-    with pytest.raises(UserError, match=rf"--network\.channels \[1.*{most + 1} convolutions.* {most} halve"):
+    with pytest.raises(UserError, match=rf"network\.channels=\[1.*{most + 1} convolutions.* {most} halve"):
         make("network", {"name": "conv", "channels": (1,) * (most + 1)}).pair(event_shape, POSTERIOR, (1, *event_shape))
 
 
@@ -423,12 +423,12 @@ def test_the_shared_weights_gradient_is_that_of_the_transpose() -> None:
 
 
 def test_a_tied_decoder_cannot_be_alone() -> None:
-    with pytest.raises(UserError, match=r"--network tied: .*--network mlp"):
+    with pytest.raises(UserError, match=r"network='tied': .*network='mlp'"):
         make("network", "tied").decoder(LATENT, (2, 4, 5))
 
 
 def test_ties_between_unequal_sizes_are_refused() -> None:
-    with pytest.raises(UserError, match=r"--network tied: .*\(4, 5\).*\(4, 6\).*--network mlp"):
+    with pytest.raises(UserError, match=r"network='tied': .*\(4, 5\).*\(4, 6\).*network='mlp'"):
         make("network", "tied").pair((4, 5), POSTERIOR, (2, 4, 6))
 
 

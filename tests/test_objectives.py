@@ -288,31 +288,31 @@ MISFITS = [
         "elbo-analytic",
         {"posterior": "full_normal"},
         {},
-        r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$",
+        r"objective='elbo-analytic': .*no closed form; use objective='elbo' or 'iwae'$",
     ),
-    ("elbo-analytic", {"posterior": "flow"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
-    ("elbo-analytic", {"prior": "mixture"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
-    ("elbo-analytic", {"prior": "vamp"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
-    ("elbo-analytic", {"prior": "flow"}, {}, r"--objective elbo-analytic: .*no closed form; use --objective elbo or iwae$"),
+    ("elbo-analytic", {"posterior": "flow"}, {}, r"objective='elbo-analytic': .*no closed form; use objective='elbo' or 'iwae'$"),
+    ("elbo-analytic", {"prior": "mixture"}, {}, r"objective='elbo-analytic': .*no closed form; use objective='elbo' or 'iwae'$"),
+    ("elbo-analytic", {"prior": "vamp"}, {}, r"objective='elbo-analytic': .*no closed form; use objective='elbo' or 'iwae'$"),
+    ("elbo-analytic", {"prior": "flow"}, {}, r"objective='elbo-analytic': .*no closed form; use objective='elbo' or 'iwae'$"),
     (
         "elbo-analytic",
         {"prior": "bernoulli"},
         {},
-        r"--objective elbo-analytic: .*wrong gradient.*use --objective tracegraph or elbo$",
+        r"objective='elbo-analytic': .*wrong gradient.*use objective='tracegraph' or 'elbo'$",
     ),
     (
         "iwae",
         {"prior": "bernoulli"},
         {"particles": 5},
-        r"--objective iwae: .*wrong gradient.*use --objective tracegraph or elbo$",
+        r"objective='iwae': .*wrong gradient.*use objective='tracegraph' or 'elbo'$",
     ),
-    ("elbo-analytic", {"posterior": "delta"}, {}, r"--objective elbo-analytic: a point posterior.*use --objective elbo "),
-    ("iwae", {"posterior": "delta"}, {"particles": 5}, r"--objective iwae: a point posterior.*use --objective elbo "),
-    ("iwae", {}, {}, r"--particles 1: .*give --particles 2 or more$"),
+    ("elbo-analytic", {"posterior": "delta"}, {}, r"objective='elbo-analytic': a point posterior.*use objective='elbo' "),
+    ("iwae", {"posterior": "delta"}, {"particles": 5}, r"objective='iwae': a point posterior.*use objective='elbo' "),
+    ("iwae", {}, {}, r"particles=1: .*give particles=2 or more$"),
     ("iwae", {}, {"particles": 5, "kl_weight": 0.5}, r"--kl-weight 0\.5: --objective iwae .*use --objective elbo$"),
     ("iwae", {}, {"particles": 5, "kl_warmup": 3.0}, r"--kl-warmup 3: --objective iwae .*use --objective elbo$"),
-    ("tracegraph", {}, {}, r"--objective tracegraph: .*use --objective elbo, elbo-analytic or iwae$"),
-    ("tracegraph", {"posterior": "delta"}, {}, r"--objective tracegraph: "),
+    ("tracegraph", {}, {}, r"objective='tracegraph': .*use objective='elbo', 'elbo-analytic' or 'iwae'$"),
+    ("tracegraph", {"posterior": "delta"}, {}, r"objective='tracegraph': "),
 ]
 
 
@@ -375,7 +375,7 @@ def test_without_warmup_the_weight_is_there_at_once(epochs):
     assert KLSchedule().at(epochs) == 1.0
 
 
-@pytest.mark.parametrize(("option", "flag"), [("weight", "--kl-weight"), ("warmup", "--kl-warmup")])
+@pytest.mark.parametrize(("option", "flag"), [("weight", "kl_weight"), ("warmup", "kl_warmup")])
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "1", True])
 def test_schedule_refuses_what_is_no_weight(option, flag, value):
     with pytest.raises(UserError, match=flag):

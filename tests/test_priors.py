@@ -259,7 +259,7 @@ def test_a_flow_is_finite_with_its_gradient_far_outside_the_box() -> None:
 
 
 def test_a_flow_needs_a_unit_for_each_latent() -> None:
-    with pytest.raises(UserError, match=r"--prior\.hidden 2: .* 3 latents"):
+    with pytest.raises(UserError, match=r"prior\.hidden=2: .* 3 latents"):
         built("flow", hidden=2)
 
 
@@ -341,7 +341,7 @@ def test_the_vamp_prior_is_the_average_of_any_posterior(posterior: str) -> None:
 
 @CONTEXTUAL
 def test_a_learned_context_needs_a_context(case: PriorCase) -> None:
-    with pytest.raises(UserError, match=r"--prior\.context learned: .*--context label"):
+    with pytest.raises(UserError, match=r"prior\.context='learned': .*context='label'"):
         built(case.prior, **{**case.options, "context": "learned"})
 
 
@@ -433,7 +433,7 @@ def test_supports_of_a_prior_and_its_natural_posterior_agree(case: PriorCase) ->
 
 
 def test_other_supports_are_refused_with_both_names() -> None:
-    with pytest.raises(UserError, match=r"--posterior normal.*--prior uniform.*try --posterior beta"):
+    with pytest.raises(UserError, match=r"posterior='normal': .*prior='uniform' on.*try posterior='beta'"):
         VAE((4,), PRIOR_LATENTS, prior="uniform", posterior="normal")
 
 
@@ -472,7 +472,7 @@ def test_a_copy_has_parameters_of_its_own(case: PriorCase) -> None:
 
 @pytest.mark.parametrize(("case", "option", "value"), [(c, *refused) for c in PRIOR_CASES for refused in c.refused], ids=str)
 def test_bad_options_are_refused(case: PriorCase, option: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"^--prior\.{option} ") as error:
+    with pytest.raises(UserError, match=rf"^prior\.{option}=") as error:
         make("prior", {"name": case.prior, option: value})
     assert str(value) in str(error.value)
 

@@ -40,7 +40,7 @@ NO_INTEGERS = [True, np.True_, torch.tensor(True), 1.5, 3.0, np.float64(3), "3",
 
 @pytest.mark.parametrize("value", NO_INTEGERS, ids=lambda value: type(value).__name__)
 def test_what_is_no_integer_is_refused_in_a_short_line(value):
-    with pytest.raises(UserError, match=r"^--samples .*needs an integer of at (least|most)") as refusal:
+    with pytest.raises(UserError, match=r"^samples.*: needs an integer of at (least|most)") as refusal:
         check_integer("samples", value, 1)
     assert len(str(refusal.value)) < 300
 
@@ -50,19 +50,19 @@ NO_NUMBERS = [True, np.False_, "0.5", None, [0.5], HUGE, np.nan, np.float64("inf
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
 def test_what_is_no_number_is_refused_in_a_short_line(value):
-    with pytest.raises(UserError, match=r"^--learning-rate .*needs a finite number above 0") as refusal:
+    with pytest.raises(UserError, match=r"^learning_rate.*: needs a finite number above 0") as refusal:
         check_number("learning_rate", value, positive=True)
     assert len(str(refusal.value)) < 300
 
 
 @pytest.mark.parametrize("value", ["", "  ", None, 3, b"x", "a\0b", ["x"], HUGE], ids=repr)
 def test_what_is_no_path_is_refused(value):
-    with pytest.raises(UserError, match=r"^--out .*needs a file"):
+    with pytest.raises(UserError, match=r"^out.*: needs a file"):
         check_path("out", value, "a file")
 
 
 def test_a_name_that_the_file_system_cannot_have_is_refused():
-    with pytest.raises(UserError, match=r"^--out x+... .300 characters.: cannot be used"):
+    with pytest.raises(UserError, match=r"^out=x+... .300 characters.: cannot be used"):
         check_path("out", "x" * 300)
 
 
@@ -102,13 +102,12 @@ BAD = [HUGE, torch.zeros(3, 3), {"a": 1}, object(), b"x", np.True_, 10**400, "x"
 
 @pytest.mark.parametrize(("role", "name", "option"), OPTIONS)
 def test_options_of_parts_are_refused_naming_role_and_option(role, name, option):
-    flag = f"--{role}.{option}".replace("_", "-")
     for value in BAD:
         if isinstance(value, np.bool_) and isinstance(defaults(role, name)[option], bool):
             continue
         with pytest.raises(UserError) as refusal:
             make(role, {"name": name, option: value})
-        assert str(refusal.value).startswith(flag), value
+        assert refusal.value.option == f"{role}.{option}", value
         assert len(str(refusal.value)) < 600, value
 
 
@@ -286,7 +285,7 @@ def test_latents_are_decoded_whatever_numbers_they_are_given_as():
 @pytest.mark.parametrize("z", [torch.zeros(3), 0.0, "z", None, [["a", "b"]], torch.zeros(2, dtype=torch.complex64), object()])
 def test_latents_that_are_none_are_refused(z):
     for decode in (VAE((8, 8), 2).decode, lambda z: pyrovae.decode(VAE((8, 8), 2), z)):
-        with pytest.raises(UserError, match=r"^z "):
+        with pytest.raises(UserError, match=r"^z\b"):
             decode(z)
 
 
@@ -366,9 +365,9 @@ def test_contexts_may_be_a_list_an_array_or_a_tensor(make_run, digits, c):
 @pytest.mark.parametrize("c", [[0.5, 1.0], [-1, 2], ["3", "5"]])
 def test_contexts_that_are_no_codes_are_refused(make_run, digits, c):
     vae = pyrovae.load(make_run("digits-label", context="label", likelihood="binomial"))
-    with pytest.raises(UserError, match=r"^c .*needs"):
+    with pytest.raises(UserError, match=r"^c\b.*needs"):
         vae.encode(digits.x[:2], c)
-    with pytest.raises(UserError, match=r"^c .*needs"):
+    with pytest.raises(UserError, match=r"^c\b.*needs"):
         vae.decode(torch.zeros(2, vae.latent_dim), c)
 
 
@@ -432,12 +431,12 @@ def test_posterior_takes_what_training_takes(likelihood, digits):
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        (torch.full((2, 8, 8), 17), r"x has 17 at \(0, 0, 0\); .*integers 0\.\.16"),
-        (torch.full((2, 8, 8), 0.5), r"x has 0\.5 at \(0, 0, 0\)"),
-        (torch.full((2, 8, 8), float("nan")), "x has nan"),
-        (torch.zeros(2, 8, 9), r"x has shape \(2, 8, 9\); needs \(\.\.\., 8, 8\)"),
-        (torch.zeros(8), "x has shape"),
-        ("pictures", "x pictures: needs a tensor, an array or a list of numbers"),
+        (torch.full((2, 8, 8), 17), r"^x .*: has 17 at \(0, 0, 0\); .*integers 0\.\.16"),
+        (torch.full((2, 8, 8), 0.5), r"^x .*: has 0\.5 at \(0, 0, 0\)"),
+        (torch.full((2, 8, 8), float("nan")), r"^x .*: has nan"),
+        (torch.zeros(2, 8, 9), r"^x .*shape \(2, 8, 9\).*: needs shape \(\.\.\., 8, 8\)"),
+        (torch.zeros(8), r"^x .*shape \(8,\).*: needs shape"),
+        ("pictures", "x='pictures': needs a tensor, an array or a list of numbers"),
     ],
 )
 def test_encode_refuses_what_such_data_cannot_be(x, words):
@@ -448,7 +447,7 @@ def test_encode_refuses_what_such_data_cannot_be(x, words):
 def test_encode_refuses_noise_that_is_none_and_a_vae_that_has_not_met_its_data():
     x = torch.zeros(2, 8, 8)
     for u in (torch.ones(2, 8, 8), torch.zeros(8, 8), -torch.ones(2, 8, 8), "noise"):
-        with pytest.raises(UserError, match=r"^u "):
+        with pytest.raises(UserError, match=r"^u\b"):
             prepared("normal").encode(x, u=u)
     with pytest.raises(UserError, match="draws no noise"):
         prepared("binomial").encode(x, u=torch.zeros(2, 8, 8))
@@ -461,7 +460,7 @@ def test_the_choices_of_a_sweep_may_be_an_array(tmp_path):
     found = pyrovae.sweep(**{**options, "latent_dim": np.array([1, 2]), "seed": torch.tensor([3])})
     assert sorted(row["latent_dim"] for row in map(read, found.runs)) == [1, 2]
     assert [read(folder)["seed"] for folder in found.runs] == [3, 3]
-    with pytest.raises(UserError, match=r"^--latent-dim 2: given twice"):
+    with pytest.raises(UserError, match=r"^latent_dim='2': given twice"):
         pyrovae.sweep(**{**options, "latent_dim": np.array([2, 2])})
 
 

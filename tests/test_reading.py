@@ -170,6 +170,6 @@ def test_a_shortage_of_memory_is_called_so(tmp_path: Path) -> None:
         Image.new("RGB", (100, 100)).save(tmp_path / "pictures" / f"{name}.png")
     with pytest.raises(
         UserError,
-        match=r"array of 2 pictures needs 600000\.0 GB of memory, and .* free; give fewer, or smaller ones by --data\.size",
+        match=r"array of 2 pictures needs 600000\.0 GB of memory, and .* free; give fewer, or smaller ones by data\.size",
     ):
         load_dataset({"name": str(tmp_path / "pictures"), "size": 10**7})

@@ -270,8 +270,9 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
         return tokens, commands.recorded_options(check_path("out", out, "a run folder"))
     if path is None:
         return tokens, {}
+    file = check_path("config", path, "a file of options")
     try:
-        config = read_yaml(check_path("config", path, "a file of options"))
+        config = read_yaml(file)
     except BAD_YAML as error:
         raise UserError(f"--config {path}: cannot be read ({why(error)}); give a file of options, name: value") from error
     if not isinstance(config, Mapping):

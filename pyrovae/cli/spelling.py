@@ -7,6 +7,9 @@ from typing import Any
 
 from pyrovae.errors import Note, UserError, one_line, option_name, spelled
 
+POSITIONAL = ("run",)
+"""What commands are given without a flag."""
+
 
 def with_flags(said: UserError | Warning) -> str:
     """An error or a warning in one line, with its options spelled as flags.
@@ -24,8 +27,9 @@ def in_flags(text: str) -> str:
     return spelled(text, lambda parts: _command(parts) if "command" in parts else _flag(parts["option"], parts["value"]))
 
 
-def _flag(name: str, value: str | None) -> str:
-    return f"{option_name(name)} {value}" if value else option_name(name)
+def _flag(name: str, value: str) -> str:
+    flag = name if name in POSITIONAL else option_name(name)
+    return f"{flag} {value}" if value else flag
 
 
 def _command(parts: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from pyrovae.errors import (
     check_integer,
     check_path,
     check_seed,
+    option,
     option_name,
     plain,
     plain_option,
@@ -219,8 +220,8 @@ def _trained_contexts(opened: Opened, data: Part | Dataset | None, data_root: st
     try:
         own = open_run(opened.folder, None, data_root, "cpu")
     except UserError as error:
-        cause = str(error).replace("; name them with --data", "")
-        raise UserError(f"--data {opened.dataset.name}: p(c) is that of the data trained on: {cause}; restore them") from error
+        cause = f"p(c) is that of the data trained on: {error.said(remedy=False)}"
+        raise UserError("data", opened.dataset.name, cause, "restore them") from error
     return context_of(opened.vae, own.dataset.train)
 
 
@@ -331,7 +332,7 @@ def sample(
     vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN), chosen)
     # Latents, means and draws, and what the draws are made from.
     needed = 4 * count * (vae.latent_dim + 3 * vae.spec.size)
-    check_memory(needed, f"--count {count}", "draw fewer, several times with another --seed")
+    check_memory(needed, option("count", count), f"draw fewer, several times with another {option('seed')}")
     found = draw_samples(vae, count, seed, None if given is None else _named(given))
     if out is not None and out.suffix == ".npz":
         files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})
@@ -380,7 +381,7 @@ def figures(
         raise UserError("figures: draws of a run what it has learned, and a VAE in memory has no run; save it first")
     opened = open_run(run, data, data_root, device)
     folder, home = (_figures_of(opened, data), opened.folder) if out is None else (folder, None)
-    files.check_writable(folder, "--out", home)
+    files.check_writable(folder, "out", home)
     drawn = evidence_pictures(opened, wanted) if evidence else pictures(opened, seed, wanted)
     return [_write_figure(folder / f"{name}.png", figure, home) for name, figure in drawn.items()]
 
@@ -400,13 +401,13 @@ def _file(out: str | Path | None, allowed: tuple[str, ...], option: str = "out")
     path = check_path(option, out, f"a file whose name ends in {' or '.join(allowed)}")
     if path.suffix not in allowed:
         raise UserError(f"{option_name(option)} {shown(str(path))}: needs a name that ends in {' or '.join(allowed)}")
-    files.check_writable(path, option_name(option))
+    files.check_writable(path, option)
     return path
 
 
 def _plain(name: str, value: object) -> Any:
     """An option of an estimator as plain data; a data set as it is."""
-    found = value if name == "data" else plain_option(option_name(name), value)
+    found = value if name == "data" else plain_option(name, value)
     if name != "data" and not isinstance(found, bool | int | float | str):
         raise UserError(f"{option_name(name)} {shown(value)}: needs a number or a name")
     return found

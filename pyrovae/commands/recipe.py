@@ -16,7 +16,7 @@ import torch
 from pyrovae import runs
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, from_path
-from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name, shown
+from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.parts import ROLES, describe, is_auto, make
@@ -244,7 +244,7 @@ def _check_place(out: str | Path | None, resume: bool) -> Path | None:
         runs.read_config(folder)
     else:
         check_new(folder)
-        check_writable(folder, "--out")
+        check_writable(folder, "out")
     return folder
 
 
@@ -285,7 +285,7 @@ def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
         default_preprocess(make("likelihood", likelihood), spec, dataset.x)
     with (
         own_noise(),
-        enough_memory(f"--latent-dim {shown(latent_dim)}", "try a smaller one, or smaller networks"),
+        enough_memory("latent_dim", latent_dim, "try a smaller one, or smaller networks"),
     ):
         torch.default_generator.manual_seed(seed)
         vae = VAE(

@@ -216,7 +216,7 @@ def sweep(
         raise UserError("--out: needs a folder for the runs of the sweep, such as --out runs/sweep")
     folder = check_path("out", out, "a folder for the runs of the sweep, such as runs/sweep")
     settings = Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
-    files.check_writable(folder, "--out")
+    files.check_writable(folder, "out")
     numbers = plain_settings(
         particles=particles,
         epochs=epochs,
@@ -267,7 +267,7 @@ def _grid(axes: Mapping[str, Any]) -> list[_Point]:
     """Every combination, each value made or refused first, so that a typing error is no impossible combination."""
     values, texts = {}, {}
     for axis, given in axes.items():
-        given = plain_option(option_name(axis), given)
+        given = plain_option(axis, given)
         values[axis] = [_value(axis, one) for one in (given if isinstance(given, list | tuple) else [given])]
         texts[axis] = [_text(axis, value) for value in values[axis]]
         if not values[axis]:

@@ -60,7 +60,7 @@ def compare(
         raise UserError("compare: needs at least two runs, such as: pyrovae compare runs/digits-1 runs/digits-2")
     settings = Settings(samples=samples, split=split, limit=limit, seed=seed, dequantisations=dequantisations)
     if out is not None:
-        files.check_writable(check_path("out", out, "a folder"), "--out")
+        files.check_writable(check_path("out", out, "a folder"), "out")
     folders = [check_path("run", folder, A_RUN) for folder in run]
     configs = {folder: runs.read_config(folder) for folder in _each_once(folders)}
     (check_comparable if data is None else check_alike)(configs)

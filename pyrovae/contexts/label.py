@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import Context, ContextModule, DataSpec
-from pyrovae.errors import UserError, check_each_once, check_integer, shown
+from pyrovae.errors import UserError, check_each_once, check_integer, option
 
 MOST = 256
 """Combinations of values that are gone through, at most."""
@@ -73,7 +73,7 @@ class LabelEmbedding(ContextModule):
     def _columns(self, c: Tensor | None) -> Tensor:
         """The codes that are conditioned on, (*, number of chosen labels)."""
         if c is None:
-            raise UserError("a VAE with --context label needs labels: give c, or data that have them")
+            raise UserError("context", "label", "needs labels", "give c, or data that have them")
         return c.unsqueeze(-1) if self.is_class else c[..., list(self.chosen)]
 
     def forward(self, c: Tensor | None) -> Tensor:
@@ -110,10 +110,16 @@ class LabelEmbedding(ContextModule):
         if found is not None:
             column, code, count = found
             label = self.labels[column]
-            other = "use --context none" if len(self.chosen) == 1 else f"leave {label.name} out of --context.attributes"
+            other = (
+                f"use {option('context', 'none')}"
+                if len(self.chosen) == 1
+                else f"leave {label.name} out of {option('context.attributes')}"
+            )
             raise UserError(
-                f"--context label: {self._not_learned(column, code)}; leave out the data that have it, {count} "
-                f"here (of olivetti, --data.unknown drop does), or {other}"
+                "context",
+                "label",
+                self._not_learned(column, code),
+                f"leave out the data that have it, {count} here (of olivetti, {option('data.unknown', 'drop')} does), or {other}",
             )
 
     def _not_learned(self, column: int, code: int) -> str:
@@ -135,7 +141,9 @@ class LabelEmbedding(ContextModule):
             label = self.labels[column]
             for code, count in zip(*(found.tolist() for found in codes[:, i].unique(return_counts=True)), strict=True):
                 if not 0 <= code < len(label.values):
-                    raise UserError(f"--context label: {label.name} has code {code}, the values are 0..{len(label.values) - 1}")
+                    raise UserError(
+                        "context", "label", f"{label.name} has code {code}, the values are 0..{len(label.values) - 1}"
+                    )
                 if self.seen.any() and not self.seen[i, code]:
                     return column, code, count
         return None
@@ -154,15 +162,15 @@ class LabelEmbedding(ContextModule):
             label = self.labels[column]
             if named.get(label.name) not in label.values:
                 wanted = ",".join(f"{self.labels[i].name}=..." for i in self.chosen) if len(self.chosen) > 1 else "one of them"
-                raise UserError(f"--given {text}: {label.name} is one of {listed(label.values)}; give {wanted}")
+                raise UserError("given", text, f"{label.name} is one of {listed(label.values)}", f"give {wanted}")
             codes[column] = label.values.index(named.pop(label.name))
         if named:
             known = listed(self.labels[i].name for i in self.chosen)
-            raise UserError(f"--given {text}: the model is not conditioned on {next(iter(named))}; it is on {known}")
+            raise UserError("given", text, f"the model is not conditioned on {next(iter(named))}", f"it is on {known}")
         c = codes[0] if self.is_class else codes
         unseen = self._unseen(c)
         if unseen is not None:
-            raise UserError(f"--given {text}: {self._not_learned(*unseen[:2])}")
+            raise UserError("given", text, self._not_learned(*unseen[:2]))
         return c
 
     def _seen(self) -> list[list[int]]:
@@ -204,8 +212,8 @@ class LabelEmbedding(ContextModule):
         if self.counts is not None or not self.seen.any():
             return ""
         return (
-            "the model was saved without the frequencies of the labels in its training data, so each label is drawn uniformly; "
-            "--given names one, and training again records them"
+            "the model was saved without the frequencies of the labels in its training data, so each label is "
+            f"drawn uniformly; {option('given')} names one, and training again records them"
         )
 
     def each(self) -> dict[str, Tensor]:
@@ -214,8 +222,10 @@ class LabelEmbedding(ContextModule):
         count = math.prod(len(v) for v in values)
         if count > MOST:
             raise UserError(
-                f"--context label: {count} combinations of values are too many to go through; choose fewer labels with "
-                "--context.attributes"
+                "context",
+                "label",
+                f"{count} combinations of values are too many to go through",
+                f"choose fewer labels with {option('context.attributes')}",
             )
         found = {}
         for combination in itertools.product(*values):
@@ -253,23 +263,27 @@ class Label(Context):
         if self.attributes is not None:
             names = self.attributes if isinstance(self.attributes, list | tuple) else ()
             if not names or not all(isinstance(name, str) for name in names):
-                raise UserError(f"--context.attributes {shown(self.attributes)}: needs a list of names, such as [glasses,smile]")
+                raise UserError("context.attributes", self.attributes, "needs a list of names, such as [glasses,smile]")
             check_each_once("context.attributes", names)
             object.__setattr__(self, "attributes", tuple(names))
 
     def build(self, spec: DataSpec) -> LabelEmbedding:
         labels = spec.labels
         if not labels:
-            raise UserError("--context label: the data have no labels; give data that have them, or --context none")
+            raise UserError(
+                "context", "label", "the data have no labels", f"give data that have them, or {option('context', 'none')}"
+            )
         names = [label.name for label in labels]
         for name in self.attributes or ():
             if name not in names:
-                raise UserError(f"--context.attributes {name}: the data have no such label; they have {listed(names)}")
+                raise UserError("context.attributes", name, "the data have no such label", f"they have {listed(names)}")
         chosen = [i for i, name in enumerate(names) if self.attributes is None or name in self.attributes]
         for label in (labels[i] for i in chosen):
             if len(label.values) < 2:
                 raise UserError(
-                    f"--context label: {label.name} has one value ({', '.join(label.values)}), which tells nothing; "
-                    "leave it out of --context.attributes, or use --context none"
+                    "context",
+                    "label",
+                    f"{label.name} has one value ({', '.join(label.values)}), which tells nothing",
+                    f"leave it out of {option('context.attributes')}, or use {option('context', 'none')}",
                 )
         return LabelEmbedding(spec, chosen, self.size)

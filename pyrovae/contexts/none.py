@@ -8,7 +8,7 @@ from typing import final
 from torch import Tensor
 
 from pyrovae.contracts import Context, ContextModule, DataSpec
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 
 
 @final
@@ -24,7 +24,7 @@ class EmptyEmbedding(ContextModule):
             UserError: If a context is given all the same.
         """
         if c is not None:
-            raise UserError("a context was given to a VAE that has none; build it with another context")
+            raise UserError("c", c, "a context was given to a VAE that has none", "build it with another context")
 
     def given(self, text: str) -> Tensor:
         """Nothing can be given.
@@ -32,7 +32,12 @@ class EmptyEmbedding(ContextModule):
         Raises:
             UserError: Always.
         """
-        raise UserError(f"--given {text}: the model has no context; train one with --context label, or leave --given out")
+        raise UserError(
+            "given",
+            text,
+            "the model has no context",
+            f"train one with {option('context', 'label')}, or leave {option('given')} out",
+        )
 
     def draw(self, count: int, seed: int, given: str | None = None) -> None:
         """None.

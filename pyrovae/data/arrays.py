@@ -49,9 +49,9 @@ class ArrayFile(OwnNumbers):
     def load(self, root: Path) -> Dataset:
         path = Path(self.path)
         if not path.exists():
-            raise UserError(f"--data {path}: no such file, nor a data set of that name (see pyrovae list)")
+            raise UserError("data", path, "no such file, nor a data set of that name (see pyrovae list)")
         if path.suffix not in (".npy", ".npz"):
-            raise UserError(f"--data {path}: needs a .npy, .npz or .csv file, or a folder of pictures")
+            raise UserError("data", path, "needs a .npy, .npz or .csv file, or a folder of pictures")
         file = NumpyFile(path)
         data, labels = _roles(self.path, file.headers)
         headers = {split: file.header(name) for split, name in data.items()}
@@ -84,10 +84,10 @@ def _roles(path: str, names: Collection[str]) -> tuple[dict[str, str], dict[str,
         in_splits(path, [(name, split) for name, found, split in called if found == role]) for role in ("data", "labels")
     )
     if not data:
-        raise UserError(f"{path}: has {', '.join(names) or 'no arrays'}; needs x, or train and test")
+        raise UserError(None, path, f"has {', '.join(names) or 'no arrays'}", "needs x, or train and test")
     if "all" in data and len(data) > 1:
         whole, *parts = data.values()
-        raise UserError(f"{path}: has {whole} and {', '.join(parts)}; call {whole} train, or leave out what is not wanted")
+        raise UserError(None, path, f"has {whole} and {', '.join(parts)}", f"call {whole} train, or leave out what is not wanted")
     if "all" not in data:
         check_trainable(path, data, f"add it, or call {next(iter(data.values()))} x, to use all of it")
     labels = {split: name for split, name in labels.items() if split in data}
@@ -117,9 +117,9 @@ def _labels(
     if missing:
         wanted = "y" if missing[0] == "all" else f"y_{missing[0]}"
         if labels:
-            raise UserError(f"{path}: has labels but no {wanted}; label every part or none")
+            raise UserError(None, path, f"has labels but no {wanted}", "label every part or none")
         if ATTRIBUTES in arrays:
-            raise UserError(f"{path}: has attributes, the names of labels, but no {wanted}; add the labels")
+            raise UserError(None, path, f"has attributes, the names of labels, but no {wanted}", "add the labels")
         return Labels()
     given = {name: labels[split] for split, name in data.items()}
     names = list(given)
@@ -127,10 +127,12 @@ def _labels(
     for (name, label), count in zip(given.items(), sizes.values(), strict=True):
         shape = arrays[label].shape
         if len(shape) not in (1, 2) or shape[0] != count or 0 in shape:
-            raise UserError(f"{path}: the labels of {name} have shape {shape}; needs ({count},) or ({count}, number of labels)")
+            raise UserError(
+                None, path, f"the labels of {name} have shape {shape}", f"needs ({count},) or ({count}, number of labels)"
+            )
         if shape[1:] != width:
             raise UserError(
-                f"{path}: the labels of {name} have shape {shape}, those of {names[0]} {width} a datum; they must agree"
+                None, path, f"the labels of {name} have shape {shape}, those of {names[0]} {width} a datum", "they must agree"
             )
     classes = {label: _as_classes(arrays[label]) for label in given.values()}
     why = next(filter(None, (_no_classes(path, label, values) for label, values in classes.items())), "")
@@ -140,7 +142,7 @@ def _labels(
     values = np.concatenate(list(classes.values()))
     if values.ndim == 1:
         if ATTRIBUTES in arrays:
-            raise UserError(f"{path}: has attributes, the names of several labels, but one label a datum; leave them out")
+            raise UserError(None, path, "has attributes, the names of several labels, but one label a datum", "leave them out")
         return one_label(values)
     names = _attribute_names(path, arrays, values.shape[1])
     # An only label of that name is what data with one label a datum have.
@@ -192,6 +194,9 @@ def _attribute_names(path: str, arrays: Mapping[str, np.ndarray], count: int) ->
     given = arrays[ATTRIBUTES]
     if given.shape != (count,) or given.dtype.kind != "U" or len(set(given.tolist())) < count:
         raise UserError(
-            f"{path}: attributes has shape {given.shape} and type {given.dtype}; needs {count} different names, one a label"
+            None,
+            path,
+            f"attributes has shape {given.shape} and type {given.dtype}",
+            f"needs {count} different names, one a label",
         )
     return [str(name) for name in given]

@@ -49,8 +49,10 @@ def _packed(path: Path) -> list[np.ndarray]:
         found = arrays.get(name)
         if found is None or found.dtype != np.uint8 or found.shape[1:] != (PIXELS // 8,) or not len(found):
             raise UserError(
-                f"--data binarized-mnist: {path} needs train, valid and test, each np.packbits(images, axis=1) of 784 "
-                "pixels; mend it, or delete it and try again"
+                "data",
+                "binarized-mnist",
+                f"{path} needs train, valid and test, each np.packbits(images, axis=1) of 784 pixels",
+                "mend it, or delete it and try again",
             )
     return [np.unpackbits(arrays[name], axis=1) for name in PARTS]
 
@@ -88,6 +90,8 @@ def _text(path: Path) -> np.ndarray:
 
 def _damaged(path: Path, line: int) -> UserError:
     return UserError(
-        f"--data binarized-mnist: {path} is damaged (line {line + 1} is not 784 digits 0 or 1 with spaces between); "
-        "delete it and try again"
+        "data",
+        "binarized-mnist",
+        f"{path} is damaged (line {line + 1} is not 784 digits 0 or 1 with spaces between)",
+        "delete it and try again",
     )

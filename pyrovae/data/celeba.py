@@ -64,7 +64,7 @@ class CelebA(Source):
         paths = [folder / IMAGES / part.filename[i] for part, rows in zip(parts, chosen, strict=True) for i in rows.tolist()]
         missing = next((path for path in paths if not path.is_file()), None)
         if missing is not None:
-            raise UserError(f"--data celeba: {missing} is missing; unpack img_align_celeba.zip again in {folder}")
+            raise UserError("data", "celeba", f"{missing} is missing", f"unpack img_align_celeba.zip again in {folder}")
         x = stacked(paths, _face, (3, PIXELS, PIXELS))
         y = torch.cat([part.attr[rows] for part, rows in zip(parts, chosen, strict=True)])
         spec = DataSpec((3, PIXELS, PIXELS), "levels", 256, attributes=_attributes(parts[0]))
@@ -102,6 +102,6 @@ def _face(path: Path) -> Image.Image:
     image = upright(path, grey=False)
     if image.size != ALIGNED:
         raise UserError(
-            f"--data celeba: {path} has {image.width}x{image.height} pixels, not 178x218; unpack img_align_celeba.zip again"
+            "data", "celeba", f"{path} has {image.width}x{image.height} pixels, not 178x218", "unpack img_align_celeba.zip again"
         )
     return middle(image, CROP, PIXELS)

@@ -26,7 +26,7 @@ def named_in(option: str, text: str, there: Sequence[str]) -> list[str]:
     """The names that an option gives, the inverse of ``in_one_line``.
 
     Args:
-        option: The flag, for the error.
+        option: Its name, for the error.
         text: Its value.
         there: The names that there are, for the error.
 
@@ -35,19 +35,19 @@ def named_in(option: str, text: str, there: Sequence[str]) -> list[str]:
     """
     names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True), [])]
     if not any(names):
-        raise UserError(f"{option} {text}: needs the name of a column; {suggest('', there)}")
+        raise UserError(option, text, "needs the name of a column", suggest("", there))
     if len(set(names)) < len(names):
-        raise UserError(f"{option} {text}: names a column twice")
+        raise UserError(option, text, "names a column twice")
     return names
 
 
-def positions(names: Sequence[str], there: Sequence[str], refusal: Callable[[str], str]) -> list[int]:
+def positions(names: Sequence[str], there: Sequence[str], refusal: Callable[[str], UserError]) -> list[int]:
     """Where the columns of these names stand.
 
     Args:
         names: Those that are wanted, in the order that is wanted.
         there: Those that there are.
-        refusal: The name of one that is missing -> what is said of it.
+        refusal: The name of one that is missing -> the error, without a remedy.
 
     Raises:
         UserError: Naming the first that is missing, and those that are nearest to it.
@@ -55,5 +55,5 @@ def positions(names: Sequence[str], there: Sequence[str], refusal: Callable[[str
     where = {name: position for position, name in enumerate(there)}
     for name in names:
         if name not in where:
-            raise UserError(f"{refusal(name)}; {suggest(name, there)}")
+            raise refusal(name).but(remedy=suggest(name, there))
     return [where[name] for name in names]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Part
 from pyrovae.data.pieces import pieces
-from pyrovae.errors import UserError, check_number, check_seed, shown
+from pyrovae.errors import UserError, check_number, check_seed, option
 
 SIXTH = 1 / 6
 
@@ -76,10 +76,10 @@ class Dataset:
             return Split(self.x, self.y, torch.arange(len(self.x)))
         index = self.rows.get(name) if isinstance(name, str) else None
         if index is None:
-            raise UserError(f"--split {shown(name)}: unknown; there are {', '.join(self.rows)}, all")
+            raise UserError("split", name, "unknown", f"there are {', '.join(self.rows)}, all")
         if len(index) == 0:
-            full = [f"--split {other}" for other, rows in self.rows.items() if len(rows)]
-            raise UserError(f"--split {name}: has no data in {self.name}; try {' or '.join(full)} or --split all")
+            full = [option("split", other) for other, rows in self.rows.items() if len(rows)]
+            raise UserError("split", name, f"has no data in {self.name}", f"try {' or '.join(full)} or {option('split', 'all')}")
         return Split(self.x[index], None if self.y is None else self.y[index], index)
 
     def reported(self, name: str) -> str:
@@ -137,7 +137,7 @@ def check_share(option: str, value: float) -> None:
     """Refuse what is neither a fraction below 1 nor a whole number of data."""
     check_number(option, value)
     if value >= 1 and value != int(value):
-        raise UserError(f"--{option} {value}: needs a fraction below 1 or a whole number of data")
+        raise UserError(option, value, "needs a fraction below 1 or a whole number of data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +196,7 @@ class SplitSource(Source):
         """
         count = int(share) if share >= 1 else round(share * len(rows))
         if count >= len(rows):
-            raise UserError(f"--{option} {share:g}: takes {count} of {len(rows)} data and leaves none to train on; take fewer")
+            raise UserError(option, share, f"takes {count} of {len(rows)} data and leaves none to train on", "take fewer")
         shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.split_seed))]
         return shuffled[count:].sort().values, shuffled[:count].sort().values
 

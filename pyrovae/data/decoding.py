@@ -18,7 +18,7 @@ import torch
 from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin
 from torch import Tensor
 
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.system.bounds import check_memory
 
 DAMAGED = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -34,7 +34,7 @@ FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 UNSIGNED = 1
 """TIFF's number of that sample format."""
 
-OTHERWISE = "or the numbers of all pictures in a .npy file (16 bits: --data.levels 65536)"
+OTHERWISE = f"or the numbers of all pictures in a .npy file (16 bits: {option('data.levels', 65536)})"
 
 OPAQUE = 255
 
@@ -82,11 +82,11 @@ def look(path: Path) -> Look:
             # The second picture of a photograph (MPO) is a map of its brightness or depth.
             several = image.format != "MPO" and getattr(image, "is_animated", False)
     except DAMAGED as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}); remove it or replace it") from error
+        raise UserError(None, path, f"cannot be read as a picture ({error})", "remove it or replace it") from error
     if mode not in GREY + COLOUR:
         problem = f"pixels of mode {mode}"
     if problem:
-        raise UserError(f"{path}: has {problem}; save it with 8 bits a channel, {OTHERWISE}")
+        raise UserError(None, path, f"has {problem}", f"save it with 8 bits a channel, {OTHERWISE}")
     return Look(mode in GREY, (width, height) if turned else (height, width), several, mode == "CMYK")
 
 
@@ -131,7 +131,7 @@ def upright(path: Path, grey: bool, transparent: list[Path] | None = None) -> Im
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert("L" if grey else "RGB")
     except DAMAGED as error:
-        raise UserError(f"{path}: is damaged ({error}); remove it or replace it") from error
+        raise UserError(None, path, f"is damaged ({error})", "remove it or replace it") from error
 
 
 def middle(image: Image.Image, side: int, size: int) -> Image.Image:
@@ -152,7 +152,7 @@ def stacked(paths: Sequence[Path], read: Callable[[Path], Image.Image], shape: t
     Raises:
         UserError: If they do not fit the free memory.
     """
-    remedy = "give fewer, or smaller ones by --data.size"
+    remedy = f"give fewer, or smaller ones by {option('data.size')}"
     check_memory(math.prod((len(paths), *shape)), f"the array of {len(paths)} pictures", remedy)
     x = np.empty((len(paths), *shape), np.uint8)
     # Pillow decodes outside of Python's lock.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 
 
 @contextmanager
@@ -25,8 +25,10 @@ def fetching(title: str, files: Sequence[str], folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # every library that downloads or unpacks has errors of its own
         raise UserError(
-            f"--data {title}: could not be downloaded ({error}); put {', '.join(files)} into {folder}, "
-            "or name a folder that has them with --data-root or PYROVAE_DATA"
+            "data",
+            title,
+            f"could not be downloaded ({error})",
+            f"put {', '.join(files)} into {folder}, or name a folder that has them with {option('data_root')} or PYROVAE_DATA",
         ) from error
 
 
@@ -46,4 +48,4 @@ def reading(title: str, folder: Path) -> Iterator[None]:
     except UserError:
         raise
     except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError, AssertionError, EOFError) as error:
-        raise UserError(f"--data {title}: a file in {folder} is damaged ({error}); delete it and try again") from error
+        raise UserError("data", title, f"a file in {folder} is damaged ({error})", "delete it and try again") from error

@@ -15,7 +15,7 @@ from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, one_label
 from pyrovae.data.own import OwnData
 from pyrovae.data.split_names import WORDS, check_trainable, in_splits, speaks_of_a_split, split_called
-from pyrovae.errors import UserError, check_flag, check_integer
+from pyrovae.errors import NOT_GIVEN, Note, UserError, check_flag, check_integer, option
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,10 +62,10 @@ class ImageFolder(OwnData):
 
         folder = Path(self.path)
         if not folder.is_dir():
-            raise UserError(f"--data {folder}: no such folder")
+            raise UserError("data", folder, "no such folder")
         names = sorted(file.relative_to(folder).parts for file in folder.rglob("*") if _is_picture(file, folder))
         if not names:
-            raise UserError(f"--data {folder}: has 0 pictures ({', '.join(SUFFIXES)}); name a folder that has some")
+            raise UserError("data", folder, f"has 0 pictures ({', '.join(SUFFIXES)})", "name a folder that has some")
         parts = self._parts(folder, names)
         names = [name for part in parts.values() for name in part]
         # Labels are below the folder of the split where there is one.
@@ -89,8 +89,8 @@ class ImageFolder(OwnData):
 
     def remedy(self, found: DataSpec, wanted: DataSpec) -> str:
         *colours, height, width = wanted.event_shape if len(wanted.event_shape) > 1 else (0, 0, 0)
-        options = [f"--data.size {width}"] if found.event_shape[-2:] != (height, width) else []
-        options += ["--data.grey true"] if len(found.event_shape) == 3 and not colours else []
+        options = [option("data.size", width)] if found.event_shape[-2:] != (height, width) else []
+        options += [option("data.grey", True)] if len(found.event_shape) == 3 and not colours else []
         fits = height == width and (len(found.event_shape) == 2 or not colours or colours == [3])
         return f"give {' '.join(options)}" if fits and options else ""
 
@@ -100,20 +100,23 @@ class ImageFolder(OwnData):
         Raises:
             UserError: If it cannot be told what is to be trained on.
         """
-        where = f"--data {self.path}"
         tops = sorted({name[0] for name in names if len(name) > 1})
-        splits = in_splits(where, [(top, split) for top in tops if (split := split_called(top))])
+        splits = in_splits(self.path, [(top, split) for top in tops if (split := split_called(top))])
         some = next(iter(splits.values()), "")
-        check_trainable(where, splits, f"add it, or name the folder itself, such as --data {folder / some}, to use all of it")
-        _note_empty_splits(where, folder, tops)
+        check_trainable(
+            self.path, splits, f"add it, or name the folder itself, such as {option('data', folder / some)}, to use all of it"
+        )
+        _note_empty_splits(folder, tops)
         if not splits:
             _check_labels(folder, names, tops)
             return {"all": list(names)}
         others = [top for top in tops if top not in splits.values()] + [name[0] for name in names if len(name) == 1]
         if others:
             raise UserError(
-                f"{where}: has {others[0]} beside {', '.join(splits.values())}, which are called splits; "
-                f"put it into one of them, or, if {some} is a label, give that folder another name"
+                "data",
+                self.path,
+                f"has {others[0]} beside {', '.join(splits.values())}, which are called splits",
+                f"put it into one of them, or, if {some} is a label, give that folder another name",
             )
         return {split: [name for name in names if name[0] == top] for split, top in splits.items()}
 
@@ -128,15 +131,19 @@ class ImageFolder(OwnData):
             return Labels()
         if beside:
             raise UserError(
-                f"--data {self.path}: has {'/'.join(beside[0])} beside subfolders, which are labels; put every picture into one, "
-                "or none"
+                "data",
+                self.path,
+                f"has {'/'.join(beside[0])} beside subfolders, which are labels",
+                "put every picture into one, or none",
             )
         labels = [name[depth] for name in names]
         missing = next((label for label in labels if label in MISSING), None)
         if missing is not None:
             raise UserError(
-                f"--data {self.path}: a folder called {missing} stands for a label that is missing; give it another, such as "
-                "unknown, or take it out"
+                "data",
+                self.path,
+                f"a folder called {missing} stands for a label that is missing",
+                "give it another, such as unknown, or take it out",
             )
         return one_label(np.array(labels))
 
@@ -152,15 +159,17 @@ def _note(folder: Path, paths: Iterable[Path], what: str) -> None:
     found = sorted(paths)
     if found:
         warnings.warn(
-            f"--data {folder}: {len(found)} pictures {what}, such as {found[0].relative_to(folder)}", UserWarning, stacklevel=2
+            Note(f"{option('data', folder)}: {len(found)} pictures {what}, such as {found[0].relative_to(folder)}"),
+            stacklevel=2,
         )
 
 
-def _note_empty_splits(where: str, folder: Path, tops: Sequence[str]) -> None:
+def _note_empty_splits(folder: Path, tops: Sequence[str]) -> None:
     """Warn of folders that are called a split and hold nothing that is read."""
     for top in sorted(found.name for found in folder.iterdir() if found.is_dir()):
         if split_called(top) and top not in tops:
-            warnings.warn(f"{where}: {top} has no pictures ({', '.join(SUFFIXES)}) and is not used", UserWarning, stacklevel=2)
+            text = f"{option('data', folder)}: {top} has no pictures ({', '.join(SUFFIXES)}) and is not used"
+            warnings.warn(Note(text), stacklevel=2)
 
 
 def _check_labels(folder: Path, names: Iterable[tuple[str, ...]], tops: Sequence[str]) -> None:
@@ -173,27 +182,31 @@ def _check_labels(folder: Path, names: Iterable[tuple[str, ...]], tops: Sequence
     """
     if len(tops) > 1 and all(map(speaks_of_a_split, tops)):
         raise UserError(
-            f"--data {folder}: has {', '.join(tops)}, which may be splits or labels; call splits {', '.join(WORDS)}, and labels "
-            "something else"
+            "data",
+            folder,
+            f"has {', '.join(tops)}, which may be splits or labels",
+            f"call splits {', '.join(WORDS)}, and labels something else",
         )
     for name in names:
         for depth, part in enumerate(name[:-1]):
             if split_called(part):
                 above = folder.joinpath(*name[:depth])
                 raise UserError(
-                    f"--data {folder}: has {'/'.join(name[: depth + 1])}, which is called a split, below a label; put splits "
-                    f"above labels, or name the folder that holds them: --data {above}"
+                    "data",
+                    folder,
+                    f"has {'/'.join(name[: depth + 1])}, which is called a split, below a label",
+                    f"put splits above labels, or name the folder that holds them: {option('data', above)}",
                 )
     for top in filter(speaks_of_a_split, tops):
-        text = f"--data {folder}: {top} is taken for a label, and trained on; take it out if it is a split"
-        warnings.warn(text, UserWarning, stacklevel=2)
+        text = f"{option('data', folder)}: {top} is taken for a label, and trained on; take it out if it is a split"
+        warnings.warn(Note(text), stacklevel=2)
 
 
 def _check_sizes(paths: Sequence[Path], sizes: Sequence[tuple[int, int]]) -> None:
     other = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
     if other is not None:
         shown = [f"{paths[i]} has {sizes[i][1]}x{sizes[i][0]} pixels" for i in (0, other)]
-        raise UserError(f"{shown[0]}, {shown[1]}; --data.size N makes all of them N x N")
+        raise UserError(None, NOT_GIVEN, ", ".join(shown), f"{option('data.size', metavar='N')} makes all of them N x N")
 
 
 def _is_picture(file: Path, folder: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import IO, final
 import numpy as np
 from numpy.lib import format as npy
 
-from pyrovae.errors import UserError
+from pyrovae.errors import NOT_GIVEN, UserError
 from pyrovae.system.bounds import check_memory, open_regular, why
 
 UNREADABLE = (ValueError, EOFError, OSError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, TokenError)
@@ -84,11 +84,13 @@ class NumpyFile:
         """
         header = self.headers[name]
         if header is None:
-            raise UserError(f"{self._path}: {name} is no NumPy array; write the file with np.savez")
+            raise UserError(None, self._path, f"{name} is no NumPy array", "write the file with np.savez")
         if self.holds_objects(name):
             raise UserError(
-                f"{self._path}: {name} holds Python objects, which are never unpickled; "
-                "save plain numbers or text, array.astype('float32') or array.astype(str)"
+                None,
+                self._path,
+                f"{name} holds Python objects, which are never unpickled",
+                "save plain numbers or text, array.astype('float32') or array.astype(str)",
             )
         return header
 
@@ -116,7 +118,9 @@ class NumpyFile:
             ends = np.cumsum([header.shape[0] for header in headers[:-1]], dtype=int)
             self._read_into(dict(zip(names, np.split(found, ends) if len(ends) else [found], strict=True)))
         except MemoryError as error:
-            raise UserError(f"{what} needs {needed / 1e9:.1f} GB of memory, more than there is; {remedy}") from error
+            raise UserError(
+                None, NOT_GIVEN, f"{what} needs {needed / 1e9:.1f} GB of memory, more than there is", remedy
+            ) from error
         return found
 
     def arrays(self, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -147,7 +151,7 @@ class NumpyFile:
             with open_regular(self._path) as file:
                 yield _members(file)
         except UNREADABLE as error:
-            raise UserError(f"{self._path}: cannot be read as a NumPy file ({why(error)})") from error
+            raise UserError(None, self._path, f"cannot be read as a NumPy file ({why(error)})") from error
 
 
 def _members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes], int]]:

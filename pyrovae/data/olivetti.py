@@ -79,7 +79,7 @@ class Olivetti(SplitSource):
     def _people(self, subject: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         people = subject.unique()
         if self.held_out >= len(people):
-            raise UserError(f"--data.held-out {self.held_out}: there are {len(people)} people; leave some to train on")
+            raise UserError("data.held_out", self.held_out, f"there are {len(people)} people", "leave some to train on")
         strangers = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(self.split_seed))][: self.held_out]
         held_out = torch.isin(subject, strangers)
         return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
@@ -93,8 +93,11 @@ def _checked(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.
     answers = [arrays[name] for name in ANSWERED if name in arrays]
     if not fits or not all(found.shape == (count,) and set(found.tolist()) <= set(ANSWERS) for found in answers):
         raise UserError(
-            f"--data olivetti: {path} needs images (N, 64, 64) of bytes and subject (N,) of integers, and may have glasses and "
-            "smile (N,) of 0, 1 or -1; mend it, or delete it and try again"
+            "data",
+            "olivetti",
+            f"{path} needs images (N, 64, 64) of bytes and subject (N,) of integers, and may have glasses and "
+            "smile (N,) of 0, 1 or -1",
+            "mend it, or delete it and try again",
         )
     return images, subject
 

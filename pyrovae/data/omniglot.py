@@ -49,7 +49,7 @@ class Omniglot(SplitSource):
                 _download(folder, name, f"{datasets.Omniglot.download_url_prefix}/{name}.zip", checksum)
             found = sorted((folder / name).glob("*/*/*.png"), key=lambda path: path.parts)
             if not found:
-                raise UserError(f"--data omniglot: {folder / name} has no ALPHABET/CHARACTER/*.png; delete it and try again")
+                raise UserError("data", "omniglot", f"{folder / name} has no ALPHABET/CHARACTER/*.png", "delete it and try again")
             paths += found
             sizes.append(len(found))
         x = stacked(paths, _ink, (PIXELS, PIXELS))

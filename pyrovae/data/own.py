@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, final, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from pyrovae.contracts import DataSpec, Kind
 from pyrovae.data.dataset import SIXTH, Dataset, SplitSource, check_share
 from pyrovae.data.labels import Labels
 from pyrovae.data.pieces import first_where, pieces
-from pyrovae.errors import UserError, check_choice, check_integer, check_path
+from pyrovae.errors import NOT_GIVEN, Note, UserError, check_choice, check_integer, check_path, option
 
 PARTS = ("train", "valid", "test")
 
@@ -52,7 +52,7 @@ class OwnData(SplitSource):
     def __post_init__(self) -> None:
         given: object = self.path
         if given is MISSING:
-            raise UserError(f"--data: needs a path, such as {self.example}")
+            raise UserError("data", NOT_GIVEN, f"needs a path, such as {self.example}")
         super().__post_init__()
         object.__setattr__(self, "path", str(check_path("data", self.path, f"a path, such as {self.example}")))
         check_share("data.test", self.test)
@@ -83,10 +83,26 @@ class OwnData(SplitSource):
         for name, share in (("valid", self.valid if "valid" in given else SIXTH), ("test", self.test)):
             if share not in (0, SIXTH):
                 warnings.warn(
-                    f"--data.{name} {share:g}: not used, for {self.path} has splits of its own: {', '.join(given)}",
-                    UserWarning,
+                    Note(f"{option(f'data.{name}', share)}: not used, for {self.path} has splits of its own: {', '.join(given)}"),
                     stacklevel=3,
                 )
+
+
+@final
+class OtherKindError(UserError):
+    """Numbers that are not of the kind that they are taken for.
+
+    Args:
+        path: The file.
+        found: One that is not, and where.
+        kind: What they are taken for.
+        allowed: What it allows.
+        remedy: What to give instead.
+    """
+
+    def __init__(self, path: str, found: str, kind: str, allowed: str, remedy: str) -> None:
+        super().__init__(None, path, f"{found}: {option('data.kind', kind)} allows {allowed}", remedy)
+        self.found, self.allowed = found, allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +128,10 @@ class OwnNumbers(OwnData):
             check_integer("data.levels", self.levels, 2)
             if self.levels > LARGEST_INTEGER:
                 raise UserError(
-                    f"--data.levels {self.levels}: the networks compute in float32, which tells no more than {LARGEST_INTEGER} "
-                    "levels apart; give --data.kind reals --preprocess standardise"
+                    "data.levels",
+                    self.levels,
+                    f"the networks compute in float32, which tells no more than {LARGEST_INTEGER} levels apart",
+                    f"give {option('data.kind', 'reals')} {option('preprocess', 'standardise')}",
                 )
         check_choice("data.kind", self.kind, ("auto", *get_args(Kind)))
 
@@ -139,22 +157,20 @@ class OwnNumbers(OwnData):
         if kind == "reals":
             return kind, None
         if kind == "levels" and self.levels is None and x.dtype != np.uint8:
-            raise UserError("--data.kind levels: needs the number of levels, --data.levels L")
+            raise UserError("data.kind", "levels", f"needs the number of levels, {option('data.levels', metavar='L')}")
         levels = {"levels": self.levels or 256, "binary": 2}.get(kind)
         top = LARGEST_INTEGER if levels is None else levels - 1
         position = first_where(x, lambda part: (part < 0) | (part != np.floor(part)) | (part > top))
         if position is not None:
             allowed = f"integers from 0 up to {LARGEST_INTEGER}" if levels is None else f"integers 0..{levels - 1}"
-            raise UserError(
-                f"{self.path}: value {x[position]:.10g} at {position}: --data.kind {kind} allows {allowed}; "
-                f"give {_kind_that_takes(x)}"
-            )
+            found = f"value {x[position]:.10g} at {position}"
+            raise OtherKindError(self.path, found, kind, allowed, f"give {_kind_that_takes(x)}")
         return kind, levels
 
     def remedy(self, found: DataSpec, wanted: DataSpec) -> str:
         if (found.kind, found.levels) == (wanted.kind, wanted.levels) or (self.kind == "auto" and self.levels is None):
             return ""
-        return "leave --data.kind and --data.levels out, to have them taken for that"
+        return f"leave {option('data.kind')} and {option('data.levels')} out, to have them taken for that"
 
 
 def check_shape(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, event_shape: tuple[int, ...]) -> None:
@@ -171,14 +187,14 @@ def check_shape(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, e
         UserError: Naming the array.
     """
     if dtype.kind not in "buif":
-        raise UserError(f"{path}: {name} has type {dtype}; needs integers, reals or booleans")
+        raise UserError(None, path, f"{name} has type {dtype}", "needs integers, reals or booleans")
     if len(shape) < 2:
         single = f"; {name}.reshape(-1, 1) makes every number a datum" if len(shape) == 1 else ""
-        raise UserError(f"{path}: {name} has shape {shape}; needs (number of data, ...), such as (1000, 28, 28){single}")
+        raise UserError(None, path, f"{name} has shape {shape}", f"needs (number of data, ...), such as (1000, 28, 28){single}")
     if 0 in shape:
-        raise UserError(f"{path}: {name} has shape {shape}; needs data with at least one number each")
+        raise UserError(None, path, f"{name} has shape {shape}", "needs data with at least one number each")
     if shape[1:] != event_shape:
-        raise UserError(f"{path}: {name} has data of shape {shape[1:]}, the others {event_shape}; they must agree")
+        raise UserError(None, path, f"{name} has data of shape {shape[1:]}, the others {event_shape}", "they must agree")
 
 
 def check_values(path: str, name: str, x: np.ndarray) -> None:
@@ -196,26 +212,37 @@ def check_values(path: str, name: str, x: np.ndarray) -> None:
     if position is not None:
         count = sum(int((~np.isfinite(part)).sum()) for _, part in pieces(x))
         raise UserError(
-            f"{path}: {name} has {count} NaN or infinite values, the first at {position}; remove or fill them before training"
+            None,
+            path,
+            f"{name} has {count} NaN or infinite values, the first at {position}",
+            "remove or fill them before training",
         )
     position = first_where(x, lambda part: (part > LARGEST_REAL) | (part < -LARGEST_REAL))
     if position is not None:
-        raise UserError(f"{path}: {name} has value {x[position]:g} at {position}, which float32 cannot hold; rescale the data")
+        raise UserError(
+            None, path, f"{name} has value {x[position]:g} at {position}, which float32 cannot hold", "rescale the data"
+        )
     if x.dtype.kind in "ui" and (x.max() > LARGEST_EXACT or x.min() < -LARGEST_EXACT):
         position = first_where(x, lambda part: (part > LARGEST_EXACT) | (part < -LARGEST_EXACT))
         raise UserError(
-            f"{path}: {name} has the integer {x[position]} at {position}, which float64 does not tell from its neighbours "
-            "(2^53 is the last that it does); subtract a number from all of them, or leave them out if they only name the data"
+            None,
+            path,
+            f"{name} has the integer {x[position]} at {position}, which float64 does not tell from its neighbours "
+            "(2^53 is the last that it does)",
+            "subtract a number from all of them, or leave them out if they only name the data",
         )
 
 
 def _kind_that_takes(x: np.ndarray) -> str:
     """The options that say what numbers are which another kind does not allow."""
     if (x < 0).any() or (x != np.floor(x)).any():
-        return "--data.kind reals"
+        return option("data.kind", "reals")
     if x.max() > LARGEST_INTEGER:
-        return "--data.kind reals --preprocess standardise"
-    return f"--data.kind counts, or --data.kind levels --data.levels {int(x.max()) + 1}, one more than the largest"
+        return f"{option('data.kind', 'reals')} {option('preprocess', 'standardise')}"
+    return (
+        f"{option('data.kind', 'counts')}, or {option('data.kind', 'levels')} {option('data.levels', int(x.max()) + 1)}, "
+        "one more than the largest"
+    )
 
 
 def _guess(x: np.ndarray) -> Kind:

@@ -68,7 +68,7 @@ def in_splits(where: str, named: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, split in named:
         if split in found:
-            raise UserError(f"{where}: has {found[split]} and {name}, two names for one split; keep one of them")
+            raise UserError(None, where, f"has {found[split]} and {name}, two names for one split", "keep one of them")
         found[split] = name
     return {split: found[split] for split in ("all", *WORDS) if split in found}
 
@@ -80,4 +80,4 @@ def check_trainable(where: str, splits: Mapping[str, str], remedy: str) -> None:
         UserError: With the remedy.
     """
     if splits and "train" not in splits:
-        raise UserError(f"{where}: has {', '.join(splits.values())} and nothing called train; {remedy}")
+        raise UserError(None, where, f"has {', '.join(splits.values())} and nothing called train", remedy)

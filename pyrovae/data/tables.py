@@ -17,7 +17,7 @@ from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, label_in_words, several_labels
 from pyrovae.data.own import LARGEST_EXACT, OwnNumbers, check_shape, check_values
 from pyrovae.data.written import is_number, is_whole
-from pyrovae.errors import UserError, check_choice, shown
+from pyrovae.errors import UserError, check_choice, option
 
 POINTS = frozenset(".eE")
 """What tells a real from an integer."""
@@ -65,15 +65,15 @@ class CsvFile(OwnNumbers):
         super().__post_init__()
         check_choice("data.header", self.header, ("auto", "yes", "no"))
         check_choice("data.delimiter", self.delimiter, ("auto", *DELIMITERS))
-        for option in ("label", "columns"):
-            value = getattr(self, option)
+        for name in ("label", "columns"):
+            value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise UserError(f"--data.{option} {shown(value)}: needs the name of a column, or names with commas between")
+                raise UserError(f"data.{name}", value, "needs the name of a column, or names with commas between")
 
     def load(self, root: Path) -> Dataset:
         names, rows = self._named(self._lines())
         if not rows:
-            raise UserError(f"{self.path}: has no line of data below the names of the columns; add lines")
+            raise UserError(None, self.path, "has no line of data below the names of the columns", "add lines")
         labels = self._wanted("label", names)
         columns = self._data_columns(names, labels)
         x, whole = np.empty((len(rows), len(columns))), True
@@ -102,21 +102,23 @@ class CsvFile(OwnNumbers):
 
     def _named(self, rows: list[Line]) -> tuple[list[str], list[Line]]:
         if not rows:
-            raise UserError(f"{self.path}: is empty; needs a line with the names of the columns, then a datum a line")
+            raise UserError(None, self.path, "is empty", "needs a line with the names of the columns, then a datum a line")
         first = [cell.strip() for cell in rows[0][1]]
         self._check_delimiter(first)
         if self.header == "no":
             return [str(i + 1) for i in range(len(first))], rows
         if self.header == "auto" and all(map(is_number, first)):
             raise UserError(
-                f"{self.path}: line {rows[0][0]} has only numbers, not the names of the columns; "
-                "give --data.header no if it is a datum, yes if the columns are called so"
+                None,
+                self.path,
+                f"line {rows[0][0]} has only numbers, not the names of the columns",
+                f"give {option('data.header', 'no')} if it is a datum, yes if the columns are called so",
             )
         met = set()
         for position, name in enumerate(first):
             if not name or name in met:
                 problem = f"calls another column {name} too" if name else "has no name"
-                raise UserError(f"{self.path}: line {rows[0][0]}, column {position + 1} {problem}; name every column once")
+                raise UserError(None, self.path, f"line {rows[0][0]}, column {position + 1} {problem}", "name every column once")
             met.add(name)
         return first, rows[1:]
 
@@ -125,25 +127,28 @@ class CsvFile(OwnNumbers):
         text, used = "".join(first), len(first) - 1
         for name in ("semicolon", "tab"):
             if self.delimiter == "auto" and text.count(DELIMITERS[name]) > used:
-                raise UserError(f"{self.path}: its first line has {name}s, not commas; give --data.delimiter {name}")
+                raise UserError(
+                    None, self.path, f"its first line has {name}s, not commas", f"give {option('data.delimiter', name)}"
+                )
 
-    def _wanted(self, option: Literal["label", "columns"], names: Sequence[str]) -> list[int]:
-        text = getattr(self, option)
-        flag = f"--data.{option}"
-        wanted = [] if text is None else named_in(flag, text, names)
-        return positions(wanted, names, lambda name: f"{flag} {name}: {self.path} has no such column")
+    def _wanted(self, which: Literal["label", "columns"], names: Sequence[str]) -> list[int]:
+        text = getattr(self, which)
+        wanted = [] if text is None else named_in(f"data.{which}", text, names)
+        return positions(wanted, names, lambda name: UserError(f"data.{which}", name, f"{self.path} has no such column"))
 
     def _data_columns(self, names: Sequence[str], labels: Sequence[int]) -> list[int]:
         """Where the data stand."""
         others = set(range(len(names))).difference(labels)
         if not others:
-            raise UserError(f"--data.label {self.label}: leaves no column of data in {self.path}; name fewer columns")
+            raise UserError("data.label", self.label, f"leaves no column of data in {self.path}", "name fewer columns")
         if self.columns is None:
             return sorted(others)
         columns = self._wanted("columns", names)
         both = [names[k] for k in columns if k not in others]
         if both:
-            raise UserError(f"--data.label {self.label}: {both[0]} is a column of data (--data.columns); it cannot be both")
+            raise UserError(
+                "data.label", self.label, f"{both[0]} is a column of data ({option('data.columns')})", "it cannot be both"
+            )
         return columns
 
     def _check_width(self, line: int, cells: Sequence[str], names: Sequence[str]) -> None:
@@ -151,11 +156,11 @@ class CsvFile(OwnNumbers):
             where = (
                 f"column {names[len(cells)]} is missing" if len(cells) < len(names) else f"nothing after {names[-1]} has a name"
             )
-            raise UserError(f"{self.path}: line {line} has {len(cells)} cells, the first {len(names)}: {where}; mend it")
+            raise UserError(None, self.path, f"line {line} has {len(cells)} cells, the first {len(names)}: {where}", "mend it")
 
     def _present(self, line: int, name: str, cell: str) -> str:
         if not cell.strip():
-            raise UserError(f"{self.path}: line {line}, column {name} is empty; fill it or remove the line")
+            raise UserError(None, self.path, f"line {line}, column {name} is empty", "fill it or remove the line")
         return cell.strip()
 
     def _check_numbers(self, line: int, names: Sequence[str], cells: Sequence[str]) -> None:
@@ -166,15 +171,17 @@ class CsvFile(OwnNumbers):
             text = self._present(line, name, cell)
             point = f"write {text.replace(',', '.')}" if DECIMAL_COMMA.fullmatch(text) else "mend it"
             # Columns that were asked for are no labels.
-            or_label = ", remove the line, or name a column of labels with --data.label" if self.columns is None else ""
-            remedy = f"{point}{or_label or ' or remove the line'}"
-            raise UserError(f"{self.path}: line {line}, column {name}: {text} is no finite number; {remedy}")
+            or_label = f", remove the line, or name a column of labels with {option('data.label')}"
+            remedy = f"{point}{or_label if self.columns is None else ' or remove the line'}"
+            raise UserError(None, self.path, f"line {line}, column {name}: {text} is no finite number", remedy)
 
     def _not_exact(self, largest: np.ndarray, names: Sequence[str]) -> UserError:
         name = names[int((largest >= LARGEST_EXACT).argmax())]
         return UserError(
-            f"{self.path}: column {name} has whole numbers of 2^53 or more, which float64 does not tell from their neighbours; "
-            "subtract a number from all of them, or choose other columns with --data.columns if it only names the data"
+            None,
+            self.path,
+            f"column {name} has whole numbers of 2^53 or more, which float64 does not tell from their neighbours",
+            f"subtract a number from all of them, or choose other {option('data.columns')} if it only names the data",
         )
 
     def _labels(self, names: Sequence[str], columns: Sequence[int], rows: Sequence[Line]) -> Labels:
@@ -195,32 +202,38 @@ class CsvFile(OwnNumbers):
         for (line, _), text in zip(cells, texts, strict=True):
             if text in MISSING:
                 raise UserError(
-                    f"{self.path}: line {line}, column {name}: {text} stands for a label that is missing; give it one, such as "
-                    "unknown, or remove the line"
+                    None,
+                    self.path,
+                    f"line {line}, column {name}: {text} stands for a label that is missing",
+                    "give it one, such as unknown, or remove the line",
                 )
         if all(map(is_number, texts)) and not all(map(is_whole, texts)):
             (line, _), text = next((cell, text) for cell, text in zip(cells, texts, strict=True) if not is_whole(text))
             raise UserError(
-                f"{self.path}: line {line}, column {name}: {text} is a real, which names no class; leave {name} out of "
-                "--data.label, or write names into it"
+                None,
+                self.path,
+                f"line {line}, column {name}: {text} is a real, which names no class",
+                f"leave {name} out of {option('data.label')}, or write names into it",
             )
         return label_in_words(name, texts)
 
     def _lines(self, most: int | None = None) -> list[Line]:
         """Every line, or the first ones, without the empty ones at the end."""
         if not Path(self.path).is_file():
-            raise UserError(f"--data {self.path}: no such file")
+            raise UserError("data", self.path, "no such file")
         try:
             # Spreadsheets begin their files with a byte order mark.
             with open(self.path, encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file, strict=True, delimiter=DELIMITERS.get(self.delimiter, ","))
                 rows = [(reader.line_num, cells) for cells in itertools.islice(reader, most)]
         except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: cannot be read as a table ({error}); save it in UTF-8") from error
+            raise UserError(None, self.path, f"cannot be read as a table ({error})", "save it in UTF-8") from error
         except (OSError, csv.Error) as error:
             raise UserError(
-                f"{self.path}: cannot be read as a table ({error}); needs {' or '.join(DELIMITERS)}s between cells, and a "
-                "quote at both ends of a cell that has one"
+                None,
+                self.path,
+                f"cannot be read as a table ({error})",
+                f"needs {' or '.join(DELIMITERS)}s between cells, and a quote at both ends of a cell that has one",
             ) from error
         while rows and not any(cell.strip() for cell in rows[-1][1]):
             rows.pop()

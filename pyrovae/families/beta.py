@@ -76,7 +76,7 @@ class Beta(Family):
     def __post_init__(self) -> None:
         super().__post_init__()
         if check_number("least", self.least) >= 1:
-            raise UserError(f"least {self.least}: needs a number from 0 to below 1")
+            raise UserError("least", self.least, "needs a number from 0 to below 1")
 
     def support(self, spec: DataSpec) -> constraints.Constraint:
         return open_unit_interval

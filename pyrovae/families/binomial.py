@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_integer, option
 from pyrovae.families.rounded import rounded
 
 
@@ -41,7 +41,10 @@ class Binomial(Family):
             return self.total_count
         if spec.levels is None:
             raise UserError(
-                f"binomial: {spec.kind} data have no number of levels; give --likelihood.total-count N (the largest value)"
+                "likelihood",
+                "binomial",
+                f"{spec.kind} data have no number of levels",
+                f"give {option('likelihood.total_count', metavar='N')} (the largest value)",
             )
         return spec.levels - 1
 

@@ -15,7 +15,7 @@ from torch.distributions import constraints
 from torch.distributions.transforms import AffineTransform, Transform
 
 from pyrovae.contracts import DataSpec, Distribution, Family
-from pyrovae.errors import UserError, check_choice, check_integer
+from pyrovae.errors import UserError, check_choice, check_integer, option
 from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
 
@@ -73,9 +73,11 @@ class Flow(Family):
 
     def learned(self, spec: DataSpec) -> nn.Module:
         if spec.size < 2:
-            raise UserError("--posterior flow: needs at least 2 latents to bend one by another; use --latent-dim 2 or more")
+            raise UserError(
+                "posterior", "flow", "needs at least 2 latents to bend one by another", f"use {option('latent_dim', 2)} or more"
+            )
         if self.hidden < spec.size:
-            raise UserError(f"--posterior.hidden {self.hidden}: needs at least one unit for each of the {spec.size} latents")
+            raise UserError("posterior.hidden", self.hidden, f"needs at least one unit for each of the {spec.size} latents")
         module = nn.Module()
         module.transforms = nn.ModuleList(self._transform(spec.size, reverse=i % 2 == 1) for i in range(self.layers))
         return module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrovae.contracts import DataSpec
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 
 
 def number_of_levels(family: str, spec: DataSpec) -> int:
@@ -13,5 +13,10 @@ def number_of_levels(family: str, spec: DataSpec) -> int:
         UserError: If the data have no levels.
     """
     if spec.levels is None:
-        raise UserError(f"{family}: {spec.kind} data have no number of levels; give --data.levels L, or levels= in Python")
+        raise UserError(
+            "likelihood",
+            family,
+            f"{spec.kind} data have no number of levels",
+            f"give {option('data.levels', metavar='L')}, or levels=L of the VAE",
+        )
     return spec.levels

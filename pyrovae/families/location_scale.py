@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family
-from pyrovae.errors import UserError, is_number, shown
+from pyrovae.errors import UserError, is_number
 from pyrovae.families.positive import bounded_exp
 
 SCALES = ("learned", "element", "network")
@@ -46,7 +46,9 @@ class LocationScale(Family, ABC):
         if self.scale in SCALES or (is_number(self.scale) and SMALLEST <= self.scale <= LARGEST):
             return
         raise UserError(
-            f"scale {shown(self.scale)}: needs a positive number ({SMALLEST:g} to {LARGEST:g}) or one of {', '.join(SCALES)}"
+            "scale",
+            self.scale,
+            f"needs a positive number ({SMALLEST:g} to {LARGEST:g}) or one of {', '.join(SCALES)}",
         )
 
     def support(self, spec: DataSpec) -> constraints.Constraint:

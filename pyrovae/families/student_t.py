@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Shape
-from pyrovae.errors import UserError, is_number, shown
+from pyrovae.errors import UserError, is_number
 from pyrovae.families.elements import elements_of, joint
 from pyrovae.families.location_scale import GAIN, LocationScale
 from pyrovae.families.positive import bounded_exp
@@ -104,7 +104,7 @@ class StudentT(LocationScale):
         super().__post_init__()
         if self.df == "learned" or (is_number(self.df) and SMALLEST_DF <= self.df <= LARGEST_DF):
             return
-        raise UserError(f"df {shown(self.df)}: needs a number from {SMALLEST_DF:g} to {LARGEST_DF:g}, or learned")
+        raise UserError("df", self.df, f"needs a number from {SMALLEST_DF:g} to {LARGEST_DF:g}, or learned")
 
     def learned(self, spec: DataSpec) -> nn.Module:
         module = super().learned(spec)

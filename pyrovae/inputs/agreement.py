@@ -8,7 +8,7 @@ from typing import Any
 from torch.distributions import constraints
 
 from pyrovae.contracts import Density, Family, PriorModule, Transform
-from pyrovae.errors import UserError
+from pyrovae.errors import NOT_GIVEN, UserError, option
 from pyrovae.families.support import in_words
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.parts import name_of
@@ -29,13 +29,17 @@ def check_latents(parts: Mapping[str, Any], prior: PriorModule, support: constra
     natural = parts["prior"].natural_posterior
     if repr(prior.support) != repr(support):
         raise UserError(
-            f"--posterior {names['posterior']} lives on {in_words(support)}, --prior {names['prior']} on "
-            f"{in_words(prior.support)}: they must agree; try --posterior {natural}"
+            "posterior",
+            names["posterior"],
+            f"lives on {in_words(support)}, {option('prior', names['prior'])} on {in_words(prior.support)}: they must agree",
+            f"try {option('posterior', natural)}",
         )
     if not parts["posterior"].has_density and any(True for _ in prior.parameters()):
         raise UserError(
-            f"--posterior {names['posterior']}: masks the prior, so nothing would train the parameters of "
-            f"--prior {names['prior']}; use --prior normal, or --posterior {natural}"
+            "posterior",
+            names["posterior"],
+            f"masks the prior, so nothing would train the parameters of {option('prior', names['prior'])}",
+            f"use {option('prior', 'normal')}, or {option('posterior', natural)}",
         )
 
 
@@ -48,8 +52,10 @@ def check_kind(likelihood: Family, transform: Transform) -> None:
     wanted = default_preprocess(likelihood, transform.made)
     if wanted != "none":
         raise UserError(
-            f"--likelihood {name_of('likelihood', likelihood)} is no probability of {transform.made.kind} data as they are; "
-            f"use --preprocess {wanted}, or --data.kind to say what the data are"
+            "likelihood",
+            name_of("likelihood", likelihood),
+            f"is no probability of {transform.made.kind} data as they are",
+            f"use {option('preprocess', wanted)}, or {option('data.kind')} to say what the data are",
         )
 
 
@@ -68,6 +74,8 @@ def check_made(likelihood: Family, density: Density, transform: Transform) -> No
     support = likelihood.support(transform.made)
     if repr(support) != repr(density.support):
         raise UserError(
-            f"the VAE was built for data that are {in_words(density.support)}, these are {in_words(support)}: build it with "
-            f"levels={transform.given.levels}"
+            "data",
+            NOT_GIVEN,
+            f"are {in_words(support)}, the VAE was built for data that are {in_words(density.support)}",
+            f"build it with {option('levels', transform.given.levels)}",
         )

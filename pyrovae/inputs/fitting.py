@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute, DataSpec, Density, Preprocess, Transform, options_of
-from pyrovae.errors import NOT_GIVEN, UserError, option_name
+from pyrovae.errors import NOT_GIVEN, UserError, option
 from pyrovae.families.support import in_words
 from pyrovae.likelihoods import fitting, preprocess_of
 from pyrovae.parts import name_of
@@ -87,11 +87,13 @@ def check_rounding(density: Density, preprocess: Preprocess, transform: Transfor
     position = (int(rows[worst[0]]), *worst[1:])
     given, exact, rounded = (f"{number.item():.15g}" for number in (x[position], y[worst], y[worst].to(like.dtype)))
     made = "" if given == exact else f", {exact} when it is preprocessed,"
-    reals = "" if density.support is constraints.real else " and a likelihood of reals, --likelihood normal"
+    reals = "" if density.support is constraints.real else f" and a likelihood of reals, {option('likelihood', 'normal')}"
     raise UserError(
-        f"--preprocess {name_of('preprocess', preprocess)}: data value {given} at {position}{made} becomes {rounded} in "
-        f"{_type_name(like)}, the precision of the networks, and data that differ as little as these do "
-        f"would be lost; {preprocess.finer}{reals}"
+        "preprocess",
+        name_of("preprocess", preprocess),
+        f"data value {given} at {position}{made} becomes {rounded} in {_type_name(like)}, the precision of "
+        "the networks, and data that differ as little as these do would be lost",
+        f"{preprocess.finer}{reals}",
     )
 
 
@@ -119,23 +121,25 @@ def check_support(density: Density, transform: Transform, x: Tensor, like: Tenso
             underflow = y[where] == 0 and exact[where] != 0
             becomes = f"becomes 0 in {_type_name(like)} (larger units would keep it) and is" if underflow else "is"
             remedy = _where_it_fits(density, transform, x)
-            raise UserError(f"data value {part[where].item():g} at {position} {becomes} {outside(density)}; {remedy}")
+            raise UserError(
+                None, NOT_GIVEN, f"data value {part[where].item():g} at {position} {becomes} {outside(density)}", remedy
+            )
 
 
 def outside(density: Density) -> str:
     """What is wrong with data outside the support, in words."""
-    return f"outside the support of --likelihood {name_of('likelihood', density.family)}: {in_words(density.support)}"
+    return f"outside the support of {option('likelihood', name_of('likelihood', density.family))}: {in_words(density.support)}"
 
 
 def _where_it_fits(density: Density, transform: Transform, x: Tensor) -> str:
     """What to try for data outside the support."""
     given = transform.given
-    others = " or ".join(fitting(replace(given, kind="reals", levels=None), x))
+    others = option("likelihood", *fitting(replace(given, kind="reals", levels=None), x))
     if given.kind == "reals":
         within = x.min() >= 0 and x.max() <= 1 and "squeeze" in preprocess_of(density.family).values()
-        return f"use {'--preprocess squeeze, or ' if within else ''}--likelihood {others}"
-    options = (option_name(f"likelihood.{option.name}") for option in options_of(density.family))
-    return f"check {', '.join(['--data.kind', '--data.levels', *options])}, or take --likelihood {others} with --data.kind reals"
+        return f"use {option('preprocess', 'squeeze') + ', or ' if within else ''}{others}"
+    names = ["data.kind", "data.levels", *(f"likelihood.{one.name}" for one in options_of(density.family))]
+    return f"check {', '.join(map(option, names))}, or take {others} with {option('data.kind', 'reals')}"
 
 
 def _type_name(tensor: Tensor) -> str:

@@ -9,9 +9,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute, DataSpec, Density, Kind, Transform
-from pyrovae.errors import UserError, check_integer, check_is, shown
+from pyrovae.errors import UserError, check_integer, check_is
 from pyrovae.inputs.fitting import outside
 from pyrovae.preprocess.dequantise import DEQUANTISED
 
@@ -26,9 +25,9 @@ def as_tensor(name: str, value: Any) -> Tensor:
         # Python's own numbers are float64, which torch would round.
         tensor = torch.as_tensor(value, dtype=None if hasattr(value, "dtype") else torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{name} {shown(value)}: needs a tensor, an array or a list of numbers") from error
+        raise UserError(name, value, "needs a tensor, an array or a list of numbers") from error
     if tensor.is_complex():
-        raise UserError(f"{name} {shown(value)}: needs real numbers")
+        raise UserError(name, value, "needs real numbers")
     return tensor
 
 
@@ -40,7 +39,7 @@ def as_data(name: str, value: Any, event_shape: tuple[int, ...]) -> Tensor:
     """
     x = as_tensor(name, value)
     if x.shape[max(0, x.dim() - len(event_shape)) :] != event_shape:
-        raise UserError(f"{name} has shape {tuple(x.shape)}; needs (..., {', '.join(map(str, event_shape))})")
+        raise UserError(name, x, f"needs shape (..., {', '.join(map(str, event_shape))})")
     return x
 
 
@@ -52,7 +51,7 @@ def as_codes(name: str, value: Any) -> Tensor:
     """
     codes = as_tensor(name, value)
     if (codes.is_floating_point() and bool((codes != codes.floor()).any())) or bool((codes < 0).any()):
-        raise UserError(f"{name} {shown(value)}: needs the codes of labels, integers from 0 up")
+        raise UserError(name, value, "needs the codes of labels, integers from 0 up")
     return codes.long()
 
 
@@ -64,7 +63,7 @@ def as_noise(name: str, value: Any, shape: Sequence[int]) -> Tensor:
     """
     u = as_tensor(name, value)
     if u.shape != tuple(shape) or not ((u >= 0) & (u < 1)).all():
-        raise UserError(f"{name} {shown(u)}: needs numbers from 0 to below 1, of the shape {tuple(shape)}")
+        raise UserError(name, u, f"needs numbers from 0 to below 1, of the shape {tuple(shape)}")
     return u
 
 
@@ -83,14 +82,14 @@ def as_preprocessed(value: Any, transform: Transform, density: Density, like: Te
     """
     raw = "data as they were given are for vae.encode(x)"
     if not (isinstance(value, Tensor) and value.is_floating_point()):
-        raise UserError(f"y {shown(value)}: preprocessed data are a tensor of floating-point numbers; {raw}")
+        raise UserError("y", value, "preprocessed data are a tensor of floating-point numbers", raw)
     y = as_data("y", value, transform.given.event_shape).to(like)
     if transform.number_kind == DEQUANTISED and bool((y == y.floor()).all()) and bool((y > 1).any()):
-        raise UserError(f"y {shown(y)}: has whole numbers only, which dequantised data never have; {raw}")
+        raise UserError("y", y, "has whole numbers only, which dequantised data never have", raw)
     bad = ~density.support.check(y)
     if bad.any():
         first = tuple(bad.nonzero()[0].tolist())
-        raise UserError(f"y has {y[first].item():g} at {first}, which is {outside(density)}; {raw}")
+        raise UserError("y", y, f"has {y[first].item():g} at {first}, which is {outside(density)}", raw)
     return y
 
 
@@ -107,7 +106,7 @@ def check_values(name: str, x: Tensor, spec: DataSpec) -> None:
     if bad.any():
         first = tuple(bad.nonzero()[0].tolist())
         allowed = {"reals": "finite numbers", "counts": "integers from 0 up"}.get(spec.kind, f"integers 0..{top}")
-        raise UserError(f"{name} has {x[first].item():g} at {first}; the data that the VAE was made for are {allowed}")
+        raise UserError(name, x, f"has {x[first].item():g} at {first}", f"the data that the VAE was made for are {allowed}")
 
 
 def data_spec(
@@ -124,13 +123,13 @@ def data_spec(
     """
     sizes = _sizes(event_shape)
     if not isinstance(kind, str) or kind not in get_args(Kind):
-        raise UserError(f"kind {shown(kind)}: is none of {', '.join(get_args(Kind))}")
+        raise UserError("kind", kind, f"is none of {', '.join(get_args(Kind))}")
     if levels is not None:
         levels = check_integer("levels", levels, 2)
     if kind == "levels" and levels is None:
-        raise UserError("data of the kind levels need their number: give levels=, or --data.levels")
+        raise UserError("kind", kind, "needs the number of levels", "give levels, the number of values")
     if levels is not None and kind in ("reals", "counts"):
-        raise UserError(f"levels {levels}: {kind} have none; leave it out, or say kind='levels'")
+        raise UserError("levels", levels, f"{kind} have none", "leave it out, or say kind='levels'")
     named = _labels(labels)
     one_class = len(named) == 1 and named[0].name == "class"
     return DataSpec(
@@ -147,7 +146,7 @@ def _columns(event_shape: tuple[int, ...], columns: Sequence[str]) -> tuple[str,
     check_is("columns", columns, Sequence, "the names of the columns of a table, dataset.spec.columns")
     names = tuple(map(str, columns))
     if names and (event_shape != (len(names),) or len(set(names)) < len(names)):
-        raise UserError(f"columns {listed(names)}: needs a name for each element of a datum, all different")
+        raise UserError("columns", list(names), "needs a name for each element of a datum, all different")
     return names
 
 
@@ -156,11 +155,11 @@ def _labels(labels: Sequence[Attribute | Mapping[str, Any]]) -> tuple[Attribute,
     try:
         return tuple(a if isinstance(a, Attribute) else Attribute(str(a["name"]), tuple(map(str, a["values"]))) for a in labels)
     except (TypeError, KeyError, IndexError) as error:
-        raise UserError(f"labels {shown(labels)}: needs {wanted}") from error
+        raise UserError("labels", labels, f"needs {wanted}") from error
 
 
 def _sizes(event_shape: Sequence[int]) -> tuple[int, ...]:
     sizes = event_shape.tolist() if hasattr(event_shape, "tolist") else event_shape
     if not isinstance(sizes, Sequence) or isinstance(sizes, str | bytes) or not sizes:
-        raise UserError(f"event_shape {shown(event_shape)}: needs the sizes of at least one dimension, such as (28, 28) or (1,)")
+        raise UserError("event_shape", event_shape, "needs the sizes of at least one dimension, such as (28, 28) or (1,)")
     return tuple(check_integer("event_shape", size, 1) for size in sizes)

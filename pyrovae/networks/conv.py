@@ -10,7 +10,7 @@ from typing import final
 from torch import Tensor, nn
 
 from pyrovae.contracts import Network
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_integer, option
 from pyrovae.networks.feedforward import Feedforward
 from pyrovae.networks.options import Activation, activation_of, check_activation, check_widths
 
@@ -24,8 +24,11 @@ def _image(event_shape: tuple[int, ...]) -> tuple[int, int, int]:
     colours, size = event_shape[:-2], event_shape[-2:]
     if colours not in COLOURS or len(size) != 2 or not SMALLEST <= min(size) <= max(size) <= LARGEST:
         raise UserError(
-            f"--network conv: needs images (H, W), (1, H, W) or (3, H, W) of {SMALLEST}x{SMALLEST} to {LARGEST}x{LARGEST} "
-            f"pixels, the data have shape {event_shape}; use --network mlp, or --data.size N for a folder of larger pictures"
+            "network",
+            "conv",
+            f"needs images (H, W), (1, H, W) or (3, H, W) of {SMALLEST}x{SMALLEST} to {LARGEST}x{LARGEST} pixels, "
+            f"the data have shape {event_shape}",
+            f"use {option('network', 'mlp')}, or {option('data.size', metavar='N')} for a folder of larger pictures",
         )
     return (*(colours or (1,)), *size)
 
@@ -38,8 +41,10 @@ def _halved(size: tuple[int, int], channels: Sequence[int]) -> list[tuple[int, i
         sizes.append(((height + 1) // 2, (width + 1) // 2))
     if (1, 1) in sizes[:-1]:
         raise UserError(
-            f"--network.channels {list(channels)}: {len(channels)} convolutions, but {sizes.index((1, 1))} halve "
-            f"{size[0]}x{size[1]} pixels to a single one; give no more than that"
+            "network.channels",
+            list(channels),
+            f"{len(channels)} convolutions, but {sizes.index((1, 1))} halve {size[0]}x{size[1]} pixels to a single one",
+            "give no more than that",
         )
     return sizes
 
@@ -190,7 +195,7 @@ class Conv(Network):
         super().__post_init__()
         object.__setattr__(self, "channels", check_widths("network.channels", self.channels))
         if not self.channels:
-            raise UserError("--network.channels []: needs the channels of at least one convolution, such as [32,64]")
+            raise UserError("network.channels", [], "needs the channels of at least one convolution, such as [32,64]")
         check_integer("network.hidden", self.hidden, 1)
         check_activation(self.activation)
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from pyrovae.errors import UserError, check_choice, check_integer, option_name, shown
+from pyrovae.errors import UserError, check_choice, check_integer
 
 Activation = Literal["relu", "tanh", "softplus", "gelu", "silu"]
 """Name of a nonlinearity that takes one number a unit."""
@@ -40,5 +40,5 @@ def check_widths(name: str, value: object) -> tuple[int, ...]:
         UserError: Otherwise, naming the option and the value.
     """
     if not isinstance(value, list | tuple):
-        raise UserError(f"{option_name(name)} {shown(value)}: needs a list of widths, such as [400]")
+        raise UserError(name, value, "needs a list of widths, such as [400]")
     return tuple(check_integer(name, width, 1) for width in value)

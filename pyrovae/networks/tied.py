@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyrovae.contracts import Network
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.networks.feedforward import Feedforward
 from pyrovae.networks.options import Activation, activation_of, check_activation, check_widths
 
@@ -121,7 +121,9 @@ class Tied(Network):
         Raises:
             UserError: Always.
         """
-        raise UserError("--network tied: its decoder is an encoder transposed and cannot be alone; use --network mlp")
+        raise UserError(
+            "network", "tied", "its decoder is an encoder transposed and cannot be alone", f"use {option('network', 'mlp')}"
+        )
 
     def pair(
         self,
@@ -137,8 +139,11 @@ class Tied(Network):
         """
         if math.prod(event_shape) != math.prod(likelihood_shape[1:]):
             raise UserError(
-                f"--network tied: the encoder sees shape {event_shape}, the decoder returns {likelihood_shape[1:]}, and weights "
-                "can be shared between equal sizes only; use --network mlp"
+                "network",
+                "tied",
+                f"the encoder sees shape {event_shape}, the decoder returns {likelihood_shape[1:]}, and weights can "
+                "be shared between equal sizes only",
+                f"use {option('network', 'mlp')}",
             )
         encoder = self.encoder(event_shape, posterior_shape, embedding_dim)
         activation = activation_of(self.activation)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError, is_number, shown
+from pyrovae.errors import UserError, is_number, option
 from pyrovae.preprocess.noise import needed
 
 BINARISED = "binarised: not comparable with grey"
@@ -61,17 +61,17 @@ class Binarise(Preprocess):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.threshold is not None and not is_number(self.threshold):
-            raise UserError(f"--preprocess.threshold {shown(self.threshold)}: needs a finite number in the units of the data")
+            raise UserError("preprocess.threshold", self.threshold, "needs a finite number in the units of the data")
 
     def build(self, spec: DataSpec, x: Tensor | None) -> ToBits:
-        remedy = "use --preprocess.threshold T, in the units of the data"
+        remedy = f"use {option('preprocess.threshold', metavar='T')}, in the units of the data"
         if self.threshold is None and spec.kind == "counts":
-            raise UserError(f"--preprocess binarise: counts are no probabilities of a bit; {remedy}")
+            raise UserError("preprocess", "binarise", "counts are no probabilities of a bit", remedy)
         if self.threshold is None and spec.kind == "reals" and x is not None:
             outside = ((x < 0) | (x > 1)).nonzero()
             if len(outside):
                 first = tuple(outside[0].tolist())
                 raise UserError(
-                    f"--preprocess binarise: value {x[first].item():.6g} at {first} is no probability of a bit; {remedy}"
+                    "preprocess", "binarise", f"value {x[first].item():.6g} at {first} is no probability of a bit", remedy
                 )
         return ToBits(spec, replace(spec, kind="binary", levels=2), self.threshold)

@@ -9,7 +9,7 @@ from typing import final
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.preprocess.noise import needed
 from pyrovae.preprocess.rounding import exact_floats
 
@@ -56,9 +56,9 @@ class Dequantise(Preprocess):
         UserError: If the data are reals already.
     """
 
-    finer = "train with --data.kind reals --preprocess standardise"
+    finer = f"train with {option('data.kind', 'reals')} {option('preprocess', 'standardise')}"
 
     def build(self, spec: DataSpec, x: Tensor | None) -> AddUniform:
         if spec.kind == "reals":
-            raise UserError("--preprocess dequantise: the data are reals already; use --preprocess none")
+            raise UserError("preprocess", "dequantise", "the data are reals already", f"use {option('preprocess', 'none')}")
         return AddUniform(spec, replace(spec, kind="reals", levels=None), spec.levels or 1)

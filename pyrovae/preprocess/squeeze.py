@@ -10,7 +10,7 @@ from typing import final
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError
+from pyrovae.errors import Note, UserError, option
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.preprocess.noise import needed
 from pyrovae.preprocess.rounding import exact_floats
@@ -85,14 +85,21 @@ class Squeeze(Preprocess):
         if spec.levels is not None:
             return SqueezeLevels(spec, made, spec.levels)
         if spec.kind == "counts":
-            raise UserError("--preprocess squeeze: counts have no upper end; use --data.levels L where they have one")
+            raise UserError(
+                "preprocess",
+                "squeeze",
+                "counts have no upper end",
+                f"use {option('data.levels', metavar='L')} where they have one",
+            )
         if x is not None:
             outside = ((x < 0) | (x > 1)).nonzero()
             if len(outside):
                 first = tuple(outside[0].tolist())
                 raise UserError(
-                    f"--preprocess squeeze: value {x[first].item():.6g} at {first} is outside [0, 1]; "
-                    "scale the data, or use --likelihood normal with --preprocess none"
+                    "preprocess",
+                    "squeeze",
+                    f"value {x[first].item():.6g} at {first} is outside [0, 1]",
+                    f"scale the data, or use {option('likelihood', 'normal')} with {option('preprocess', 'none')}",
                 )
             _note_ends(x)
         return SqueezeReals(spec, made)
@@ -103,9 +110,12 @@ def _note_ends(x: Tensor) -> None:
     # Without their number: of the training data and of all of them it would be two notes.
     if ((x == 0) | (x == 1)).any():
         warnings.warn(
-            f"--preprocess squeeze: there are values that are exactly 0 or 1, which it moves inside by {MARGIN:g}; "
-            f"each may add up to {MOST_AT_AN_END:g} nats to a beta's log-likelihood, which tells nothing of the data. "
-            "--likelihood continuous_bernoulli models 0 and 1 as they are; of grey levels, give the bytes",
+            Note(
+                f"{option('preprocess', 'squeeze')}: there are values that are exactly 0 or 1, which it moves inside "
+                f"by {MARGIN:g}; each may add up to {MOST_AT_AN_END:g} nats to a beta's log-likelihood, which tells "
+                f"nothing of the data. {option('likelihood', 'continuous_bernoulli')} models 0 and 1 as they are; "
+                "of grey levels, give the bytes"
+            ),
             UserWarning,
             stacklevel=2,
         )

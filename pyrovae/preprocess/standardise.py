@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Preprocess, Transform
-from pyrovae.errors import UserError, check_choice
+from pyrovae.errors import UserError, check_choice, option
 
 LAST_BITS = 4 * torch.finfo(torch.float64).eps
 """A standard deviation that small, relative to the largest number, is one of rounding."""
@@ -80,7 +80,7 @@ class Standardise(Preprocess):
     @property
     def finer(self) -> str:  # type: ignore[override]  # it depends on an option
         if self.over == "everything":
-            return "train with --preprocess.over data"
+            return f"train with {option('preprocess.over', 'data')}"
         return "remove what is far from the rest, or take logarithms of the data"
 
     def __post_init__(self) -> None:
@@ -90,8 +90,10 @@ class Standardise(Preprocess):
     def build(self, spec: DataSpec, x: Tensor | None) -> Affine:
         if spec.kind != "reals":
             raise UserError(
-                f"--preprocess standardise: {spec.kind} data have probabilities, which scaling does not keep; "
-                "use --preprocess dequantise, or --data.kind reals to take them for reals"
+                "preprocess",
+                "standardise",
+                f"{spec.kind} data have probabilities, which scaling does not keep",
+                f"use {option('preprocess', 'dequantise')}, or {option('data.kind', 'reals')} to take them for reals",
             )
         shape = spec.event_shape
         if x is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
-from pyrovae.errors import UserError, is_number, shown
+from pyrovae.errors import UserError, is_number
 from pyrovae.families.elements import joint
 from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
@@ -64,7 +64,7 @@ class FixedBernoulli(Prior):
         super().__post_init__()
         check_context(self.context)
         if not (is_number(self.p) and 0 < self.p < 1):
-            raise UserError(f"--prior.p {shown(self.p)}: needs a probability above 0 and below 1")
+            raise UserError("p", self.p, "needs a probability above 0 and below 1")
 
     def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
         return family_prior(BitsFrom(p=float(self.p)), latent, self.context, embedding_dim)

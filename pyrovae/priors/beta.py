@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
-from pyrovae.errors import UserError, is_number, option_name, shown
+from pyrovae.errors import UserError, is_number
 from pyrovae.families.beta import OpenBeta
 from pyrovae.families.elements import joint
 from pyrovae.families.positive import bounded_exp
@@ -78,7 +78,7 @@ class FixedBeta(Prior):
         for name in ("concentration1", "concentration0"):
             value = getattr(self, name)
             if not (is_number(value) and SMALLEST <= value <= LARGEST):
-                raise UserError(f"{option_name('prior.' + name)} {shown(value)}: needs a number from {SMALLEST:g} to {LARGEST:g}")
+                raise UserError(name, value, f"needs a number from {SMALLEST:g} to {LARGEST:g}")
 
     def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
         family = BetaFrom(concentration1=float(self.concentration1), concentration0=float(self.concentration0))

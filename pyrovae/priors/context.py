@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pyrovae.errors import UserError, check_choice
+from pyrovae.errors import UserError, check_choice, option
 
 CHOICES = ("none", "learned")
 
@@ -27,7 +27,7 @@ def used_embedding(context: str, embedding_dim: int) -> int:
     if context == "none":
         return 0
     if not embedding_dim:
-        raise UserError("--prior.context learned: needs a context; give --context label")
+        raise UserError("prior.context", "learned", "needs a context", f"give {option('context', 'label')}")
     return embedding_dim
 
 

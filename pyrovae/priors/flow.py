@@ -87,6 +87,6 @@ class Flow(Prior):
 
     def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
         if self.hidden < latent.size:
-            raise UserError(f"--prior.hidden {self.hidden}: needs at least one unit for each of the {latent.size} latents")
+            raise UserError("prior.hidden", self.hidden, f"needs at least one unit for each of the {latent.size} latents")
         size = used_embedding(self.context, embedding_dim)
         return FlowPrior(self.transform, self.layers, self.hidden, latent, size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -169,7 +168,7 @@ def _built(folder: Path, config: Mapping[str, Any], seed: int) -> VAE:
             torch.default_generator.manual_seed(seed)
             return VAE.from_config(model_config(config))
     except UserError as error:
-        raise UserError(f"{folder / CONFIG}: is damaged: {re.sub(r'--(?=[a-z])', '', str(error))}") from error
+        raise UserError(None, folder / CONFIG, f"is damaged: {error}") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder / CONFIG}: is damaged ({error}); restore it or train again") from error
 

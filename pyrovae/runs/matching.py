@@ -50,7 +50,7 @@ def read_as_trained(vae: VAE, source: Source, own: Source | None) -> Source:
 def _with_columns_of(vae: VAE, source: CsvFile) -> CsvFile:
     """A table of which the model's columns are read, whatever stands beside them."""
     wanted, there = vae.spec.columns, source.names()
-    labels = [] if source.label is None else named_in("--data.label", source.label, there)
+    labels = [] if source.label is None else named_in("data.label", source.label, there)
     missing = [name for name in labels if name not in there]
     if missing and vae.parts["context"].reads is None:
         warnings.warn(f"{source.path}: has no column {listed(missing)}, so no labels", UserWarning, stacklevel=2)
@@ -69,7 +69,8 @@ def _name_unused(path: str, names: list[str]) -> None:
 
 
 def _order(wanted: tuple[str, ...], there: tuple[str, ...], name: str) -> list[int]:
-    return positions(wanted, there, lambda column: f"--data {name}: has no column {column}, which the model was trained on")
+    missing = "has no column {}, which the model was trained on"
+    return positions(wanted, there, lambda column: UserError("data", name, missing.format(column)))
 
 
 def with_columns_in_order(vae: VAE, dataset: Dataset) -> Dataset:

@@ -18,6 +18,7 @@ from pyrovae.contexts.words import listed
 from pyrovae.contracts import DataSpec
 from pyrovae.data import Dataset, Source, Split, from_path
 from pyrovae.data.dataset import VALUES, changed
+from pyrovae.data.own import OtherKindError
 from pyrovae.errors import UserError, check_path
 from pyrovae.evidence import keyed
 from pyrovae.parts import Choice, make
@@ -145,7 +146,7 @@ def _recorded(folder: Path, config: Mapping[str, Any], vae: VAE, data_root: str 
         source = read_as_trained(vae, make("data", config["data"]), None)
         dataset = load_source(source, data_root or config.get("data_root"))
     except UserError as error:
-        raise UserError(f"{folder}: the data of the run cannot be read ({error}); name them with --data") from error
+        raise UserError(f"{folder}: the data of the run cannot be read ({error.said()}); name them with --data") from error
     check_data(config, dataset, f"{folder}", "name other data with --data")
     return dataset
 
@@ -186,11 +187,9 @@ def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | 
     source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)
     try:
         return load_source(source, data_root)
-    except UserError as error:
-        if "--data.kind" not in str(error):
-            raise
-        found = str(error).replace(f"--data.kind {vae.spec.kind} allows", "the run models").partition(";")[0]
-        raise UserError(f"{found}; give data like those that it was trained on") from error
+    except OtherKindError as error:
+        found = f"{error.found}: the run models {error.allowed}"
+        raise error.but(reason=found, remedy="give data like those that it was trained on") from error
 
 
 def _fitting(vae: VAE, source: Source, dataset: Dataset) -> Dataset:

@@ -93,7 +93,7 @@ def _check_evidence(folder: Path) -> None:
     evidence = folder / "evidence"
     files.check_no_link(evidence / "numbers", folder)
     if not files.is_writable(evidence):
-        raise files.WriteError(evidence, f"{evidence}: cannot be written")
+        raise files.WriteError(None, evidence, "cannot be written")
 
 
 def calibration_picture(numbers: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from pyrovae.errors import enough_memory
+from pyrovae.errors import Note, enough_memory
 from pyrovae.runs.opening import inference
 from pyrovae.system.devices import own_noise, seed_all
 from pyrovae.vae import VAE
@@ -55,9 +55,9 @@ def draw_samples(vae: VAE, count: int, seed: int, given: str | None = None) -> S
     every = vae.context_module.draw(count, seed, given)
     remark = vae.context_module.remark()
     if remark and given is None:
-        warnings.warn(remark, UserWarning, stacklevel=2)
+        warnings.warn(Note(remark), stacklevel=2)
     c = None if every is None else every.to(device)
-    with enough_memory(f"--count {count}", "draw fewer at a time"), inference(vae), own_noise(device):
+    with enough_memory("count", count, "draw fewer at a time"), inference(vae), own_noise(device):
         seed_all(seed, device)
         z = prior_samples(vae, count, c)
         x = _in_units(vae, vae.likelihood(z, c).sample())

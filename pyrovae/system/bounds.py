@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from pyrovae.errors import UserError
+from pyrovae.errors import NOT_GIVEN, UserError
 
 MOST_BYTES = 2**24
 """Of a text file: a configuration, or what an evaluation found."""
@@ -57,7 +57,9 @@ def check_memory(needed: int, what: str, remedy: str) -> None:
     """
     free = free_memory()
     if free is not None and needed > free:
-        raise UserError(f"{what} needs {needed / GIGABYTE:.1f} GB of memory, and {free / GIGABYTE:.1f} GB are free; {remedy}")
+        raise UserError(
+            None, NOT_GIVEN, f"{what} needs {needed / GIGABYTE:.1f} GB of memory, and {free / GIGABYTE:.1f} GB are free", remedy
+        )
 
 
 def _machine() -> int | None:

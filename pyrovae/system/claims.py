@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import final
 
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.system.files import TEMPORARY, UNSUPPORTED, sweep, sync_folder, try_lock
 
 LOCK = ".lock"
@@ -85,8 +85,10 @@ class Claim:
             self._take(new=True)
         except TakenError as error:
             raise UserError(
-                f"{self.folder}: was replaced while this process wrote there, and is left as it is; what it had written is where "
-                "the folder was moved to, if it was"
+                None,
+                self.folder,
+                "was replaced while this process wrote there, and is left as it is",
+                "what it had written is where the folder was moved to, if it was",
             ) from error
         return False
 
@@ -122,7 +124,7 @@ class Claim:
                 # Whoever had the folder may have removed it just now, for there was nothing in it.
                 if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
                     raise UserError(
-                        f"{self.folder}: could not be written ({error.strerror or error}); choose another place"
+                        None, self.folder, f"could not be written ({error.strerror or error})", "choose another place"
                     ) from error
             except UserError:
                 self.release()
@@ -156,7 +158,7 @@ class Claim:
             if not held:
                 holder = _holder(descriptor)
                 os.close(descriptor)
-                raise TakenError(f"{self.folder}: {holder} is at work there; wait for it, end it, or choose another folder")
+                raise TakenError(None, self.folder, f"{holder} is at work there", "wait for it, end it, or choose another folder")
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), path.lstat()):
                     _sign(descriptor)
@@ -185,7 +187,7 @@ def check_new(folder: Path) -> None:
     there = folder.iterdir() if folder.is_dir() else [folder] if os.path.lexists(folder) else []
     if any(path.name != LOCK and not TEMPORARY.fullmatch(path.name) for path in there):
         raise TakenError(
-            f"--out {folder}: exists already and is left as it is; choose another folder, or go on with it by --resume"
+            "out", folder, "exists already and is left as it is", f"choose another folder, or go on with it by {option('resume')}"
         )
 
 

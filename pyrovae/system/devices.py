@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pyrovae.errors import UserError, shown
+from pyrovae.errors import UserError, option
 
 
 def device_name(device: str | torch.device) -> str:
@@ -30,19 +30,24 @@ def choose_device(device: str | torch.device) -> torch.device:
         UserError: If the name is unknown or there is no such device.
     """
     if not isinstance(device, str | torch.device):
-        raise UserError(f"--device {shown(device)}: unknown; try auto, cpu, cuda or cuda:N")
+        raise UserError("device", device, "unknown", "try auto, cpu, cuda or cuda:N")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"--device {shown(device)}: unknown; try auto, cpu, cuda or cuda:N") from error
+        raise UserError("device", device, "unknown", "try auto, cpu, cuda or cuda:N") from error
     if chosen.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {device}: not supported; try auto, cpu, cuda or cuda:N")
+        raise UserError("device", device, "not supported", "try auto, cpu, cuda or cuda:N")
     if chosen.type == "cpu" and chosen.index is not None:
-        raise UserError(f"--device {device}: there is one CPU for torch, whatever its cores; try --device cpu")
+        raise UserError("device", device, "there is one CPU for torch, whatever its cores", f"try {option('device', 'cpu')}")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu or auto")
+        raise UserError(
+            "device",
+            device,
+            f"torch sees {torch.cuda.device_count()} CUDA devices here",
+            f"try {option('device', 'cpu', 'auto')}",
+        )
     return chosen
 
 

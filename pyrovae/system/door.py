@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from pyrovae.errors import UserError, is_out_of_memory, option_name, shown
+from pyrovae.errors import NOT_GIVEN, UserError, is_out_of_memory, option, option_name, shown
 from pyrovae.system.interruption import exiting
 
 UNWRITTEN, REFUSED = 1, 2
@@ -60,7 +60,7 @@ def leave(
         reason, code = explained(error, tokens)
         if reason is None:
             raise
-        _say(program, reason, code)
+        _say(program, spell(UserError(None, NOT_GIVEN, reason)), code)
     code = _delivered(program, code, closed)
     try:
         sys.stderr.flush()
@@ -78,7 +78,11 @@ def explained(error: BaseException, tokens: Sequence[str]) -> tuple[str | None, 
     """
     if is_out_of_memory(error):
         given = [said for said in (_given(name, tokens) for name in TAKES_MEMORY) if said]
-        smaller = "smaller numbers there" if given else "fewer --samples, a smaller --batch-size, smaller networks or less data"
+        smaller = (
+            "smaller numbers there"
+            if given
+            else f"fewer {option('samples')}, a smaller {option('batch_size')}, smaller networks or less data"
+        )
         return f"{', '.join([*given, 'this'])} needs more memory than there is; try {smaller}", REFUSED
     if isinstance(error, RecursionError):
         files = ", ".join(_files(tokens)) or "what was read"

@@ -19,7 +19,7 @@ from typing import Any, final
 import numpy as np
 from torch import Tensor
 
-from pyrovae.errors import UserError
+from pyrovae.errors import Note, UserError
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp", re.DOTALL)
 """Names of files that are being written; nobody can guess one, and whoever writes it holds its lock."""
@@ -30,20 +30,11 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 @final
 class WriteError(UserError):
-    """A file could not be written; what stood there before is unchanged.
-
-    Args:
-        path: The file.
-        message: One line.
-    """
-
-    def __init__(self, path: Path, message: str) -> None:
-        super().__init__(message)
-        self.path = path
+    """A file could not be written; what stood there before is unchanged. Its value is the path."""
 
 
 @final
-class Unwritten(UserWarning):
+class Unwritten(Note):
     """What was computed is shown, but a file with it could not be written.
 
     Args:
@@ -66,7 +57,8 @@ def said_if_unwritten(path: Path | None = None) -> Iterator[None]:
     try:
         yield
     except WriteError as error:
-        warnings.warn(Unwritten(path or error.path, f"{error}; what was to be written is shown, and not kept"), stacklevel=3)
+        note = f"{error.said()}; what was to be written is shown, and not kept"
+        warnings.warn(Unwritten(path or Path(str(error.value)), note), stacklevel=3)
 
 
 def write_whole(path: Path, content: bytes, home: Path | None = None) -> None:
@@ -100,9 +92,10 @@ def write_whole(path: Path, content: bytes, home: Path | None = None) -> None:
                 raise
     except OSError as error:
         raise WriteError(
+            None,
             path,
-            f"{path}: could not be written ({error.strerror or error}); what was saved there before is unchanged; "
-            "free some space or choose another place",
+            f"could not be written ({error.strerror or error})",
+            "what was saved there before is unchanged; free some space or choose another place",
         ) from error
     sync_folder(path.parent)
 
@@ -127,12 +120,12 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor | None], home: Path | N
     write_whole(path, buffer.getvalue(), home)
 
 
-def check_writable(path: Path, flag: str, home: Path | None = None) -> None:
+def check_writable(path: Path, option: str, home: Path | None = None) -> None:
     """Refuse a file or folder that cannot be written, before the work that it is to hold.
 
     Args:
         path: The file or folder.
-        flag: The option that names it.
+        option: What names it.
         home: As in ``write_whole``.
 
     Raises:
@@ -140,7 +133,7 @@ def check_writable(path: Path, flag: str, home: Path | None = None) -> None:
     """
     check_no_link(path / "file", home)
     if not is_writable(path):
-        raise UserError(f"{flag} {path}: could not be written there; choose another place")
+        raise UserError(option, path, "could not be written there", "choose another place")
 
 
 def is_writable(path: Path) -> bool:
@@ -172,8 +165,10 @@ def check_no_link(path: Path, home: Path | None) -> None:
     for folder in reversed(path.parents):
         if home in folder.parents and folder.is_symlink():
             raise WriteError(
+                None,
                 folder,
-                f"{folder}: is a link, and nothing in {home} is written through links; remove it, or put a folder in its place",
+                f"is a link, and nothing in {home} is written through links",
+                "remove it, or put a folder in its place",
             )
 
 
@@ -251,4 +246,4 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         if error.errno not in (*UNSUPPORTED, errno.EACCES):
-            raise WriteError(folder, f"{folder}: written, but not for certain ({error.strerror}); see what is there") from error
+            raise WriteError(None, folder, f"written, but not for certain ({error.strerror})", "see what is there") from error

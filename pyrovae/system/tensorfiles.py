@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.system.files import write_whole
 
 KEY = "pyrovae"
@@ -53,11 +53,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         plain = json.loads(text)
         intact = recorded == digest_of(tensors, text)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise UserError(f"{path}: is damaged ({error}); restore it or train again") from error
+        raise UserError(None, path, f"is damaged ({error})", "restore it or train again") from error
     if not intact:
-        raise UserError(f"{path}: is damaged (its digest does not match its contents); restore it or train again")
+        raise UserError(None, path, "is damaged (its digest does not match its contents)", "restore it or train again")
     if not isinstance(plain, dict):
-        raise UserError(f"{path}: is damaged (its description is no mapping); restore it or train again")
+        raise UserError(None, path, "is damaged (its description is no mapping)", "restore it or train again")
     return tensors, plain
 
 
@@ -72,7 +72,7 @@ def read_plain(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return dict(json.loads(json.loads(header["__metadata__"][KEY])["plain"]))
     except (ValueError, KeyError, TypeError, RecursionError, OSError, MemoryError, OverflowError) as error:
-        raise UserError(f"{path}: is damaged ({error}); restore it or train again") from error
+        raise UserError(None, path, f"is damaged ({error})", "restore it or train again") from error
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -83,7 +83,9 @@ def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     """
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if broken:
-        raise UserError(f"{path}: has numbers in {broken[0]} that are not finite; train again with a lower --learning-rate")
+        raise UserError(
+            None, path, f"has numbers in {broken[0]} that are not finite", f"train again with a lower {option('learning_rate')}"
+        )
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae.data import Split
-from pyrovae.errors import UserError, enough_memory, is_out_of_memory
+from pyrovae.errors import UserError, enough_memory, is_out_of_memory, option
 from pyrovae.evidence import elbo, reconstruction
 from pyrovae.evidence.scoring import NotFiniteError
 from pyrovae.training.settings import context_on
@@ -163,12 +163,12 @@ def memory_for(run: Run) -> Iterator[None]:
         TrainingError: Likewise.
     """
     try:
-        with enough_memory(f"--batch-size {run.batch_size}", "try a smaller one, smaller networks or fewer --particles"):
+        with enough_memory("batch_size", run.batch_size, f"try a smaller one, smaller networks or fewer {option('particles')}"):
             yield
     except UserError as error:
         if error.__cause__ is None or not is_out_of_memory(error.__cause__):
             raise
-        raise TrainingError(f"{error}{_kept(run)}") from error
+        raise TrainingError(*error.args[:3], f"{error.args[3]}{_kept(run)}") from error
 
 
 def _kept(run: Run) -> str:

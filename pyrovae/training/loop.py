@@ -353,7 +353,7 @@ def _validate_unless(request: Request, run: Run, valid: Split) -> dict[str, floa
     except NotFiniteError as error:
         raise diverged(run, "the validation ELBO is not finite") from error
     except UserError as error:
-        raise TrainingError(f"validation of epoch {run.state.epoch + 1}: {error}") from error
+        raise TrainingError(None, f"validation of epoch {run.state.epoch + 1}", error.said()) from error
     run.validation_seconds = time.monotonic() - began
     return found
 

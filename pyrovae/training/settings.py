@@ -103,7 +103,7 @@ def check_contexts(vae: VAE, dataset: Dataset) -> None:
         try:
             vae.context_module.check(context_on(vae, dataset.split(name), device))
         except UserError as error:
-            raise UserError(f"{error} (of the split {name})") from error
+            raise error.but(reason=f"{error.args[2]} (in the split {name})") from error
 
 
 def context_on(vae: VAE, split: Split, device: torch.device) -> Tensor | None:

@@ -12,6 +12,7 @@ from typing import NoReturn
 from gallery.catalogue import PICTURES
 from gallery.models import CONTINUES, Studio, command
 from gallery.panels import png
+from pyrovae.cli.spelling import with_flags
 from pyrovae.errors import UserError, check_each_once, check_path, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.files import check_writable, write_whole
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--quick", action="store_true", help="tiny models, 8x8 digits for MNIST: to see that pictures are drawn")
     given = parser.parse_args(arguments)
-    leave(lambda: _draw_all(given), "gallery")
+    leave(lambda: _draw_all(given), "gallery", spell=with_flags)
 
 
 def _draw_all(given: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import Note, UserError, check_integer
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.route import Annealing, Route, anneal, anneal_back, from_prior, log_mean_weight
 from pyrovae.evidence.importance.estimators import ROWS
@@ -105,7 +105,7 @@ def bdmc(
         raise UserError("--estimator bdmc: the VAE has met no data yet; call vae.prepare, or train it")
     contexts, remark = vae.context_module.draw(data, seed), vae.context_module.remark()
     if remark:
-        warnings.warn(remark, UserWarning, stacklevel=2)
+        warnings.warn(Note(remark), stacklevel=2)
     chosen = list(range(data)) if index is None else index.tolist()
     if chosen and not 0 <= min(chosen) <= max(chosen) < data:
         raise UserError(f"index {max(chosen)}: --data {data} are simulated, from row 0")
