@@ -119,7 +119,7 @@ _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARKED = re.compile(f"{_OPEN}([^{_CLOSE}]*){_CLOSE}")
 
 
-def option(name: str, value: object = NOT_GIVEN, *others: object, metavar: str = "") -> str:
+def option(name: str, value: object = NOT_GIVEN, *others: object, metavar: str = "", python: str = "") -> str:
     """An option within a message, spelled for whoever reads it.
 
     Args:
@@ -127,13 +127,14 @@ def option(name: str, value: object = NOT_GIVEN, *others: object, metavar: str =
         value: What it is or should be given, if that is to be said.
         others: Values that would do as well.
         metavar: What stands for a value that the reader chooses, such as ``L``.
+        python: What it is in Python, where that is no argument of the same name.
 
     Example:
         >>> in_python(f"use {option('objective', 'elbo', 'iwae')}, or {option('data.levels', metavar='L')}")
         "use objective='elbo' or 'iwae', or data.levels=L"
     """
     if value is NOT_GIVEN:
-        return _marked(f"{name}={metavar}" if metavar else name, option=name, value=metavar)
+        return _marked(python or (f"{name}={metavar}" if metavar else name), option=name, value=metavar)
     python = f"{name} ({shown(value)})" if hasattr(plain(value), "shape") else f"{name}={_literal(value)}"
     typed = _either([_typed(one) for one in (value, *others)])
     return _marked(_either([python, *map(_literal, others)]), option=name, value=typed)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final, get_args
 
 from pyrovae.contexts import CONTEXTS
@@ -86,7 +88,50 @@ def _check_preprocess(role: str, name: str, preprocess: Mapping[Kind, str]) -> N
 
 @final
 class UnknownPartError(UserError):
-    """A name that no table has: its option is the role, its value the name."""
+    """A name that no table has.
+
+    Attributes:
+        role: The role.
+        name: The name.
+    """
+
+    def __init__(self, role: str, name: object) -> None:
+        nearest = suggest(str(name), ROLES[role])
+        own = "" if nearest.startswith("did you mean") else f"; one of your own is given by {_registering(role, 'NAME')}"
+        super().__init__(role, name, "unknown", nearest + own)
+        self.role = role
+        self.name = str(name)
+
+    def needed_by(self, path: Path) -> UserError:
+        """The same of a name that a run has, which says how its class is given."""
+        name = shown(self.name)
+        return UserError(
+            None,
+            path,
+            f"needs the {self.role} {name}, which is not registered here",
+            f"give the class that it was made with by {_registering(self.role, name)}",
+        )
+
+
+def _registering(role: str, name: str) -> str:
+    """How a class is given, for a remedy."""
+    return option("plugin", metavar="FILE", python=f'pyrovae.register("{role}", "{name}", CLASS)')
+
+
+@contextmanager
+def needed_by(path: Path) -> Iterator[None]:
+    """Within this, a name that no table has is one that a run needs.
+
+    Args:
+        path: The run, or its file, for the error.
+
+    Raises:
+        UserError: Saying which part is needed and how to give it.
+    """
+    try:
+        yield
+    except UnknownPartError as error:
+        raise error.needed_by(path) from error
 
 
 def lookup(role: str, name: str) -> type[Any]:
@@ -110,7 +155,7 @@ def _spelt(role: str, name: str) -> str:
     for spelling in spellings(name):
         if spelling in table:
             return spelling
-    raise UnknownPartError(role, name, "unknown", suggest(str(name), table))
+    raise UnknownPartError(role, name)
 
 
 def is_auto(value: object) -> bool:

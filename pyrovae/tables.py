@@ -217,10 +217,6 @@ def spellings(name: str) -> tuple[str, ...]:
     return (name, str(name).replace("-", "_"), str(name).replace("_", "-"))
 
 
-def _called(part: object) -> str:
-    return part.__name__ if isinstance(part, type) else shown(part)
-
-
 def _home(part: type) -> tuple[str, str]:
     return part.__module__, part.__qualname__
 

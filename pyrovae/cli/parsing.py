@@ -17,6 +17,11 @@ TRAIN_ROLES = ("data", "likelihood", "prior", "posterior", "network", "context",
 AUTOMATIC = ("preprocess", "objective")
 """Roles in which ``auto`` stands for what fits the other parts."""
 
+PLUGIN = (
+    "Run a Python file of yours first, which calls pyrovae.register: its parts can then be chosen here, and runs that have them "
+    "can be opened. It is never taken from a configuration."
+)
+
 
 def underscored(token: str) -> str:
     """``--latent-dim=2`` -> ``--latent_dim=2``: both spellings of an option are taken."""
@@ -188,6 +193,7 @@ class Parser:
         self.add_argument = self._parser.add_argument
         self.add_class_arguments = self._parser.add_class_arguments
         self.lists: set[str] = set()
+        self.add_argument("--plugin", metavar="FILE", default=SUPPRESS, help=PLUGIN)
 
     def add_quiet(self) -> None:
         """Add ``--quiet`` to the help; it is taken from the tokens before they are parsed, and is no part of a configuration."""

@@ -24,8 +24,9 @@ from pyrovae.cli.parsing import (
     underscored,
     with_value,
 )
+from pyrovae.cli.plugins import plugin
 from pyrovae.cli.spelling import with_flags
-from pyrovae.errors import UserError, check_path, shown, suggest
+from pyrovae.errors import UserError, check_path, option, shown, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.interruption import stopped
 from pyrovae.system.terminal import wrapped
@@ -56,6 +57,7 @@ commands:
 
 pyrovae COMMAND --help tells a command's options; those of a chosen part are shown with it:
   pyrovae train --likelihood normal --help
+Parts of your own: --plugin FILE runs a Python file of yours first, which calls pyrovae.register (docs/extending.md).
 """
 
 
@@ -82,7 +84,9 @@ def _run(command: str, tokens: list[str]) -> int:
     run = {"train": _train, "sweep": _sweep, "compare": _compare, "list": _list}.get(command, _other)
     tokens = [underscored(token) for token in tokens]
     _check_each_option_once(tokens)
-    return run(command, tokens)
+    tokens, path = take("plugin", tokens)
+    with plugin(path):
+        return run(command, tokens)
 
 
 def _check_each_option_once(tokens: Sequence[str]) -> None:
@@ -183,9 +187,9 @@ def _print_written(unwritten: Sequence[Path], *ours: Path, **asked: str | None) 
     written = [path for path in (*ours, *named) if not _is_below(path, unwritten)]
     for number, path in enumerate(written):
         print(f"{'' if number else 'written':<18} {path}")
-    for option, path in asked.items():
+    for name, path in asked.items():
         if path:
-            _check_written(unwritten, option, Path(path))
+            _check_written(unwritten, name, Path(path))
 
 
 def _check_written(unwritten: Sequence[Path], option: str, path: Path) -> None:
@@ -278,6 +282,9 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
     if not isinstance(config, Mapping):
         raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
     options = {str(key).replace("-", "_"): value for key, value in config.items() if key != "run"}
+    if "plugin" in options:
+        remedy = f"leave it out, and give {option('plugin', metavar='FILE')} yourself"
+        raise UserError("config", path, "names a plugin, and no file that is read may run code", remedy)
     if options.pop("resume", None):
         raise UserError(f"--config {path}: resume: true is no option of a file; give --resume --out RUN, without --config")
     known = inspect.signature(commands.train).parameters.keys() - {"resume", "progress"}

@@ -19,7 +19,7 @@ from pyrovae.evidence.evaluating import evaluate_split, judged
 from pyrovae.evidence.importance.proposals import choose_proposal
 from pyrovae.evidence.reports.evaluation import Evaluation, read_evaluation
 from pyrovae.likelihoods import default_preprocess
-from pyrovae.parts import defaults, describe, make
+from pyrovae.parts import defaults, describe, make, needed_by
 from pyrovae.preprocess.binarise import BINARISED
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.runs.opening import Part, open_run
@@ -232,7 +232,9 @@ def check_evidence(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: If the posterior of the run is a point.
     """
-    if not make("posterior", config["posterior"]).has_density:
+    with needed_by(folder):
+        posterior = make("posterior", config["posterior"])
+    if not posterior.has_density:
         raise UserError(
             f"{folder}: a plain autoencoder (--posterior {config['posterior']['name']}) has neither ELBO nor evidence to be "
             "compared by; leave it out"

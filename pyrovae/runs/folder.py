@@ -14,7 +14,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from pyrovae.errors import UserError, check_is, check_path
+from pyrovae.errors import UserError, check_is, check_path, option
+from pyrovae.parts import UnknownPartError
 from pyrovae.runs.binding import MODEL_KEYS, difference, model_options, training_options
 from pyrovae.runs.states import Seconds, check_fits, put_together, taken_apart, timed
 from pyrovae.system.bounds import BAD_YAML, read_text, read_yaml, why
@@ -35,6 +36,9 @@ METRICS = "metrics.csv"
 
 MADE_WITH = "made_with"
 """In the files of tensors: the options that they were made with."""
+
+PLUGIN = "plugin"
+"""A key that config.yaml must not have."""
 
 EDITED = "edited"
 """Under ``run`` in config.yaml: true where the model is meant to be another than was trained."""
@@ -167,6 +171,8 @@ def _built(folder: Path, config: Mapping[str, Any], seed: int) -> VAE:
         with own_noise():
             torch.default_generator.manual_seed(seed)
             return VAE.from_config(model_config(config))
+    except UnknownPartError as error:
+        raise error.needed_by(folder / CONFIG) from error
     except UserError as error:
         raise UserError(None, folder / CONFIG, f"is damaged: {error}") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -216,6 +222,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         version = config["run"]["pyrovae"]
     except (*BAD_YAML, KeyError, TypeError) as error:
         raise UserError(f"{path}: is damaged ({why(error)}); restore it or train again") from error
+    if PLUGIN in config:
+        raise UserError(
+            None,
+            path,
+            "names a plugin, and no file that is read may run code",
+            f"delete that line, and give {option('plugin', metavar='FILE', python='your parts by pyrovae.register')}",
+        )
     if newer:
         raise UserError(
             f"{path}: was written by pyrovae {version} (format {written}), this is {__version__} (format {FORMAT}); "

@@ -21,7 +21,7 @@ from pyrovae.data.dataset import VALUES, changed
 from pyrovae.data.own import OtherKindError
 from pyrovae.errors import UserError, check_path
 from pyrovae.evidence import keyed
-from pyrovae.parts import Choice, make
+from pyrovae.parts import Choice, make, needed_by
 from pyrovae.runs.matching import is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.system.devices import choose_device
 from pyrovae.vae import VAE
@@ -143,7 +143,9 @@ def _named(vae: VAE, source: Source, config: Mapping[str, Any], data_root: str |
 def _recorded(folder: Path, config: Mapping[str, Any], vae: VAE, data_root: str | Path | None) -> Dataset:
     """The data of the run, which must not have changed."""
     try:
-        source = read_as_trained(vae, make("data", config["data"]), None)
+        with needed_by(folder):
+            own = make("data", config["data"])
+        source = read_as_trained(vae, own, None)
         dataset = load_source(source, data_root or config.get("data_root"))
     except UserError as error:
         raise UserError(f"{folder}: the data of the run cannot be read ({error.said()}); name them with --data") from error
