@@ -93,14 +93,17 @@ class UnknownPartError(UserError):
     Attributes:
         role: The role.
         name: The name.
+        nearest: A question after the names that are near to it, for the beginning of a remedy; empty where none is.
     """
 
     def __init__(self, role: str, name: object) -> None:
-        nearest = suggest(str(name), ROLES[role])
-        own = "" if nearest.startswith("did you mean") else f"; one of your own is given by {_registering(role, 'NAME')}"
-        super().__init__(role, name, "unknown", nearest + own)
+        names = suggest(str(name), ROLES[role])
+        near = names.startswith("did you mean")
+        own = "" if near else f"; one of your own is given by {_registering(role, 'NAME')}"
+        super().__init__(role, name, "unknown", names + own)
         self.role = role
         self.name = str(name)
+        self.nearest = f"{names.partition('?')[0]}? Else " if near else ""
 
     def needed_by(self, path: Path) -> UserError:
         """The same of a name that a run has, which says how its class is given."""
@@ -109,7 +112,7 @@ class UnknownPartError(UserError):
             None,
             path,
             f"needs the {self.role} {name}, which is not registered here",
-            f"give the class that it was made with by {_registering(self.role, name)}",
+            f"{self.nearest}give the class that it was made with by {_registering(self.role, name)}",
         )
 
 

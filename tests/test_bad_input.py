@@ -374,7 +374,7 @@ def flags_of(command: str) -> set[str]:
     names |= {f"{role}.{option}" for role in roles for name in ROLES[role] for option in defaults(role, name)}
     if command == "train":
         names |= {"config", "print_config"}
-    return {option_name(name) for name in names} | {"--help"}
+    return {option_name(name) for name in names} | {"--help", "--plugin"} | ({"--quiet"} if "progress" in names else set())
 
 
 def unknown_flags(command: str, given: str, message: str) -> set[str]:
