@@ -153,7 +153,7 @@ class Table(Mapping[str, type[P]]):
         """
         wanted = f"needs a frozen dataclass derived from pyrovae.contracts.{self.kind.__name__}"
         if not isinstance(part, type) or not issubclass(part, self.kind):
-            raise UserError(self.role, _called(part), wanted)
+            raise UserError(self.role, part.__name__ if isinstance(part, type) else part, wanted)
         what = part.__name__
         if not (dataclasses.is_dataclass(part) and part.__dataclass_params__.frozen):
             raise UserError(self.role, what, wanted, "decorate it with @dataclass(frozen=True, kw_only=True)")
