@@ -15,7 +15,6 @@ from pyrovae.commands.estimating import estimate
 from pyrovae.commands.recipe import TrainResult, recorded_options, resume, train
 from pyrovae.commands.sweeping import SweepResult, sweep
 from pyrovae.comparison import compare
-from pyrovae.data import Dataset
 from pyrovae.drawing import charts, plots, style
 from pyrovae.drawing.evidence_pictures import evidence_pictures
 from pyrovae.drawing.pictures import pictures
@@ -38,7 +37,7 @@ from pyrovae.evidence.reports.agreement import Agreement
 from pyrovae.evidence.reports.certificate import Certificate
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.parts import register
-from pyrovae.runs.opening import A_RUN, Opened, Part, context_of, inference, load_dataset, open_run
+from pyrovae.runs.opening import A_RUN, DataLike, Opened, context_of, inference, load_dataset, open_run
 from pyrovae.runs.records import Keeper, calibration_picture
 from pyrovae.runs.sampling import Samples, draw_samples, value_range
 from pyrovae.system import files
@@ -80,7 +79,7 @@ def evaluate(
     simulated: int | None = None,
     tolerance: float | None = None,
     split: str | None = None,
-    data: Part | Dataset | None = None,
+    data: DataLike | None = None,
     limit: int | None = None,
     seed: int = 0,
     dequantisations: int | None = None,
@@ -116,7 +115,7 @@ def evaluate(
         tolerance: Of the quadrature for 1 or 2 latents, in nats; 1e-4 unless given.
         split: train, valid, test or all; test unless given.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
-            (in Python) a ``Dataset``.
+            (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z; 4 unless
@@ -162,7 +161,7 @@ def classify(
     run: str | Path | VAE,
     samples: int = 100,
     split: str = "test",
-    data: Part | Dataset | None = None,
+    data: DataLike | None = None,
     limit: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -180,7 +179,7 @@ def classify(
         samples: Samples of z a datum and class.
         split: train, valid, test or all.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
-            (in Python) a ``Dataset``.
+            (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         out: A .png file for the reliability diagram; by default figures/calibration.png in the run.
@@ -213,7 +212,7 @@ def classify(
     return found
 
 
-def _trained_contexts(opened: Opened, data: Part | Dataset | None, data_root: str | Path | None) -> Tensor | None:
+def _trained_contexts(opened: Opened, data: DataLike | None, data_root: str | Path | None) -> Tensor | None:
     """Contexts of the data that a run was trained on; without such a record, those of the training split given."""
     if data is None or "data" not in opened.config:
         return context_of(opened.vae, opened.dataset.train)
@@ -245,7 +244,7 @@ class Encoding:
 
 def encode(
     run: str | Path | VAE,
-    data: Part | Dataset | None = None,
+    data: DataLike | None = None,
     out: str | Path | None = None,
     split: str = "all",
     seed: int = 0,
@@ -257,7 +256,7 @@ def encode(
     Args:
         run: A run folder (in Python, also a ``VAE``).
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
-            (in Python) a ``Dataset``.
+            (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         out: A .npz file: ``mean`` and ``scale`` (N, D), ``index`` (row in the data set), ``y`` where there are labels.
         split: all (in the order given), train, valid or test.
         seed: Of binarisation or dequantisation.
@@ -345,7 +344,7 @@ def sample(
 
 def figures(
     run: str | Path,
-    data: Part | Dataset | None = None,
+    data: DataLike | None = None,
     only: str | None = None,
     evidence: bool = False,
     out: str | Path | None = None,
@@ -363,7 +362,7 @@ def figures(
     Args:
         run: A run folder.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
-            (in Python) a ``Dataset``.
+            (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         only: Names of the figures that are wanted, such as grid,samples; by default all that the run has.
         evidence: Draw the evaluations that the run has had (see pyrovae evaluate) instead.
         out: A folder; by default figures/ in the run, for other data a folder of their name in it.
@@ -386,7 +385,7 @@ def figures(
     return [_write_figure(folder / f"{name}.png", figure, home) for name, figure in drawn.items()]
 
 
-def _figures_of(opened: Opened, data: Part | Dataset | None) -> Path:
+def _figures_of(opened: Opened, data: DataLike | None) -> Path:
     """figures/ in the run; pictures of other data do not replace those of its own."""
     home = opened.folder / "figures"
     if data is None or "data" not in opened.config:

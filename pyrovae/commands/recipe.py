@@ -15,13 +15,14 @@ import torch
 
 from pyrovae import runs
 from pyrovae.contracts import Objective
-from pyrovae.data import Dataset, from_path
-from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option_name
+from pyrovae.data import Dataset
+from pyrovae.data.in_memory import NAME
+from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option, option_name
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import KLSchedule, natural_objective
 from pyrovae.parts import ROLES, describe, is_auto, make
 from pyrovae.runs.binding import MAY_DIFFER
-from pyrovae.runs.opening import A_RUN, Part, check_data, load_source
+from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, Part, check_data, data_source, load_source
 from pyrovae.system.claims import Claim, check_new, claim_next
 from pyrovae.system.devices import device_name, own_noise
 from pyrovae.system.files import check_writable, quoted
@@ -83,7 +84,7 @@ class TrainResult:
 
 
 def train(
-    data: Part = "digits",
+    data: DataLike = "digits",
     likelihood: Part = "bernoulli",
     prior: Part = "normal",
     posterior: Part | None = None,
@@ -113,7 +114,9 @@ def train(
     In Python a part is a name, ``{"name": ..., option: ...}`` or an object such as ``Normal(scale="learned")``.
 
     Args:
-        data: What to learn from: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures.
+        data: What to learn from: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures. In Python also a
+            tensor, an array, a DataFrame, a torch ``Dataset`` or a ``DataLoader`` (a sixth tests, a sixth of the others
+            validates), or a ``Dataset``.
         likelihood: p(x|z,c).
         prior: p(z) or p(z|c).
         posterior: q(z|x,c); by default the prior's natural one.
@@ -143,12 +146,13 @@ def train(
             several processes.
     """
     check_one_process()
-    source = make("data", from_path(data))
+    source = data_source(data)
     objective = resolved_objective(objective, prior, posterior)
     # The run is used from other folders too.
     recorded = replace(source, path=str(Path(source.path).absolute())) if hasattr(source, "path") else source
     choices = {
-        "data": describe("data", recorded),
+        # Data from a program's memory have no name to be found by: what is done with the run is given them again.
+        **({"data": describe("data", recorded)} if source.can_be_named else {}),
         "objective": describe("objective", objective),
         **plain_settings(
             particles=particles,
@@ -175,8 +179,8 @@ def train(
     schedule = KLSchedule(weight=choices["kl_weight"], warmup=choices["kl_warmup"])
     check_objective(vae, objective, schedule, choices["particles"])
     options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
-    written = {k: choices[k] for k in ("data", "objective")} | options, dataset.record()
-    with _claimed(folder, choices["data"]["name"], resume) as claim:
+    written = {k: choices[k] for k in ("data", "objective") if k in choices} | options, dataset.record()
+    with _claimed(folder, choices["data"]["name"] if "data" in choices else "memory", resume) as claim:
         state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset, vae) if resume else None
         write_config = partial(runs.write_config, claim.folder, vae, *written)
         config = write_config()
@@ -198,7 +202,13 @@ def train(
     return TrainResult(claim.folder, vae, dataset, result)
 
 
-def resume(run: str | Path, epochs: int | None = None, device: str | None = None, progress: bool = True) -> TrainResult:
+def resume(
+    run: str | Path,
+    epochs: int | None = None,
+    device: str | None = None,
+    progress: bool = True,
+    data: DataLike | None = None,
+) -> TrainResult:
     """Go on with a run where it stopped, to the same last bit as if it never had.
 
     Args:
@@ -206,12 +216,16 @@ def resume(run: str | Path, epochs: int | None = None, device: str | None = None
         epochs: Passes over the training data in all; None for those recorded.
         device: auto, cpu, cuda or cuda:N; None for the one recorded.
         progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
+        data: The data that it was trained on, where these were in memory: a run does not find them again by itself.
 
     Raises:
         UserError: If the folder is no run, or as ``train``.
     """
     config = recorded_options(check_path("run", run, A_RUN))
-    changed = {key: value for key, value in {"device": device, "epochs": epochs}.items() if value is not None}
+    given = {"device": device, "epochs": epochs, "data": data}
+    changed = {key: value for key, value in given.items() if value is not None}
+    if "data" not in config and data is None:
+        raise UserError(None, run, NO_DATA, f"give it them again with {option('data')}")
     return train(**{**config, **changed}, out=run, resume=True, progress=progress)
 
 
@@ -325,8 +339,10 @@ def _earlier_state(folder: Path, given: Mapping[str, Any], dataset: Dataset, vae
 def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> None:
     """Refuse to resume a run with other options or other data."""
     config = runs.read_config(folder)
+    if "data" in given and "data" not in config:
+        raise UserError(None, folder, NO_DATA, "give it them again, in Python")
     for key, recorded in recorded_options(folder).items():
-        now = given.get(key)
+        now = given.get(key, NAME if key == "data" else None)
         if key in ROLES and isinstance(recorded, dict):
             recorded = describe(key, make(key, recorded))  # with the options that are newer than the run
         if isinstance(recorded, dict) and isinstance(now, dict):

@@ -17,7 +17,7 @@ from typing import Any, final
 from pyrovae import runs
 from pyrovae.commands.recipe import new_vae, resolved_objective, train
 from pyrovae.comparison import Entry, League, Settings, rank, read_entry, shown, write_league
-from pyrovae.data import Dataset, from_path
+from pyrovae.data import Dataset
 from pyrovae.errors import (
     UserError,
     check_each_once,
@@ -31,7 +31,7 @@ from pyrovae.errors import (
 from pyrovae.objectives import KLSchedule
 from pyrovae.parts import describe, make
 from pyrovae.runs.binding import MAY_DIFFER
-from pyrovae.runs.opening import Part, check_data, load_source
+from pyrovae.runs.opening import Part, check_data, data_source, load_source
 from pyrovae.system import files
 from pyrovae.system.claims import Claim
 from pyrovae.system.devices import device_name
@@ -243,7 +243,11 @@ def sweep(
 
 def _swept(points: Sequence[_Point], fixed: Mapping[str, Any], settings: Settings, folder: Path, progress: bool) -> SweepResult:
     earlier = _earlier(folder, points)
-    dataset = load_source(make("data", from_path(fixed["data"])), fixed["data_root"])
+    source = data_source(fixed["data"])
+    if not source.can_be_named:
+        remedy = "give a name, or a path such as that of what np.save(path, array) writes"
+        raise UserError("data", fixed["data"], "the runs of a sweep cannot find data in memory again", remedy)
+    dataset = load_source(source, fixed["data_root"])
     dataset.split(settings.split)
     check_sizes(fixed["patience"], dataset)
     possible, refusals = _checked(points, fixed, dataset, folder)

@@ -13,10 +13,9 @@ from pyrovae.comparison.entries import Entry, Settings, check_evidence, read_ent
 from pyrovae.comparison.league import League, write_league
 from pyrovae.comparison.ranking import rank
 from pyrovae.contexts.words import listed
-from pyrovae.data import Dataset
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_path
-from pyrovae.runs.opening import A_RUN, Part
+from pyrovae.runs.opening import A_RUN, DataLike
 from pyrovae.system import files
 
 
@@ -24,7 +23,7 @@ def compare(
     run: Sequence[str | Path],
     samples: int = 500,
     split: str = "test",
-    data: Part | Dataset | None = None,
+    data: DataLike | None = None,
     limit: int | None = None,
     seed: int = 0,
     dequantisations: int = 4,
@@ -42,7 +41,7 @@ def compare(
         samples: Samples of z a datum.
         split: train, valid, test or all.
         data: Data that none of the runs was trained on: name, path of a file (all its rows count, unless it has splits of its
-            own), or (in Python) a ``Dataset``.
+            own), or (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         dequantisations: Draws of the uniform noise a datum, where levels are dequantised.

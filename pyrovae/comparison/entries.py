@@ -11,7 +11,6 @@ from typing import Any, final
 import torch
 
 from pyrovae import runs
-from pyrovae.data import Dataset
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest
@@ -22,7 +21,7 @@ from pyrovae.likelihoods import default_preprocess
 from pyrovae.parts import defaults, describe, make, needed_by
 from pyrovae.preprocess.binarise import BINARISED
 from pyrovae.preprocess.dequantise import DEQUANTISED
-from pyrovae.runs.opening import Part, open_run
+from pyrovae.runs.opening import DataLike, open_run
 from pyrovae.runs.records import Keeper, read_records
 from pyrovae.vae import VAE
 
@@ -114,7 +113,7 @@ def read_entry(
     settings: Settings,
     device: str = "auto",
     data_root: str | Path | None = None,
-    data: Part | Dataset | None = None,
+    data: DataLike | None = None,
 ) -> Entry:
     """The numbers of a run; they are computed, and written into its ``evidence/``, unless that was done before.
 

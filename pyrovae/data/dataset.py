@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from torch import Tensor
 from pyrovae.contracts import DataSpec, Part
 from pyrovae.data.pieces import pieces
 from pyrovae.errors import UserError, check_number, check_seed, option
+
+if TYPE_CHECKING:
+    from pyrovae.data.as_arrays import InMemory
+    from pyrovae.data.in_memory import LabelsGiven
 
 SIXTH = 1 / 6
 
@@ -61,10 +65,66 @@ class Dataset:
 
     name: str
     spec: DataSpec
-    x: Tensor
-    y: Tensor | None
-    rows: Mapping[str, Tensor]
+    x: Tensor = field(repr=False)
+    y: Tensor | None = field(repr=False)
+    rows: Mapping[str, Tensor] = field(repr=False)
     in_one_part: bool = False
+
+    @classmethod
+    def from_arrays(
+        cls,
+        train: InMemory,
+        valid: InMemory | float | None = None,
+        test: InMemory | float | None = None,
+        *,
+        labels: LabelsGiven | str | Mapping[str, LabelsGiven] | None = None,
+        label_names: Sequence[str] = (),
+        columns: Sequence[str] = (),
+        kind: str = "auto",
+        levels: int | None = None,
+        split_seed: int = 0,
+        name: str = "data in memory",
+    ) -> Dataset:
+        """A data set of what a program has in memory, read once, in order.
+
+        Args:
+            train: Training data (N, *E): a tensor, an array, a pandas DataFrame, a torch ``Dataset`` whose items are x or (x, y),
+                or a ``DataLoader`` of one.
+            valid: Validation data likewise, or the share of the training data that is taken for it: a fraction below 1 or a
+                number of data. None takes a sixth; 0 takes none.
+            test: Test data likewise; None and 0 for none.
+            labels: Of the training data, integers or text (N,) or (N, A); ``{"train": ..., "test": ...}`` where there are several
+                parts; of a DataFrame the name of their column, or several. Items (x, y) have theirs with them.
+            label_names: What several labels are called; y0, y1, ... without.
+            columns: Names of the columns of arrays (N, D), by which other data are matched; a DataFrame has its own.
+            kind: What the numbers are: ``levels``, ``counts``, ``reals`` or ``binary``. ``auto``: only 0 and 1 are binary, bytes
+                are 256 levels, other integers from 0 up are counts, the rest reals.
+            levels: Number of levels, for integers 0..levels-1.
+            split_seed: Seed of the random splits.
+            name: What reports call it.
+
+        Raises:
+            UserError: If these are no data, or parts, labels and names do not fit each other.
+
+        Example:
+            >>> data = Dataset.from_arrays(torch.arange(12.0).reshape(6, 2) / 8, test=0.5, labels=["a", "b"] * 3)
+            >>> data.spec.kind, {split: len(rows) for split, rows in data.rows.items()}
+            ('reals', {'train': 2, 'valid': 1, 'test': 3})
+        """
+        from pyrovae.data.in_memory import dataset_of_arrays
+
+        return dataset_of_arrays(
+            train,
+            valid,
+            test,
+            labels=labels,
+            label_names=label_names,
+            columns=columns,
+            kind=kind,
+            levels=levels,
+            split_seed=split_seed,
+            name=name,
+        )
 
     def split(self, name: str) -> Split:
         """``train``, ``valid``, ``test``, or ``all`` (every row in the order given).
@@ -142,7 +202,13 @@ def check_share(option: str, value: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Part):
-    """Where a data set comes from."""
+    """Where a data set comes from.
+
+    Attributes:
+        can_be_named: Whether its options say where the data are, so that a run that records them finds them again.
+    """
+
+    can_be_named: ClassVar[bool] = True
 
     def names(self) -> tuple[str, ...]:
         """Names of the columns, where the data are a table that has them; else empty."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data import Dataset, Split
+from pyrovae.data import Split
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence import keyed
 from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
@@ -19,7 +19,7 @@ from pyrovae.evidence.importance.proposals import choose_proposal, propose
 from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.purposes import Purpose
 from pyrovae.evidence.scoring import check_log_weights, score
-from pyrovae.runs.opening import Part, open_run
+from pyrovae.runs.opening import DataLike, open_run
 from pyrovae.vae import VAE
 from pyrovae.version import __version__
 
@@ -34,7 +34,7 @@ def to_arviz(
     run: str | Path | VAE,
     samples: int = 1000,
     split: str = "test",
-    data: Part | Dataset | None = None,
+    data: DataLike | None = None,
     limit: int | None = LIMIT,
     seed: int = 0,
     device: str = "auto",
@@ -56,7 +56,7 @@ def to_arviz(
         samples: Draws a datum, of the guide and of the posterior.
         split: train, valid, test or all.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its
-            own), or a ``Dataset``.
+            own), a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset; None for all.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         device: auto, cpu, cuda or cuda:N.

@@ -16,29 +16,39 @@ from torch import Tensor
 from pyrovae import runs
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import DataSpec
-from pyrovae.data import Dataset, Source, Split, from_path
+from pyrovae.data import CsvFile, Dataset, OwnData, Source, Split, from_path
+from pyrovae.data.as_arrays import WANTED, InMemory, is_in_memory
+from pyrovae.data.columns import named_in
 from pyrovae.data.dataset import VALUES, changed
+from pyrovae.data.in_memory import Arrays, Given, source_of
 from pyrovae.data.own import OtherKindError
-from pyrovae.errors import UserError, check_path
+from pyrovae.errors import UserError, check_path, option
 from pyrovae.evidence import keyed
 from pyrovae.parts import Choice, make, needed_by
-from pyrovae.runs.matching import is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
+from pyrovae.runs.matching import SPLITTING, is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.system.devices import choose_device
 from pyrovae.vae import VAE
 
 Part = Choice
 
 
+DataLike = str | Path | Mapping[str, Any] | Source | Dataset | InMemory
+"""Data by name, path, ``{"name": ..., option: ...}`` or source, or themselves: a data set, or what a program has in memory."""
+
+NO_DATA = "has no data of its own: it was trained on data in memory, or saved from Python"
+"""Of a run whose configuration does not say where its data are."""
+
 A_RUN = "a run folder, such as runs/digits-1 (pyrovae train makes one)"
 """What is wanted where a run is."""
 
 
-def load_dataset(data: Part = "digits", data_root: str | Path | None = None) -> Dataset:
+def load_dataset(data: DataLike = "digits", data_root: str | Path | None = None) -> Dataset:
     """A data set by name, path or source.
 
     Args:
         data: Name (``digits``, ``mnist``, ``fashion-mnist``), path of a .npy, .npz or .csv file or of a folder of
-            pictures, ``{"name": ..., option: ...}`` or a ``Source``.
+            pictures, ``{"name": ..., option: ...}`` or a ``Source``; or data in memory: a tensor, an array, a DataFrame, a torch
+            ``Dataset`` or a ``DataLoader``, which are split as a file is. ``Dataset.from_arrays`` takes what is split already.
         data_root: Folder of downloaded data; None for PYROVAE_DATA, or else the user's cache folder.
 
     Raises:
@@ -68,11 +78,12 @@ def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str, remedy: s
         UserError: If a digest differs from the recorded one.
     """
     recorded, found = config["run"]["data"], dataset.record()
-    names = recorded.get("columns")
-    if names and names != list(dataset.spec.columns):
+    names, now = recorded.get("columns"), dataset.spec.columns
+    if names and names != list(now):
+        called = f"are called {listed(now)} now" if now else "have no names now"
         raise UserError(
-            f"{flag}: the columns of {dataset.name} are called {listed(dataset.spec.columns)} now, and {listed(names)} when "
-            f"the run was made; restore them, or {remedy}"
+            f"{flag}: the columns of {dataset.name} {called}, and were {listed(names)} when the run was made; restore them, or "
+            f"{remedy}"
         )
     key = changed(recorded, found)
     if key is not None:
@@ -92,7 +103,7 @@ class Opened:
     config: Mapping[str, Any]
 
 
-def open_run(run: str | Path | VAE, data: Part | None, data_root: str | Path | None, device: str | torch.device) -> Opened:
+def open_run(run: str | Path | VAE, data: DataLike | None, data_root: str | Path | None, device: str | torch.device) -> Opened:
     """The model on its device and the data: those of the run, or others of the same kind.
 
     Raises:
@@ -103,41 +114,60 @@ def open_run(run: str | Path | VAE, data: Part | None, data_root: str | Path | N
     if isinstance(run, VAE):
         if data is None:
             raise UserError("a VAE in memory has no data of its own: give data=")
-        dataset = data if isinstance(data, Dataset) else _like(run, data_source(data), None, data_root)
+        dataset = data if isinstance(data, Dataset) else _named(run, data, {}, data_root)
         # A model in memory is moved only where that is asked for: its owner may be training it.
         return Opened(run if device == "auto" else run.to(chosen), _as_trained(run, dataset), None, {})
     folder = check_path("run", run, A_RUN)
     config = runs.read_config(folder)
     vae = runs.load(folder, chosen)
     if data is None and "data" not in config:
-        raise UserError(f"{folder}: has no data of its own; name them with --data")
+        raise UserError(None, folder, NO_DATA, f"give them with {option('data')}")
     if data is None:
         dataset = _recorded(folder, config, vae, data_root)
     elif isinstance(data, Dataset):
         dataset = data
     else:
-        dataset = _named(vae, data_source(data), config, data_root)
+        dataset = _named(vae, data, config, data_root)
     return Opened(vae, _as_trained(vae, dataset), folder, config)
 
 
-def data_source(data: Part) -> Source:
-    """Where data are that are given by name, path, mapping or source.
+def data_source(data: DataLike, vae: VAE | None = None, own: Source | None = None) -> Source:
+    """Where data are that are given by name, path, mapping or source, or as a source themselves.
+
+    Args:
+        data: The data.
+        vae: The model that they are for, whose columns are taken of a table; None where there is none yet.
+        own: The data that it was trained on, whose column of the label a table in memory has too; None where that is not known.
 
     Raises:
         UserError: If there is no such source, or an option is wrong.
     """
-    return make("data", from_path(data))
+    if isinstance(data, Dataset):
+        return Given(dataset=data)
+    if isinstance(data, Arrays | Given):
+        return data
+    if not is_in_memory(data):
+        if not isinstance(data, str | Path | Mapping | Source):
+            raise UserError(
+                "data", data, "is none of what data may be", f"give a name, a path, a mapping with a name, or {WANTED}"
+            )
+        return make("data", from_path(data))
+    label = own.label if isinstance(own, CsvFile) else None
+    labels = [] if label is None else named_in("data.label", label, ())
+    return source_of(data, None if vae is None else vae.spec, labels)
 
 
 def _as_trained(vae: VAE, dataset: Dataset) -> Dataset:
     return with_labels_as_trained(vae, with_columns_in_order(vae, dataset))
 
 
-def _named(vae: VAE, source: Source, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
-    """Data that were named, be they the run's own again or others."""
+def _named(vae: VAE, data: DataLike, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
+    """Data that were named or given, be they the run's own again or others."""
     own = make("data", config["data"]) if "data" in config else None
+    source = data_source(data, vae, own)
     dataset = _split_as_recorded(vae, _like(vae, source, own, data_root), source, config, data_root)
-    return _unsplit(dataset, config) if own is not None and is_left_to_us(source) else dataset
+    others = own is not None or not source.can_be_named
+    return _unsplit(dataset, config) if others and is_left_to_us(source) else dataset
 
 
 def _recorded(folder: Path, config: Mapping[str, Any], vae: VAE, data_root: str | Path | None) -> Dataset:
@@ -157,24 +187,34 @@ def _split_as_recorded(
     vae: VAE, dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | Path | None
 ) -> Dataset:
     """Data that turn out to be those of the run are split as the run split them: its test rows were not trained on."""
-    recorded, found = config["run"].get("data") or {}, dataset.record()
-    if "data" not in config or not _same_values(recorded, found) or recorded["split_sha256"] == found["split_sha256"]:
+    recorded, found = _recorded_digests(config), dataset.record()
+    if not _same_values(recorded, found) or recorded["split_sha256"] == found["split_sha256"]:
         return dataset
-    own = make("data", config["data"])
-    if type(own) is not type(source):
-        raise UserError(f"--data {dataset.name}: the data of the run, but split otherwise; leave --data out")
-    moved = replace(own, path=source.path) if hasattr(own, "path") else own
-    again = load_source(read_as_trained(vae, moved, None), data_root)
+    own = make("data", config["data"]) if "data" in config else None
+    if isinstance(own, OwnData) and isinstance(source, Arrays):
+        split = {name: getattr(own, name) for name in SPLITTING}
+        again = _like(vae, replace(source, **split), own, data_root)
+    elif own is not None and type(own) is type(source):
+        moved = replace(own, path=source.path) if hasattr(own, "path") else own
+        again = load_source(read_as_trained(vae, moved, None), data_root)
+    else:
+        remedy = "give the Dataset that it was trained on" if own is None else f"leave {option('data')} out"
+        raise UserError("data", dataset.name, "the data of the run, but split otherwise", remedy)
     check_data(config, again, f"--data {dataset.name}", "leave --data out")
     return again
 
 
 def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
     """Other data than the run's that came in one part: nothing of them was trained on, so every split is all of them."""
-    recorded = config["run"].get("data") or {}
+    recorded = _recorded_digests(config)
     if not dataset.in_one_part or _same_values(recorded, dataset.record()):
         return dataset
     return replace(dataset, rows=dict.fromkeys(dataset.rows, torch.arange(len(dataset.x))))
+
+
+def _recorded_digests(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a run recorded of its data; empty for a model in memory."""
+    return (config.get("run") or {}).get("data") or {}
 
 
 def _same_values(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, Split
+from pyrovae.data.as_arrays import InMemory
+from pyrovae.data.in_memory import training_data
 from pyrovae.engines import Eager
 from pyrovae.errors import UserError, check_flag, check_is
 from pyrovae.evidence.scoring import NotFiniteError
@@ -77,7 +79,7 @@ class FitResult:
 
 def fit(
     vae: VAE,
-    dataset: Dataset,
+    dataset: Dataset | InMemory,
     *,
     epochs: int = 20,
     batch_size: int = 128,
@@ -114,7 +116,9 @@ def fit(
 
     Args:
         vae: Trained in place and moved to the device.
-        dataset: Its ``train`` and ``valid`` splits are used.
+        dataset: Its ``train`` and ``valid`` splits are used. Or data in memory, of which a seeded sixth validates and the others
+            are trained on: a tensor or an array (N, *E), a pandas DataFrame (its columns are matched to the model's by name), a
+            torch ``Dataset`` of x or (x, y), or a ``DataLoader``, whose data set is read once, in order.
         epochs: Passes over the training data, those before a resumption counted.
         batch_size: Data in a step; the last batch of an epoch may be smaller.
         learning_rate: Of Adam.
@@ -136,7 +140,7 @@ def fit(
         UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
     """
     check_is("vae", vae, VAE, "a VAE")
-    check_is("dataset", dataset, Dataset, "a Dataset, such as load_dataset('FILE.npy')")
+    dataset = training_data(dataset, vae.spec, kind_known=vae.prepared)
     progress = check_flag("progress", progress)
     if is_auto(objective):
         objective = natural_objective(vae.parts["posterior"])
