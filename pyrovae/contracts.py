@@ -60,16 +60,16 @@ class Distribution(Protocol):
     def stddev(self) -> Tensor:
         """Of each element."""
 
-    def sample(self, sample_shape: torch.Size = ..., /) -> Tensor:
+    def sample(self, sample_shape: Shape = ..., /) -> Tensor:
         """Draws (*sample_shape, *batch_shape, *event_shape) without a gradient."""
 
-    def rsample(self, sample_shape: torch.Size = ..., /) -> Tensor:
+    def rsample(self, sample_shape: Shape = ..., /) -> Tensor:
         """Draws (*sample_shape, *batch_shape, *event_shape) with a pathwise gradient."""
 
     def log_prob(self, value: Tensor, /) -> Tensor:
         """log p(value), shape (*,) of values (*, *event_shape), in nats."""
 
-    def expand(self, batch_shape: torch.Size, /) -> Distribution:
+    def expand(self, batch_shape: Shape, /) -> Distribution:
         """The distribution with another batch shape that this one's broadcasts to."""
 
     def to_event(self, reinterpreted_batch_ndims: int, /) -> Distribution:
@@ -507,8 +507,11 @@ class Transform(nn.Module, ABC):
 class Model(Protocol):
     """What an objective asks of a model before it trains it."""
 
-    parts: Mapping[str, Any]
     posterior_density: Density
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """By role."""
 
     def example(self) -> tuple[Distribution, Distribution]:
         """A posterior and a prior of the model, for one datum."""

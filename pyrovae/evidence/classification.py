@@ -136,10 +136,13 @@ def classify_split(
             f"{run or 'the VAE'}: the posterior delta is a point without a density, so there is no log p(x|c); "
             "train with another --posterior"
         )
+    if trained is None:
+        raise UserError(run or "the VAE", reason="the labels of its training data are not known, and so p(c) is not")
     if dataset.y is None:
         raise UserError(f"{dataset.name}: has no labels to compare with; give labelled data with --data")
     prepared = prepare_data(vae, dataset, split, limit=limit, seed=seed)
     rows, contexts = prepared.rows, list(classes.values())
+    assert prepared.c is not None  # what has classes reads labels
     frequencies = torch.bincount(_number(trained, contexts), minlength=len(contexts)).double() / len(trained)
     began = time.perf_counter()
     with prepared.guarded() as guarded:
@@ -181,7 +184,7 @@ def scores(log_posterior: Tensor, true: Tensor) -> dict[str, Any]:
 
     Example:
         >>> found = scores(torch.tensor([[0.9, 0.1], [0.7, 0.3]]).log(), torch.tensor([0, 1]))
-        >>> found["accuracy"]["mean"], round(found["calibration_error"], 6)
+        >>> found["accuracy"].mean, round(found["calibration_error"], 6)
         (0.5, 0.4)
     """
     confidence, chosen = log_posterior.exp().max(-1)
@@ -195,7 +198,8 @@ def scores(log_posterior: Tensor, true: Tensor) -> dict[str, Any]:
         count = int(here.sum())
         sure = confidence[here].mean().item() if count else None
         hit = right[here].mean().item() if count else None
-        error += count / len(true) * abs(hit - sure) if count else 0.0
+        if sure is not None and hit is not None:
+            error += count / len(true) * abs(hit - sure)
         bins.append(
             {"low": number / BINS, "high": (number + 1) / BINS, "confidence": sure, "accuracy": hit, "count": count},
         )

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, final
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyrovae.contracts import Evidence
+from pyrovae.contracts import Distribution, Evidence
 from pyrovae.errors import check_integer, check_seed
 from pyrovae.evidence import keyed
 from pyrovae.evidence.importance.factorised import factorised
@@ -153,6 +152,7 @@ def decompose(
         x, c, index = x[rows], None if c is None else c[rows], index[rows]
     with estimating(vae):
         terms = _terms(vae, x, c, index.tolist(), seed, samples)
+    numbers: dict[str, Any] = {name: None if each is None else _number(each) for name, each in terms.items()}
     n = len(x)
     return Decomposition(
         n=n,
@@ -161,25 +161,27 @@ def decompose(
         seed=seed,
         estimator=f"mixture of the {n} posteriors, {samples} {'sample' if samples == 1 else 'samples'} of each",
         log_n=math.log(n),
-        **{name: None if each is None else _number(each) for name, each in terms.items()},
+        **numbers,
     )
 
 
 def _terms(vae: VAE, x: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int) -> dict[str, Tensor | None]:
-    """What is averaged, for each sample of z and each datum, (S, N); None for a part that there is not."""
-    parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
-    drawn = [_draw(vae, x[part], None if c is None else c[part], data[part], seed, samples) for part in parts]
-    params, z, log_posterior, log_prior, prior_each = (
-        None if found[0] is None else torch.cat(found, 0 if place == 0 else 1)
-        for place, found in enumerate(zip(*drawn, strict=True))
-    )
+    """What is averaged, for each sample of z and each datum, (S, N); None for a part that the model does not have."""
+    pieces = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
+    drawn = [_draw(vae, x[piece], None if c is None else c[piece], data[piece], seed, samples) for piece in pieces]
+    params = torch.cat([found.params for found in drawn])
+    z = torch.cat([found.z for found in drawn], 1)
+    log_posterior = torch.cat([found.log_posterior for found in drawn], 1)
+    log_prior = torch.cat([found.log_prior for found in drawn], 1)
+    by_latent = [found.prior_each for found in drawn if found.prior_each is not None]
+    prior_each = torch.cat(by_latent, 1) if by_latent else None
     log_ratio, ratio_each = _log_mixture(vae, params, z, log_posterior)
     own = log_posterior.double() if ratio_each is None else log_posterior.double().sum(-1)
     log_marginal = own + log_ratio
     check_log_weights(log_marginal, data, "densities of the aggregate posterior")
     check_log_weights(log_prior, data, "densities of the latents under the prior")
-    found = {"kl": own - log_prior, "mutual_information": -log_ratio}
-    parts = dict.fromkeys(("marginal_kl", "total_correlation", "dimension_wise_kl"))
+    found: dict[str, Tensor | None] = {"kl": own - log_prior, "mutual_information": -log_ratio}
+    parts: dict[str, Tensor | None] = dict.fromkeys(("marginal_kl", "total_correlation", "dimension_wise_kl"))
     if vae.example()[1].batch_shape:
         return found | parts
     parts["marginal_kl"] = log_marginal - log_prior
@@ -190,15 +192,27 @@ def _terms(vae: VAE, x: Tensor, c: Tensor | None, data: list[int], seed: int, sa
     return found | parts
 
 
-def _draw(
-    vae: VAE, x: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+@final
+@dataclass(frozen=True)
+class _Drawn:
     """Some data with the samples of their posteriors.
 
-    Returns:
-        Parameters of q, (B, P, D); z (S, B, D); log q(z|x) by latent, (S, B, D), or (S, B) where q does not factorise; log p(z),
-        (S, B); the same by latent, or None where the prior does not factorise.
+    Args:
+        params: Of q, (B, P, D).
+        z: Samples, (S, B, D).
+        log_posterior: log q(z|x) by latent, (S, B, D), or (S, B) where q does not factorise.
+        log_prior: log p(z), (S, B).
+        prior_each: The same by latent, or None where the prior does not factorise.
     """
+
+    params: Tensor
+    z: Tensor
+    log_posterior: Tensor
+    log_prior: Tensor
+    prior_each: Tensor | None
+
+
+def _draw(vae: VAE, x: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int) -> _Drawn:
     y = preprocessed(vae, x, data, seed)
     c = None if c is None else c.to(y.device)
     params = vae.posterior_params(y, c)
@@ -212,7 +226,7 @@ def _draw(
     posterior, prior = factorised(q), factorised(p)
     log_posterior = q.log_prob(z) if posterior is None else posterior.log_prob(z)
     each = None if prior is None else prior.log_prob(z).double()
-    return params, z, log_posterior, p.log_prob(z).double() if each is None else each.sum(-1), each
+    return _Drawn(params, z, log_posterior, p.log_prob(z).double() if each is None else each.sum(-1), each)
 
 
 def _log_mixture(vae: VAE, params: Tensor, z: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -229,9 +243,10 @@ def _log_mixture(vae: VAE, params: Tensor, z: Tensor, own: Tensor) -> tuple[Tens
     posteriors = [vae.posterior_density(part.unsqueeze(1)) for part in params.split(count)]
     pairs = zip(z.flatten(0, 1).split(count), own.flatten(0, 1).split(count), strict=True)
     sums = [_ratios(posteriors, *pair) for pair in pairs]
-    joint, each = (None if parts[0] is None else torch.cat(parts) for parts in zip(*sums, strict=True))
+    joint, by_latent = torch.cat([joint for joint, _ in sums]), [each for _, each in sums if each is not None]
     log_n, shape = math.log(len(params)), z.shape[:2]
-    return (joint.log() - log_n).unflatten(0, shape), None if each is None else (each.log() - log_n).unflatten(0, shape)
+    log_ratio: Tensor = (joint.log() - log_n).unflatten(0, shape)
+    return log_ratio, (torch.cat(by_latent).log() - log_n).unflatten(0, shape) if by_latent else None
 
 
 def _ratios(posteriors: list[Distribution], z: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -241,10 +256,11 @@ def _ratios(posteriors: list[Distribution], z: Tensor, own: Tensor) -> tuple[Ten
     joint = z.new_zeros(len(z), dtype=torch.float64)
     each = None if own.dim() == 1 else torch.zeros_like(z, dtype=torch.float64)
     for q in posteriors:
-        if each is None:
+        marginals = factorised(q)
+        if each is None or marginals is None:
             log_ratio = q.log_prob(z.expand(*q.batch_shape[:1], *z.shape)) - own
         else:
-            by_latent = factorised(q).log_prob(z) - own
+            by_latent = marginals.log_prob(z) - own
             each += by_latent.clamp(min=NEGLIGIBLE).exp_().sum(0)
             log_ratio = by_latent.sum(-1)
         joint += log_ratio.clamp_(min=NEGLIGIBLE).exp_().sum(0)

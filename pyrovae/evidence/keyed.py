@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyrovae.contracts import Density
+from pyrovae.contracts import Density, Distribution
 from pyrovae.errors import UserError, check_seed
 from pyrovae.evidence.purposes import Purpose
 from pyrovae.system.devices import own_noise

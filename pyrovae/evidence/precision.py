@@ -90,7 +90,7 @@ class Guarded:
             part: Which data.
         """
         rows, doubtful = torch.arange(len(self.doubtful))[part], self.doubtful[part]
-        groups = [(self.vae, rows[~doubtful]), (self.exact, rows[doubtful])]
+        groups = [(self.vae, rows[~doubtful]), (self.exact or self.vae, rows[doubtful])]
         found = [of(model, chosen) for model, chosen in groups if len(chosen)]
         order = torch.cat([chosen for _, chosen in groups]).argsort()
         return {name: torch.cat([each[name] for each in found])[order] for name in found[0]}

@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import final
 
-from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Distribution
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import check_integer, check_seed
 from pyrovae.evidence.digests import model_digest, rows_digest

@@ -70,4 +70,5 @@ def _filled(key: str, value: Any) -> Any:
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(options))
+    plain: dict[str, Any] = json.loads(json.dumps(options))
+    return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,12 +161,11 @@ def _proposals(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], seed: int
 
 def _smoothed(log_weight: Tensor, pareto_k: Tensor) -> Tensor:
     """Log-weights (S, B), normalised, the largest replaced by quantiles of the Pareto density where one has been fitted."""
-    from arviz_stats.base import array_stats
-
+    smooth: Any = import_module("arviz_stats.base").array_stats.psislw
     found = log_weight - log_weight.logsumexp(0)
     for row in pareto_k.isfinite().nonzero().flatten().tolist():
         # ArviZ takes log-likelihoods left out, whose weights are their inverses.
-        smoothed = array_stats.psislw(-found[:, row].clamp(min=np.log(np.finfo(float).tiny)).numpy())[0]
+        smoothed = smooth(-found[:, row].clamp(min=np.log(np.finfo(float).tiny)).numpy())[0]
         found[:, row] = torch.where(found[:, row].isinf(), -math.inf, torch.from_numpy(smoothed))
     return found - found.logsumexp(0)
 
@@ -202,7 +202,7 @@ def _tree(from_dict: Any, drawn: dict[str, Tensor], rows: Split, c: Tensor | Non
     dims = {name: ["datum"] for name in (*of_datum, "index", "resampled_from")}
     dims |= {"z": ["datum", "latent"], "x": ["datum", *(f"x_dim_{d}" for d in range(rows.x.dim() - 1))]}
     dims |= {name: ["datum", "attribute"][: values.ndim] for name, values in contexts.items()}
-    tree = from_dict(groups, coords={"datum": index}, dims=dims, attrs={"/": about})
+    tree: DataTree = from_dict(groups, coords={"datum": index}, dims=dims, attrs={"/": about})
     # Its draws are the guide's and not those of the chain, which every variable that from_dict takes would have.
     tree["sample_stats/log_weight"] = DataArray(drawn["log_weight"].T.numpy(), {"datum": index}, ["proposal", "datum"])
     return tree

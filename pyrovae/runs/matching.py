@@ -105,7 +105,7 @@ def with_labels_as_trained(vae: VAE, dataset: Dataset) -> Dataset:
     wanted, found = vae.spec.labels, dataset.spec.labels
     if vae.parts["context"].reads is None or wanted == found:
         return dataset
-    if not found:
+    if not found or dataset.y is None:
         how = "name their column with --data.label" if dataset.spec.columns else "give data that have them"
         raise UserError(f"--data {dataset.name}: has no labels, and the model is conditioned on them; {how}")
     if len(wanted) == len(found) == 1:

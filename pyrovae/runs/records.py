@@ -33,7 +33,9 @@ ASKED = "asked"
 class Estimate(Protocol):
     """What an estimator found: a summary, and arrays with a row for each datum."""
 
-    per_datum: Mapping[str, Tensor]
+    @property
+    def per_datum(self) -> Mapping[str, Tensor]:
+        """By name."""
 
     def identity(self) -> dict[str, Any]:
         """What was asked, as fields of the summary: equal for two of which the later may replace the earlier."""

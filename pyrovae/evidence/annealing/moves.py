@@ -61,6 +61,7 @@ class State:
 
     def gradient(self, b: float) -> Tensor:
         """Of log f_b, (M, B, D)."""
+        assert self.gradients is not None  # bits have none, and no use for them
         return self.gradients[0] + b * self.gradients[1] if b else self.gradients[0]
 
     def replaced(self, other: State, where: Tensor) -> State:
@@ -70,7 +71,7 @@ class State:
             torch.where(each, other.at, self.at),
             torch.where(where, other.start, self.start),
             torch.where(where, other.slope, self.slope),
-            None if self.gradients is None else torch.where(each, other.gradients, self.gradients),
+            None if self.gradients is None or other.gradients is None else torch.where(each, other.gradients, self.gradients),
         )
 
 
@@ -283,11 +284,12 @@ def unconstraining(support: constraints.Constraint) -> Transform:
     """
     of = {repr(open_unit_interval): constraints.unit_interval}.get(repr(support), support)
     try:
-        return biject_to(of)
+        transform: Transform = biject_to(of)
     except NotImplementedError as error:
         raise UserError(
             f"--estimator annealed: latents on {support} cannot be moved by trajectories; use --estimator importance"
         ) from error
+    return transform
 
 
 def is_discrete(support: constraints.Constraint) -> bool:

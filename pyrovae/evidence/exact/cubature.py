@@ -80,7 +80,8 @@ def grid(edges: Tensor, dims: int) -> tuple[Tensor, Tensor]:
                 [1.0000]]))
     """
     centres, halves = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    return tuple(torch.stack(torch.meshgrid(*[side] * dims, indexing="ij"), -1).flatten(0, -2) for side in (centres, halves))
+    corners, sides = (torch.stack(torch.meshgrid(*[side] * dims, indexing="ij"), -1).flatten(0, -2) for side in (centres, halves))
+    return corners, sides
 
 
 def measured(

@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae.contracts import Distribution
 from pyrovae.evidence.exact.grouping import distinct
 from pyrovae.evidence.importance.factorised import factorised
 from pyrovae.vae import VAE
@@ -53,8 +54,10 @@ def log_evidence(vae: VAE, y: Tensor, c: Tensor | None) -> Tensor:
 
 def _log_marginal(vae: VAE, c: Tensor | None, y: Tensor) -> Tensor:
     """log p(y|c) of flattened data."""
-    mean, factor = _normal(vae.prior(c))
-    likelihood = _marginal_normals(vae.likelihood(_corners(vae), c))
+    prior, likelihood = _normal(vae.prior(c)), _marginal_normals(vae.likelihood(_corners(vae), c))
+    assert prior is not None
+    assert likelihood is not None  # is_linear_gaussian
+    mean, factor = prior
     bias, columns = likelihood.loc[0].flatten(), likelihood.loc[1:].flatten(1)
     weight = (columns - bias).T
     noise = likelihood.scale[0].flatten()
@@ -67,7 +70,8 @@ def _log_marginal(vae: VAE, c: Tensor | None, y: Tensor) -> Tensor:
     along, rest = along + left, rest - left @ vectors.T
     square = rest.square().sum(-1) + (along / torch.hypot(values, torch.ones_like(values))).square().sum(-1)
     log_det = 2 * noise.log().sum() + torch.log1p(values.square()).sum()
-    return -(square + log_det + y.shape[-1] * math.log(2 * math.pi)) / 2
+    log_density: Tensor = -(square + log_det + y.shape[-1] * math.log(2 * math.pi)) / 2
+    return log_density
 
 
 def _corners(vae: VAE, both_sides: bool = False) -> Tensor:
@@ -76,13 +80,13 @@ def _corners(vae: VAE, both_sides: bool = False) -> Tensor:
     return torch.cat([torch.zeros_like(steps[:1]), steps, *([-steps] if both_sides else [])])
 
 
-def _marginal_normals(distribution: dist.Distribution) -> dist.Normal | None:
+def _marginal_normals(distribution: Distribution) -> dist.Normal | None:
     """The normals of the single elements; None for another density."""
     base = getattr(distribution, "base_dist", None)
     return base if isinstance(base, dist.Normal) else None
 
 
-def _normal(distribution: dist.Distribution) -> tuple[Tensor, Tensor] | None:
+def _normal(distribution: Distribution) -> tuple[Tensor, Tensor] | None:
     """Mean (D,) and a factor L (D, D) of the covariance L L'; None where the density is not normal."""
     if isinstance(distribution, dist.MultivariateNormal):
         return distribution.loc, distribution.scale_tril

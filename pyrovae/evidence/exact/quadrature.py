@@ -159,7 +159,8 @@ class _Space:
 
     def __init__(self, vae: VAE, contexts: list[Tensor | None], rows: int) -> None:
         self.vae, self.rows, self.count = vae, rows, len(contexts)
-        self.contexts = None if contexts[0] is None else torch.stack(contexts)
+        given = [c for c in contexts if c is not None]
+        self.contexts = torch.stack(given) if given else None
         self.line = LINES[repr(vae.prior_module.support)]
         spreads = [_spread(vae, c) for c in contexts]
         self.centre, self.scale = (torch.stack(each) for each in zip(*spreads, strict=True))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pyro.distributions import Distribution
 from torch.distributions import Independent
+
+from pyrovae.contracts import Distribution
+from pyrovae.families.elements import elements_of
 
 
 def factorised(distribution: Distribution) -> Distribution | None:
     """The densities of the single dimensions, batch shape (*, D) and event shape (); None where there is no such product."""
-    is_product = isinstance(distribution, Independent) and distribution.base_dist.event_dim == 0
-    return distribution.base_dist if is_product else None
+    base: Distribution | None = elements_of(distribution) if isinstance(distribution, Independent) else None
+    return None if base is None or base.event_shape else base

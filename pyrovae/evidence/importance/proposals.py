@@ -8,11 +8,11 @@ from abc import ABC, abstractmethod
 from typing import final
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor
 from torch.distributions import Normal, StudentT, constraints
 from torch.nn.functional import logsigmoid
 
+from pyrovae.contracts import Distribution
 from pyrovae.errors import UserError, check_number, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.purposes import Purpose
@@ -85,13 +85,13 @@ class Heavy(Proposal):
     Generation of Random Variates with the t-Distribution.
     """
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)
+    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]) -> None:
+        super().__init__(vae, q, params, c, seed, data)
         self.df = max(SMALLEST_DF, self.vae.prior_module.tail_df or USUAL_DF)
         self.share = SHARE * min(1.0, math.sqrt(FREE / self.vae.latent_dim))
 
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
-        family, shape = self.vae.parts["posterior"], (keyed.BLOCK, *self.q.event_shape)
+        family, shape = self.vae.posterior_density.family, (keyed.BLOCK, *self.q.event_shape)
         normal = keyed.posterior_noise(self.seed, self.data, block, shape[1:])[:count].double()
         generators = keyed.Generators(self.seed, self.data, Purpose.HEAVY.of_block(block))
         uniform = generators.uniform(*shape, 2).transpose(0, 1)[:count].double()
@@ -100,8 +100,10 @@ class Heavy(Proposal):
         inside = ((chosen + torch.finfo(torch.float32).eps / 4) / self.share).clamp(max=1)
         student_t = (self.df * (inside ** (-2 / self.df) - 1)).sqrt() * torch.cos(2 * math.pi * angle)
         noise = torch.where(chosen < self.share, SPREAD * student_t, normal).to(self.params)
-        z = family.from_noise(self.q, noise)
-        return z, self._log_noise(noise.double()) - family.log_stretch(self.q, noise).double()
+        z, log_stretch = family.from_noise(self.q, noise), family.log_stretch(self.q, noise)
+        assert z is not None
+        assert log_stretch is not None  # or choose_proposal would have refused
+        return z, self._log_noise(noise.double()) - log_stretch.double()
 
     def _log_noise(self, noise: Tensor) -> Tensor:
         """log prod_d h(e_d), (K, B), of noise (K, B, D) in float64."""
@@ -114,12 +116,14 @@ class Heavy(Proposal):
 class FromPrior(Proposal):
     """p(z|c): what a conditional model has at test time, before x is seen."""
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)
+    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]) -> None:
+        super().__init__(vae, q, params, c, seed, data)
         home = self.vae if self.params.device.type == "cpu" else copy.deepcopy(self.vae).cpu()
-        c = None if self.c is None else self.c.cpu()
-        shared = home.prior(c)
-        self._each = [home.prior(c[row]) if shared.batch_shape else shared for row in range(len(self.data))]
+        there = None if c is None else c.cpu()
+        shared = home.prior(there)
+        self._each = [shared] * len(data)
+        if there is not None and shared.batch_shape:
+            self._each = [home.prior(one) for one in there]
         self._prior = self.vae.prior(self.c)
 
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
@@ -136,14 +140,21 @@ class Widened(Proposal):
     logits are divided by s.
 
     Args:
-        given: As for every proposal.
         factor: s; below 1 the guide is narrowed.
+        vae: The model; it and the rest as for every proposal.
+        q: q(z|x,c) of the data, batch (B,).
+        params: Its raw parameters, (B, P, D).
+        c: Contexts, or None.
+        seed: Of the evaluation.
+        data: Row of each datum in its data set.
     """
 
-    def __init__(self, factor: float, *given: object) -> None:
-        super().__init__(*given)
+    def __init__(
+        self, factor: float, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]
+    ) -> None:
+        super().__init__(vae, q, params, c, seed, data)
         self.factor = factor
-        self.mean = self.vae.parts["posterior"].mean(self.q)
+        self.mean = self.vae.posterior_density.family.mean(self.q)
         support = self.vae.posterior_density.support
         self._draw = {
             repr(constraints.real): self._on_the_reals,
@@ -197,11 +208,14 @@ def check_proposal(name: str, widen: float | None) -> None:
             raise UserError(f"--widen {widen:g}: is for --proposal widened; leave it out, or add that")
 
 
-def propose(name: str, widen: float | None, *given: object) -> Proposal:
+def propose(
+    name: str, widen: float | None, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]
+) -> Proposal:
     """The proposal of that name for some data; the further arguments are those of ``Proposal``."""
     if name == "widened":
-        return Widened(WIDEN if widen is None else widen, *given)
-    return {"guide": Guide, "heavy": Heavy, "prior": FromPrior}[name](*given)
+        return Widened(WIDEN if widen is None else widen, vae, q, params, c, seed, data)
+    proposals: dict[str, type[Proposal]] = {"guide": Guide, "heavy": Heavy, "prior": FromPrior}
+    return proposals[name](vae, q, params, c, seed, data)
 
 
 def choose_proposal(name: str, vae: VAE) -> str:
