@@ -198,6 +198,13 @@ def test_a_datum_without_any_weight_keeps_the_frequencies(double_precision, monk
 # --- scores --------------------------------------------------------------------------------------------------------------
 
 
+def test_training_data_without_labels_tell_no_frequencies(double_precision):
+    model = ConditionalGaussian()
+    x, y = model.draw(COUNTS)
+    with pytest.raises(UserError, match=r"labels of its training data are not known"):
+        classify_split(model.vae(), whole(x, y, DataSpec((SIZE,), class_names=CLASSES)), None)
+
+
 def test_calibration_by_hand():
     """Four data at 0.95, three of them right: off by 0.20; 0.55 and 0.57, one right: off by 0.06; one sure and right."""
     first = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.55, 0.57, 1.0], dtype=torch.float64)
