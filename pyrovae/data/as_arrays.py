@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TypeGuard, final
 
 import numpy as np
 import torch
@@ -37,13 +37,13 @@ InMemory = Tensor | np.ndarray | Table | TorchDataset[Any] | DataLoader[Any]
 """Data in memory: ``WANTED``. Items of a torch data set are x or (x, y), y being the label."""
 
 
-def is_table(value: object) -> bool:
+def is_table(value: object) -> TypeGuard[Table]:
     """Whether a value is a pandas DataFrame; pandas is not imported for it."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
-def is_in_memory(value: object) -> bool:
+def is_in_memory(value: object) -> TypeGuard[InMemory]:
     """Whether a value is data that a program has in memory, and no name, path or description of them."""
     return isinstance(value, Tensor | np.ndarray | TorchDataset | DataLoader) or is_table(value)
 
@@ -176,7 +176,7 @@ def _items(dataset: Any) -> Iterator[Any]:
 
 def _item(item: Any, number: int, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     is_pair = isinstance(item, tuple) or (isinstance(item, list) and item and isinstance(item[0], Tensor | np.ndarray))
-    pair = item if is_pair else (item,)
+    pair: Sequence[Any] = item if is_pair else (item,)
     if isinstance(item, Mapping) or len(pair) not in (1, 2):
         what = f"a mapping of {', '.join(map(str, item))}" if isinstance(item, Mapping) else f"{len(pair)} things"
         raise UserError(None, name, f"item {number} is {what}", "items are x, or (x, y) with a label y")

@@ -7,12 +7,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from pyrovae.contracts import DataSpec, Part
+from pyrovae.contracts import DataSpec, Kind, Part
 from pyrovae.data.pieces import pieces
 from pyrovae.errors import UserError, check_number, check_seed, option
 
@@ -80,7 +80,7 @@ class Dataset:
         labels: LabelsGiven | str | Mapping[str, LabelsGiven] | None = None,
         label_names: Sequence[str] = (),
         columns: Sequence[str] = (),
-        kind: str = "auto",
+        kind: Kind | Literal["auto"] = "auto",
         levels: int | None = None,
         split_seed: int = 0,
         name: str = "data in memory",

@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast, final
+from typing import Any, ClassVar, Literal, TypeGuard, final
 
 import numpy as np
 from torch import Tensor
 
 from pyrovae.contexts.words import listed
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Kind
 from pyrovae.data.as_arrays import WANTED, InMemory, as_array, is_in_memory, is_table, read
 from pyrovae.data.dataset import Dataset, Source
 from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
@@ -107,13 +107,13 @@ def dataset_of_arrays(
     labels: LabelsGiven | str | Mapping[str, LabelsGiven] | None,
     label_names: Sequence[str],
     columns: Sequence[str],
-    kind: str,
+    kind: Kind | Literal["auto"],
     levels: int | None,
     split_seed: int,
     name: str,
 ) -> Dataset:
     """What ``Dataset.from_arrays`` returns; see there."""
-    given = {"train": train, "valid": valid, "test": test}
+    given: dict[str, object] = {"train": train, "valid": valid, "test": test}
     parts = {split: part for split, part in given.items() if is_in_memory(part)}
     if "train" not in parts:
         raise UserError("train", train, f"needs {WANTED}")
@@ -124,7 +124,7 @@ def dataset_of_arrays(
     if shares.get("test") and "valid" in parts:
         raise UserError("test", shares["test"], "is a share, and the validation data are given", "give the test data too")
     if shares.get("test"):  # data in one part
-        parts = {"all": train}
+        parts = {"all": parts["train"]}
     source = _source(parts, labels, label_names, columns, name)
     options = {split: share for split, share in shares.items() if share is not None}
     return replace(source, kind=kind, levels=levels, split_seed=split_seed, **options).load(Path())
@@ -168,7 +168,7 @@ def training_data(value: object, spec: DataSpec, *, kind_known: bool) -> Dataset
         return value
     if not is_in_memory(value):
         raise UserError("data", value, f"needs a Dataset, such as load_dataset('FILE.npy'), or {WANTED}")
-    source = replace(source_of(cast(InMemory, value), spec), test=0)
+    source = replace(source_of(value, spec), test=0)
     known = kind_known or spec.kind == "levels"
     levels = spec.levels if spec.kind == "levels" else None
     return replace(source, kind=spec.kind if known else "auto", levels=levels).load(Path())
@@ -203,7 +203,7 @@ def _source(
     )
 
 
-def _are_names(labels: object, parts: Mapping[str, InMemory]) -> bool:
+def _are_names(labels: object, parts: Mapping[str, InMemory]) -> TypeGuard[Sequence[str]]:
     """Whether labels are columns of a table, by name."""
     is_list = isinstance(labels, list | tuple) and all(isinstance(one, str) for one in labels)
     return is_list and all(map(is_table, parts.values()))
