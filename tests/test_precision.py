@@ -15,8 +15,7 @@ from torch import Tensor, nn
 import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import keyed
-from pyrovae.evidence import resumable as measuring
+from pyrovae.evidence import keyed, pieces
 from pyrovae.evidence.classification import classify_split
 from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.evidence.importance.estimators import elbo
@@ -252,11 +251,11 @@ def test_pieces_of_an_evaluation_are_guarded_alike(monkeypatch):
     """Chunks of any size, with data of either precision in them, give what all data at once give."""
     _, vae, x, _ = few_far_out()
     whole = report(vae, x)
-    monkeypatch.setattr(measuring, "FIRST", 7)
-    monkeypatch.setattr(measuring, "SECONDS", 1e-9)
-    pieces = report(vae, x)
+    monkeypatch.setattr(pieces, "FIRST", 7)
+    monkeypatch.setattr(pieces, "SECONDS", 1e-9)
+    piecewise = report(vae, x)
     for name in ("estimate", "monte_carlo_error", "elbo"):
-        np.testing.assert_allclose(pieces.per_datum[name], whole.per_datum[name], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(piecewise.per_datum[name], whole.per_datum[name], rtol=1e-5, atol=1e-4)
 
 
 def test_simulated_data_are_guarded_too():

@@ -16,7 +16,8 @@ from pyrovae.data import Split
 from pyrovae.errors import UserError, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
-from pyrovae.evidence.scoring import estimating, in_chunks, preprocessed
+from pyrovae.evidence.pieces import in_chunks
+from pyrovae.evidence.scoring import estimating, preprocessed
 from pyrovae.system.devices import alone
 from pyrovae.vae import VAE
 

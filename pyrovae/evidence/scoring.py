@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.errors import UserError, check_integer, is_out_of_memory
+from pyrovae.errors import UserError, check_integer
 from pyrovae.evidence import keyed
+from pyrovae.evidence.pieces import in_chunks
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.system.devices import alone
 from pyrovae.vae import VAE
@@ -149,31 +150,6 @@ def as_evidence(found: Mapping[str, Tensor], name: str = "log_evidence") -> Evid
     """``NAME``, ``NAME_error`` and ``NAME_degrees`` as the estimate, everything as diagnostics."""
     error, degrees = found[f"{name}_error"], found.get(f"{name}_degrees")
     return Evidence(estimate=found[name], monte_carlo_error=error, degrees_of_freedom=degrees, diagnostics=found)
-
-
-def in_chunks(of: Callable[[slice], dict[str, Tensor]], count: int, size: int) -> dict[str, Tensor]:
-    """Per-datum tensors by name, (count, ...), made so many data at a time; half as many where the memory does not suffice.
-
-    Args:
-        of: Rows -> tensors of theirs.
-        count: Number of data.
-        size: Data at a time.
-
-    Raises:
-        UserError: If not even one datum fits.
-    """
-    parts, start = [], 0
-    while start < count:
-        try:
-            parts.append(of(slice(start, min(start + size, count))))
-            start += size
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            size //= 2
-            if not size:
-                raise UserError("one datum does not fit the memory; use --device cpu, fewer --samples or --chains") from error
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def _by_draw(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -17,8 +17,9 @@ from pyrovae.errors import Note, UserError, check_integer
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.route import Annealing, Route, anneal, anneal_back, from_prior, log_mean_weight
 from pyrovae.evidence.importance.estimators import ROWS
+from pyrovae.evidence.pieces import in_chunks
 from pyrovae.evidence.purposes import Purpose
-from pyrovae.evidence.scoring import check_density, estimating, in_chunks
+from pyrovae.evidence.scoring import check_density, estimating
 from pyrovae.vae import VAE
 
 
