@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,3 +84,51 @@ def test_the_notes_of_a_report_fit_the_terminal_and_say_the_same(make_run, tmp_p
     table = getattr(pyrovae, command)(run, samples=5, limit=40).table()
     assert report.split() == table.split()
     assert "run/" in written
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_the_list_fits_the_terminal_and_says_the_same(cli, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", "100000")
+    whole = cli("list").out
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = cli("list").out
+    assert narrow.split() == whole.split()
+    assert max(map(len, narrow.splitlines())) <= columns
+
+
+def test_one_role_is_listed_by_its_name_or_its_flag(cli):
+    whole, role, flag = (cli("list", *which) for which in ([], ["network"], ["--network"]))
+    assert role.out == flag.out
+    assert role.out.split() == next(part for part in whole.out.split("\n\n") if part.startswith("--network")).split()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["likelihoods"], "list likelihoods: no such role; did you mean likelihood? All: "),
+        (["--wide"], "list --wide: no such role; "),
+        (["prior", "posterior"], "list prior posterior: lists one role or all; give one"),
+    ],
+)
+def test_a_role_that_there_is_not_is_refused_in_one_line(cli, given, says):
+    answer = cli("list", *given)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert answer.err.startswith(f"pyrovae list: error: {says}")
+
+
+def test_a_finished_run_that_is_resumed_says_how_to_train_it_longer(cli, make_run, tmp_path):
+    run = shutil.copytree(make_run("finished", epochs=2), tmp_path / "run")
+    answer = cli("train", "--resume", "--out", run, "--quiet")
+    first = answer.out.splitlines()[0]
+    assert first.startswith("nothing to do: the run has finished its 2 epochs; train longer with: pyrovae train ")
+    longer = shlex.split(first.partition("with: pyrovae ")[2])
+    again = cli(*longer, "--quiet")
+    assert (again.code, "nothing to do" in again.out, "of 4 is kept" in again.out) == (0, False, True)
+
+
+def test_a_run_out_of_patience_that_is_resumed_says_so(make_run, tmp_path):
+    run = shutil.copytree(make_run("impatient", epochs=30, patience=1, learning_rate=0.3), tmp_path / "run")
+    done = len(pyrovae.runs.read_metrics(run))
+    assert done < 30
+    report = pyrovae.resume(run, progress=False).report()
+    assert report.startswith(f"nothing to do: --patience ended the training after {done} epochs; ")

@@ -252,10 +252,18 @@ def _sweep(command: str, tokens: list[str]) -> int:
 
 def _list(command: str, tokens: list[str]) -> int:
     from pyrovae.cli.tables import listing
+    from pyrovae.parts import ROLES
 
-    if tokens and tokens[0] not in ("--help", "-h"):
-        raise UserError(f"{tokens[0]}: list takes no options")
-    print(listing() if not tokens else f"usage: pyrovae list\n\n{COMMANDS['list']}")
+    if {"--help", "-h"} & set(tokens):
+        roles = f"ROLE is one of: {', '.join(ROLES)}; all of them without it."
+        print(wrapped(f"usage: pyrovae list [ROLE]\n\n{COMMANDS['list']}\n\n{roles}"))
+        return 0
+    if len(tokens) > 1:
+        raise UserError(f"list {' '.join(map(shown, tokens))}: lists one role or all; give one")
+    role = tokens[0].removeprefix("--") if tokens else None
+    if role is not None and role not in ROLES:
+        raise UserError(f"list {shown(tokens[0])}: no such role; {suggest(role, ROLES)}")
+    print(listing(role))
     return 0
 
 

@@ -11,22 +11,29 @@ from pyrovae.errors import option_name
 from pyrovae.families.support import in_words
 from pyrovae.likelihoods import LIKELIHOODS, preprocess_by_default
 from pyrovae.parts import ROLES, defaults
+from pyrovae.system.terminal import wrapped
 
 SHOWN = DataSpec((2,), "levels", 256)
 
 
-def listing() -> str:
-    """Families by role, each with its meaning, its support and its options."""
-    lines = []
-    width = max(len(name) for table in ROLES.values() for name in table)
-    for role, table in ROLES.items():
-        lines.append(f"--{role}")
-        for name, part in table.items():
+def listing(role: str | None = None) -> str:
+    """Families by role, each with its meaning, its support and its options, broken to fit the terminal.
+
+    Args:
+        role: One role; None for all.
+    """
+    roles = list(ROLES) if role is None else [role]
+    indent = max(len(name) for each in roles for name in ROLES[each]) + 4
+    sections = []
+    for each in roles:
+        lines = [f"--{each}"]
+        for name, part in ROLES[each].items():
             where = _support(part)
-            lines.append(f"  {name:<{width}} {_meaning(part)}" + (f" Support: {where}." if where else ""))
-            lines += [f"  {'':<{width}}   {option}" for option in _options(role, name)]
-        lines.append("")
-    return "\n".join(lines).rstrip()
+            meaning = _meaning(part) + (f" Support: {where}." if where else "")
+            lines.append(wrapped(f"  {name:<{indent - 4}}  {meaning}", indent))
+            lines += [f"{'':<{indent}}  {option}" for option in _options(each, name)]
+        sections.append("\n".join(lines))
+    return "\n\n".join(sections)
 
 
 def markdown() -> str:

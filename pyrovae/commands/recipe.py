@@ -45,19 +45,22 @@ class TrainResult:
         vae: The model with its best weights.
         dataset: The data.
         fit: How the training ended.
+        epochs_before: Epochs that the run had finished when this call took it up; 0 for a new one.
     """
 
     run: Path
     vae: VAE
     dataset: Dataset
     fit: FitResult
+    epochs_before: int = 0
 
     def __repr__(self) -> str:
         return f"TrainResult(run={str(self.run)!r}, fit={self.fit!r})"
 
     def report(self) -> str:
         """What happened and what to do next, for a terminal."""
-        lines = [self._kept()] if self.fit.history else []
+        lines = [self._nothing_to_do()] if self.epochs_before == len(self.fit.history) > 0 and not self.fit.interrupted else []
+        lines += [self._kept()] if self.fit.history else []
         if self.fit.out_of_patience:
             lines.append(f"stopped by --patience: no better {score_name(self.vae)} since")
         if self.fit.interrupted:
@@ -67,6 +70,13 @@ class TrainResult:
             run = quoted(self.run)
             lines.append(f"next: pyrovae evaluate {run}; pyrovae figures {run}")
         return "\n".join(lines)
+
+    def _nothing_to_do(self) -> str:
+        done = self.epochs_before
+        if self.fit.out_of_patience:
+            return f"nothing to do: --patience ended the training after {done} epochs; train anew with more --patience"
+        more = f"pyrovae train --resume --epochs {2 * done} --out {quoted(self.run)}"
+        return f"nothing to do: the run has finished its {done} epochs; train longer with: {more}"
 
     def _kept(self) -> str:
         epoch, done = self.fit.best_epoch, len(self.fit.history)
@@ -199,7 +209,7 @@ def train(
         except TrainingError:
             runs.discard_if_unsaved(claim.folder)
             raise
-    return TrainResult(claim.folder, vae, dataset, result)
+    return TrainResult(claim.folder, vae, dataset, result, 0 if state is None else state.epoch)
 
 
 def resume(
