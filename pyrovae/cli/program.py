@@ -259,10 +259,10 @@ def _list(command: str, tokens: list[str]) -> int:
         print(wrapped(f"usage: pyrovae list [ROLE]\n\n{COMMANDS['list']}\n\n{roles}"))
         return 0
     if len(tokens) > 1:
-        raise UserError(f"list {' '.join(map(shown, tokens))}: lists one role or all; give one")
+        raise UserError(None, f"list {' '.join(map(shown, tokens))}", "lists one role or all", "give one")
     role = tokens[0].removeprefix("--") if tokens else None
     if role is not None and role not in ROLES:
-        raise UserError(f"list {shown(tokens[0])}: no such role; {suggest(role, ROLES)}")
+        raise UserError(None, f"list {shown(tokens[0])}", "no such role", suggest(role, ROLES))
     print(listing(role))
     return 0
 

@@ -1,4 +1,4 @@
-"""The tables of families as text: for ``pyrovae list`` and for the README."""
+"""The tables of parts as text: for ``pyrovae list`` and for the documents."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ def listing(role: str | None = None) -> str:
     return "\n\n".join(sections)
 
 
-def markdown() -> str:
-    """The same as a Markdown table."""
-    rows = ["| role | name | options (default) | support | what it is |", "|---|---|---|---|---|"]
-    for role, table in ROLES.items():
-        for name, part in table.items():
-            options = "<br>".join(f"`{option}`" for option in _options(role, name)) or "none"
-            rows.append(
-                f"| `--{role}` | `{name}` | {options} | {_support(part)} | {_meaning(part).replace('|', chr(92) + '|')} |"
-            )
-    return "\n".join(rows)
+def markdown(role: str) -> str:
+    """The parts of a role as a Markdown table."""
+    table = ROLES[role]
+    supports = {name: _support(part) for name, part in table.items()}
+    heads = ["name", "options (default)", *(["support"] if any(supports.values()) else []), "what it is"]
+    rows = [heads, ["---"] * len(heads)]
+    for name, part in table.items():
+        options = "<br>".join(f"`{option}`" for option in _options(role, name)) or "none"
+        support = [supports[name]] if any(supports.values()) else []
+        rows.append([f"`{name}`", options, *support, _meaning(part).replace("|", "\\|")])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _meaning(part: type) -> str:
@@ -84,15 +85,17 @@ def preprocessing() -> str:
     return "\n".join(rows)
 
 
-GENERATED = {"families": markdown, "preprocessing": preprocessing}
-
-
 def filled(text: str) -> str:
-    """A Markdown text with what stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` made anew.
+    """A Markdown text with what stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` made anew:
+    ``preprocessing``, or the parts of a role.
 
     Example:
         >>> print(filled("<!-- generated: preprocessing --><!-- end -->").splitlines()[1])
         | likelihood | levels | counts | reals | binary |
     """
-    pattern = r"(<!-- generated: (\w+) -->).*?(<!-- end -->)"
-    return re.sub(pattern, lambda match: f"{match[1]}\n{GENERATED[match[2]]()}\n{match[3]}", text, flags=re.DOTALL)
+
+    def made(match: re.Match[str]) -> str:
+        table = preprocessing() if match[2] == "preprocessing" else markdown(match[2])
+        return f"{match[1]}\n{table}\n{match[3]}"
+
+    return re.sub(r"(<!-- generated: (\w+) -->).*?(<!-- end -->)", made, text, flags=re.DOTALL)
