@@ -246,6 +246,24 @@ def test_runs_are_compared_on_new_data_whatever_the_order_of_their_columns(run, 
     assert written == {path: path.stat().st_mtime_ns for one in runs_ for path in (one / "evidence").iterdir()}
 
 
+def test_one_table_is_the_same_data_in_whatever_order_its_columns_stand(run, make_run, home: Path, tmp_path: Path) -> None:
+    other = make_run("columns-reordered", data=table(home / "reordered.csv", *of(X, 2, 0, 1)), **TINY)
+    runs_ = [shutil.copytree(one, tmp_path / name) for one, name in ((run, "mine"), (other, "reordered"))]
+    league = pyrovae.compare(runs_, samples=200, device="cpu")
+    expected = {one.name: pyrovae.evaluate(one, samples=200, device="cpu").log_evidence.mean for one in runs_}
+    assert {row.name: row.log_evidence for row in league.rows} == expected
+    also = pyrovae.compare(runs_, data=str(home / "mine.csv"), samples=200, device="cpu")
+    assert {row.name: row.log_evidence for row in also.rows} == pytest.approx(expected, rel=1e-6)
+
+
+def test_tables_that_differ_in_a_value_are_different_data_in_whatever_order(run, make_run, home: Path) -> None:
+    x = X.copy()
+    x[7, 1] += 1
+    other = make_run("columns-changed", data=table(home / "changed.csv", *of(x, 2, 0, 1)), **TINY)
+    with pytest.raises(UserError, match="trained on different data"):
+        pyrovae.compare([run, other], samples=5, device="cpu")
+
+
 def test_data_that_one_of_the_runs_was_trained_on_are_no_comparison(run, turned, home: Path, make_run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"columns and .*turned: the first was trained on these --data, the second was not"):
         pyrovae.compare([run, turned], data=str(home / "mine.csv"), samples=2, device="cpu")

@@ -303,6 +303,19 @@ def test_a_run_says_that_it_needs_its_data_and_knows_them_again(tmp_path, cli):
     assert pyrovae.evaluate(elsewhere, data=given, samples=5).n == 30
 
 
+def test_runs_of_such_data_are_compared_where_they_are_given_data(tmp_path):
+    runs = [
+        pyrovae.train(data=FRAME, out=tmp_path / f"run-{prior}", prior=prior, **OPTIONS).run for prior in ("normal", "laplace")
+    ]
+    with pytest.raises(UserError, match=r"has no data of its own.*give data to compare on"):
+        pyrovae.compare(runs, samples=5, device="cpu")
+    for data, n in ((FRAME, 10), (FRAME + 1, 60)):
+        league = pyrovae.compare(runs, data=data, samples=50, device="cpu")
+        expected = {run.name: pyrovae.evaluate(run, data=data, samples=50, device="cpu").log_evidence.mean for run in runs}
+        assert league.n == n
+        assert {row.name: row.log_evidence for row in league.rows} == expected
+
+
 def test_a_run_of_such_data_goes_on_where_it_is_given_them_again(tmp_path):
     whole = pyrovae.train(data=FRAME, out=tmp_path / "whole", **{**OPTIONS, "epochs": 2})
     half = pyrovae.train(data=FRAME, out=tmp_path / "half", **OPTIONS).run

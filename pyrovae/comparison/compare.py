@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from pyrovae.comparison.league import League, write_league
 from pyrovae.comparison.ranking import rank
 from pyrovae.contexts.words import listed
 from pyrovae.data.dataset import VALUES, changed
-from pyrovae.errors import UserError, check_path
-from pyrovae.runs.opening import A_RUN, DataLike
+from pyrovae.errors import UserError, check_path, option
+from pyrovae.parts import make
+from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, load_source
 from pyrovae.system import files
 
 
@@ -62,12 +64,15 @@ def compare(
         files.check_writable(check_path("out", out, "a folder"), "out")
     folders = [check_path("run", folder, A_RUN) for folder in run]
     configs = {folder: runs.read_config(folder) for folder in _each_once(folders)}
-    (check_comparable if data is None else check_alike)(configs)
+    if data is None:
+        check_comparable(configs, data_root)
+    else:
+        check_alike(configs)
     bar = tqdm(folders, unit="run", desc="evaluating", disable=None, leave=False)
     entries = [read_entry(folder, settings, device, data_root, data) for folder in bar]
     if data is not None and any(entry.on_its_own for entry in entries):
         _check_all_trained_on(entries)
-        check_comparable(configs)
+        _check_split(configs)
     league = rank(entries, settings)
     if out is not None:
         with files.said_if_unwritten():
@@ -75,11 +80,12 @@ def compare(
     return league
 
 
-def check_comparable(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+def check_comparable(configs: Mapping[Path, Mapping[str, Any]], data_root: str | Path | None) -> None:
     """Refuse runs that have not the same data and splits, and those that have no evidence.
 
     Args:
         configs: Run -> what ``runs.read_config`` returned.
+        data_root: Folder of downloaded data; None for the recorded one.
 
     Raises:
         UserError: Naming two runs and what differs.
@@ -87,13 +93,45 @@ def check_comparable(configs: Mapping[Path, Mapping[str, Any]]) -> None:
     first = next(iter(configs))
     check_alike(configs)
     for folder, config in configs.items():
+        if "data" not in config:
+            raise UserError(None, folder, NO_DATA, f"give data to compare on, {option('data')}")
         here, there = config["run"]["data"], configs[first]["run"]["data"]
-        if changed(here, there, VALUES):
+        if changed(here, there, VALUES) and not _same_by_name(config, there, data_root):
             names = [_data_name(configs[run]) for run in (first, folder)]
             which = f"{names[0]} and {names[1]}" if names[0] != names[1] else f"two versions of {names[0]}"
             raise UserError(
                 f"{first} and {folder}: trained on different data, {which}; log evidence is comparable on the same data only"
             )
+    _check_split(configs)
+
+
+def _same_by_name(config: Mapping[str, Any], other: Mapping[str, Any], data_root: str | Path | None) -> bool:
+    """Whether a run was trained on the table of another, its columns in another order.
+
+    Args:
+        config: What ``runs.read_config`` returned of the run.
+        other: What the other recorded of its data.
+        data_root: As above.
+    """
+    here, there = (data.get("columns") or [] for data in (config["run"]["data"], other))
+    if here == there or sorted(here) != sorted(there):
+        return False
+    dataset = load_source(make("data", config["data"]), data_root or config.get("data_root"))
+    if list(dataset.spec.columns) != here:
+        return False
+    in_order = replace(dataset, x=dataset.x[:, [here.index(name) for name in there]])
+    return not changed(in_order.record(), other, VALUES)
+
+
+def _check_split(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse runs whose data are split otherwise.
+
+    Raises:
+        UserError: Naming two of them.
+    """
+    first = next(iter(configs))
+    for folder, config in configs.items():
+        here, there = config["run"]["data"], configs[first]["run"]["data"]
         if here["split_sha256"] != there["split_sha256"]:
             raise UserError(
                 f"{first} and {folder}: their data are split otherwise, so test data of one may be training data of the other; "
@@ -112,7 +150,7 @@ def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
     """
     first = next(iter(configs))
     for folder, config in configs.items():
-        if "data" not in config or "sha256" not in config["run"]["data"]:
+        if "sha256" not in (config["run"].get("data") or {}):
             raise UserError(f"{folder}: has no data of its own to be compared on; compare runs that pyrovae train made")
         here, there = config["run"]["data"], configs[first]["run"]["data"]
         if here["event_shape"] != there["event_shape"]:
