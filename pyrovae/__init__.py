@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the names of _HOMES again, for type checkers, which do not 
     from pyrovae.commands import train as train
     from pyrovae.data import Dataset as Dataset
     from pyrovae.errors import UserError as UserError
+    from pyrovae.networks.modules import Modules as Modules
     from pyrovae.runs.exporting import to_arviz as to_arviz
     from pyrovae.runs.folder import load as load
     from pyrovae.runs.folder import save as save
@@ -50,6 +51,7 @@ _HOMES = {
     "load": "runs.folder",
     "save": "runs.folder",
     "fit": "training.loop",
+    "Modules": "networks.modules",
     "VAE": "vae",
 }
 """Public name -> the module that it is imported from, when it is first used."""

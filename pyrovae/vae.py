@@ -11,14 +11,11 @@ from torch import Tensor, nn
 
 from pyrovae.contracts import (
     Attribute,
-    Context,
     ContextModule,
     DataSpec,
     Density,
     Distribution,
-    Family,
     Kind,
-    Network,
     Preprocess,
     Prior,
     PriorModule,
@@ -29,7 +26,8 @@ from pyrovae.inputs import agreement, fitting
 from pyrovae.inputs.given import as_codes, as_data, as_noise, as_preprocessed, as_tensor, check_values, data_spec
 from pyrovae.likelihoods import default_preprocess, native_kind
 from pyrovae.networks.feedforward import Feedforward
-from pyrovae.parts import describe, is_auto, make
+from pyrovae.networks.modules import Modules
+from pyrovae.parts import Choice, describe, is_auto, make
 from pyrovae.preprocess import units
 from pyrovae.preprocess.none import Identity
 from pyrovae.system.names import OwnName
@@ -54,9 +52,11 @@ class VAE(nn.Module):
         likelihood: Name, ``{"name": ..., option: ...}`` or part; likewise the other roles.
         prior: As above.
         posterior: As above; None takes the prior's natural one.
-        network: As above.
+        network: As above; None takes ``mlp``.
         context: As above.
         preprocess: As above; ``auto`` takes what the likelihood wants for the kind of data.
+        encoder: A module of your own, with a ``decoder``, in place of a ``network``; for their shapes see ``Modules``.
+        decoder: As above.
         kind: Kind of data; None until ``prepare`` meets the data.
         levels: Number of levels of the data (``binomial`` needs it).
         labels: What the data are labelled with (a context needs it): ``dataset.spec.labels``, or ``{"name", "values"}`` each.
@@ -78,13 +78,15 @@ class VAE(nn.Module):
         self,
         event_shape: Sequence[int],
         latent_dim: int = 20,
-        likelihood: str | dict[str, Any] | Family = "bernoulli",
-        prior: str | dict[str, Any] | Prior = "normal",
-        posterior: str | dict[str, Any] | Family | None = None,
-        network: str | dict[str, Any] | Network = "mlp",
-        context: str | dict[str, Any] | Context = "none",
-        preprocess: str | dict[str, Any] | Preprocess = "auto",
+        likelihood: Choice = "bernoulli",
         *,
+        prior: Choice = "normal",
+        posterior: Choice | None = None,
+        network: Choice | None = None,
+        context: Choice = "none",
+        preprocess: Choice = "auto",
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
         kind: Kind | None = None,
         levels: int | None = None,
         labels: Sequence[Attribute | Mapping[str, Any]] = (),
@@ -98,7 +100,7 @@ class VAE(nn.Module):
             "likelihood": make("likelihood", likelihood),
             "prior": prior_part,
             "posterior": make("posterior", prior_part.natural_posterior if posterior is None else posterior),
-            "network": make("network", network),
+            "network": make("network", _network(network, encoder, decoder)),
             "context": make("context", context),
         }
         self.parts = parts
@@ -453,3 +455,11 @@ def _draw(name: str, distribution: Any, *, obs: Tensor | None = None, infer: Any
     """A sample site; no class of Pyro's and ours says that what we call a distribution is one of Pyro's."""
     value: Tensor = pyro.sample(name, distribution, obs=obs, infer=infer)
     return value
+
+
+def _network(network: Choice | None, encoder: nn.Module | None, decoder: nn.Module | None) -> Choice:
+    if encoder is None and decoder is None:
+        return "mlp" if network is None else network
+    if network is not None:
+        raise UserError("network", network, "makes an encoder and a decoder, and others are given", "leave one or the other out")
+    return Modules(encoder, decoder)

@@ -322,7 +322,7 @@ def line(prior: object, latents: int = 1) -> tuple[VAE, LinearGaussian]:
     """p(x|z) = N(W z + b, 0.4^2) with known W and b, and any prior."""
     model = LinearGaussian(latents=latents)
     torch.manual_seed(0)  # the guide, which chains may start from
-    vae = VAE(model.shape, latents, {"name": "normal", "scale": model.noise}, prior, kind="reals", network="linear")
+    vae = VAE(model.shape, latents, {"name": "normal", "scale": model.noise}, prior=prior, kind="reals", network="linear")
     with torch.no_grad():
         vae.decoder.layers[0].weight.copy_(torch.tensor(3 * model.weight))
         vae.decoder.layers[0].bias.copy_(torch.tensor(model.bias))

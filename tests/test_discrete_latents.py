@@ -33,7 +33,7 @@ def bit_vae(latents: int = 3, seed: int = 0, spread: float = 1.5) -> VAE:
     """Weights that are larger than those of a new model, so that posteriors differ from the prior and from fair coins."""
     torch.manual_seed(seed)
     network = {"name": "mlp", "hidden": [4], "activation": "tanh"}
-    vae = VAE(SHAPE, latents, "bernoulli", {"name": "bernoulli", "p": 0.3}, network=network, kind="binary")
+    vae = VAE(SHAPE, latents, "bernoulli", prior={"name": "bernoulli", "p": 0.3}, network=network, kind="binary")
     with torch.no_grad():
         for name, parameter in vae.named_parameters():
             parameter.mul_(1.0 if name.startswith("baseline") else spread)
@@ -123,7 +123,7 @@ def test_a_large_baseline_loss_does_not_round_the_loss():
     """A cost of 1e4 nats squared and summed over data is beyond what float32 resolves to a nat."""
     x = torch.zeros(64, 20_000)
     torch.manual_seed(0)
-    vae = VAE((20_000,), 2, "bernoulli", "bernoulli", network="linear", kind="binary")
+    vae = VAE((20_000,), 2, "bernoulli", prior="bernoulli", network="linear", kind="binary")
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in [*vae.encoder.parameters(), *vae.decoder.parameters()]:
@@ -176,7 +176,7 @@ def test_training_on_digits_improves_to_a_useful_model():
     digits = pyrovae.load_dataset("digits")
     torch.manual_seed(0)
     network = {"name": "mlp", "hidden": [32]}
-    vae = VAE((8, 8), 8, "bernoulli", "bernoulli", network=network, kind="levels", levels=17)
+    vae = VAE((8, 8), 8, "bernoulli", prior="bernoulli", network=network, kind="levels", levels=17)
     result = fit(vae, digits, epochs=40, learning_rate=1e-2, **QUIET)  # the first 10 only find the frequencies
     elbos = [row["valid_elbo"] for row in result.history]
     frequency = (digits.train.x.double() / 16).mean(0).clamp(1e-3, 1 - 1e-3)

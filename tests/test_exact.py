@@ -112,7 +112,7 @@ def test_a_learned_noise_scale(double_precision, scale):
 
 @pytest.mark.parametrize("context", ["none", "learned"])
 def test_a_conditional_model_has_a_density_for_every_context(double_precision, context):
-    vae = VAE((6,), 3, {"name": "normal", "scale": 0.4}, {"name": "normal", "context": context}, network="linear",
+    vae = VAE((6,), 3, {"name": "normal", "scale": 0.4}, prior={"name": "normal", "context": context}, network="linear",
               context={"name": "label", "size": 2}, kind="reals", labels=LABELS)  # fmt: skip
     jumble(vae, 0)
     assert exact_method(vae) == "linear-Gaussian"
@@ -203,7 +203,7 @@ def test_bits_are_gone_through_as_by_a_loop(double_precision, p):
 
 @pytest.mark.parametrize("context", ["none", "learned"])
 def test_probabilities_of_all_data_add_up_to_one_by_enumeration(context):
-    vae = VAE((6,), 5, "bernoulli", {"name": "bernoulli", "context": context}, context={"name": "label", "size": 2},
+    vae = VAE((6,), 5, "bernoulli", prior={"name": "bernoulli", "context": context}, context={"name": "label", "size": 2},
               network={"name": "mlp", "hidden": [8]}, kind="binary", labels=LABELS)  # fmt: skip
     jumble(vae, 0)
     x, c = six_bits().repeat(3, 1), torch.arange(3).repeat_interleave(64)
@@ -213,7 +213,7 @@ def test_probabilities_of_all_data_add_up_to_one_by_enumeration(context):
 
 
 def test_importance_sampling_agrees_with_enumeration():
-    vae = jumble(VAE((6,), 8, "bernoulli", "bernoulli", network={"name": "mlp", "hidden": [8]}, kind="binary"), 0)
+    vae = jumble(VAE((6,), 8, "bernoulli", prior="bernoulli", network={"name": "mlp", "hidden": [8]}, kind="binary"), 0)
     x = six_bits()
     ratio = (importance(vae, x, samples=1000, proposal="prior").estimate - exact(vae, x).estimate).exp()
     assert abs(ratio.mean() - 1) < 3 * ratio.std() / math.sqrt(len(x))
@@ -221,7 +221,7 @@ def test_importance_sampling_agrees_with_enumeration():
 
 @pytest.mark.parametrize("rows", [1, 7, 100_000])
 def test_rows_and_company_do_not_move_an_enumeration(double_precision, rows):
-    vae = jumble(VAE((6,), 5, "bernoulli", "bernoulli", network={"name": "mlp", "hidden": [8]}, kind="binary"), 0)
+    vae = jumble(VAE((6,), 5, "bernoulli", prior="bernoulli", network={"name": "mlp", "hidden": [8]}, kind="binary"), 0)
     x = six_bits()
     expected = exact(vae, x).estimate
     np.testing.assert_allclose(exact(vae, x[:5], rows=rows).estimate.numpy(), expected[:5].numpy(), **EXACT)
@@ -247,7 +247,7 @@ def test_a_model_without_exact_evidence_is_refused_with_what_there_is(options, w
 
 
 def test_twelve_bits_are_few_enough():
-    assert exact_method(VAE((4,), 12, "bernoulli", "bernoulli", kind="binary")) == "enumeration"
+    assert exact_method(VAE((4,), 12, "bernoulli", prior="bernoulli", kind="binary")) == "enumeration"
 
 
 def test_a_plain_autoencoder_has_no_evidence():
@@ -263,7 +263,7 @@ def test_a_tolerance_that_is_none_is_refused(tolerance):
 
 @pytest.mark.parametrize(("prior", "latents"), [("bernoulli", 2), ("normal", 2)])
 def test_a_diverged_model_is_refused_naming_its_data(prior, latents):
-    vae = VAE((4,), latents, "bernoulli", prior, network={"name": "mlp", "hidden": [3]}, kind="binary")
+    vae = VAE((4,), latents, "bernoulli", prior=prior, network={"name": "mlp", "hidden": [3]}, kind="binary")
     with torch.no_grad():
         vae.decoder.layers[-1].bias[0] = math.nan
     with pytest.raises(UserError, match=r"2 data have log-densities that are NaN .* the first is row 0"):

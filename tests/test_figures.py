@@ -234,7 +234,7 @@ def mixture_cdf(vae: VAE) -> Any:
 def test_the_grid_lies_at_the_quantiles_of_any_prior(prior, cdf):
     """Most priors have no quantile function; the grid takes those of many draws."""
     torch.manual_seed(1)
-    vae = VAE((4,), 2, "normal", prior, network="linear")
+    vae = VAE((4,), 2, "normal", prior=prior, network="linear")
     before = torch.random.get_rng_state()
     z = pictures.quantile_grid(vae, 5, seed=0)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -250,7 +250,12 @@ def test_the_grid_lies_at_the_quantiles_of_any_prior(prior, cdf):
 
 def test_the_grid_of_a_conditional_prior_is_that_of_the_context():
     vae = VAE(
-        (4,), 2, "normal", {"name": "normal", "context": "learned"}, context="label", labels=[{"name": "class", "values": "ab"}]
+        (4,),
+        2,
+        "normal",
+        prior={"name": "normal", "context": "learned"},
+        context="label",
+        labels=[{"name": "class", "values": "ab"}],
     )
     with torch.no_grad():
         vae.prior_module.params.weight.normal_()

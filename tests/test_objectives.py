@@ -163,7 +163,7 @@ def test_weight_latents_leaves_observed_sites_and_the_next_trace_alone(case):
 def small_vae(prior: str | dict = "normal", posterior: str | dict | None = None, **options: object) -> VAE:
     torch.manual_seed(3)
     network = {"name": "mlp", "hidden": [6], "activation": "tanh"}
-    return VAE(SHAPE, LATENTS, "bernoulli", prior, posterior, network, kind="binary", **options)
+    return VAE(SHAPE, LATENTS, "bernoulli", prior=prior, posterior=posterior, network=network, kind="binary", **options)
 
 
 def bits() -> torch.Tensor:

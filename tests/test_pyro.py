@@ -116,7 +116,7 @@ def test_uncondition_draws_what_the_model_observes(known: LinearGaussian) -> Non
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_predictive_takes_every_prior(prior: str) -> None:
-    vae = VAE((4,), 3, "normal", prior, network="linear", kind="reals")
+    vae = VAE((4,), 3, "normal", prior=prior, network="linear", kind="reals")
     y = torch.randn(2, 4)
     replicated = Predictive(poutine.uncondition(vae.model), guide=vae.guide, num_samples=5)(y)
     assert replicated["x"].shape == (5, 2, 4)
@@ -125,7 +125,7 @@ def test_predictive_takes_every_prior(prior: str) -> None:
 
 def test_each_context_draws_a_datum() -> None:
     labels = [{"name": "class", "values": ["a", "b"]}]
-    vae = VAE((4,), 3, "normal", {"name": "normal", "context": "learned"}, context="label", kind="reals", labels=labels)
+    vae = VAE((4,), 3, "normal", prior={"name": "normal", "context": "learned"}, context="label", kind="reals", labels=labels)
     found = Predictive(vae.model, num_samples=5)(c=torch.tensor([0, 1, 1]))
     assert found["x"].shape == (5, 3, 4)
 

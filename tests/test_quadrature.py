@@ -40,7 +40,7 @@ def toy(latents: int, prior: object, seed: int = 0, noise: float = 0.5) -> VAE:
     """Four reals from a tanh network."""
     likelihood = {"name": "normal", "scale": noise}
     network = {"name": "mlp", "hidden": [5], "activation": "tanh"}
-    return jumble(VAE((4,), latents, likelihood, prior, network=network, kind="reals"), seed)
+    return jumble(VAE((4,), latents, likelihood, prior=prior, network=network, kind="reals"), seed)
 
 
 def folded(latents: int, noise: float) -> VAE:
@@ -189,7 +189,7 @@ EVERY_PRIOR = [
 
 
 def bits_from(latents: int, prior: object, size: float = 0.5, **options: object) -> VAE:
-    vae = VAE((4,), latents, "bernoulli", prior, network={"name": "mlp", "hidden": [8]}, kind="binary", **options)
+    vae = VAE((4,), latents, "bernoulli", prior=prior, network={"name": "mlp", "hidden": [8]}, kind="binary", **options)
     return jumble(vae, 4, size)
 
 
@@ -278,7 +278,9 @@ def test_a_prior_of_which_quadrature_misses_a_part_is_reported(double_precision)
 
 def test_a_spike_in_the_prior_is_found_by_its_missing_mass(double_precision):
     """A component of scale 0.002 beside one of scale 1, of which the nodes at the start see nothing."""
-    vae = VAE((1,), 1, {"name": "normal", "scale": 0.5}, {"name": "mixture", "components": 2}, network="linear", kind="reals")
+    vae = VAE(
+        (1,), 1, {"name": "normal", "scale": 0.5}, prior={"name": "mixture", "components": 2}, network="linear", kind="reals"
+    )
     with torch.no_grad():
         vae.prior_module.logits.zero_()
         vae.prior_module.params.copy_(torch.tensor([[[0.0], [0.0]], [[2.6543], [8 * math.atanh(math.log(0.002) / 8)]]]))

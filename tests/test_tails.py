@@ -33,7 +33,7 @@ HEAVY = {
 def told_nothing(prior: object, posterior: str, latents: int = 2, scale: float = 1.25) -> VAE:
     """x does not depend on z, so p(z|x) = p(z) and p(x) = N(x; b, 1); the guide is normal, about as wide as the prior."""
     torch.manual_seed(0)
-    vae = VAE((4,), latents, {"name": "normal", "scale": 1.0}, prior, posterior, kind="reals", network="linear")
+    vae = VAE((4,), latents, {"name": "normal", "scale": 1.0}, prior=prior, posterior=posterior, kind="reals", network="linear")
     encoder = vae.encoder.layers[0]
     raw = torch.zeros(vae.posterior_density.params_shape)
     wide = 8 * math.atanh(math.log(scale) / 8)
@@ -120,7 +120,7 @@ def test_many_latents_have_a_smaller_share_of_heavy_noise(double_precision):
     "posterior", ["normal", "full_normal", {"name": "flow", "hidden": 4}, {"name": "flow", "transform": "spline"}]
 )
 def test_the_stretch_of_a_guide_is_its_jacobian(double_precision, posterior):
-    vae = jumble(VAE((4,), 3, "normal", "laplace", posterior, kind="reals", network="linear"), 2, size=0.4)
+    vae = jumble(VAE((4,), 3, "normal", prior="laplace", posterior=posterior, kind="reals", network="linear"), 2, size=0.4)
     family, density = vae.parts["posterior"], vae.posterior_density
     with torch.no_grad():
         params = vae.posterior_params(torch.randn(5, 4, generator=torch.Generator().manual_seed(1)))
@@ -155,12 +155,12 @@ def test_a_datum_has_its_own_noise(double_precision):
 def test_it_is_chosen_where_the_tails_of_the_prior_are_heavier():
     chosen = {}
     for name in PRIORS:
-        vae = VAE((4,), 2, "normal", name, kind="reals", network="linear")
+        vae = VAE((4,), 2, "normal", prior=name, kind="reals", network="linear")
         chosen[name] = choose_proposal("auto", vae)
     assert {name for name, proposal in chosen.items() if proposal == "heavy"} == {"laplace", "student_t"}
     assert set(chosen.values()) == {"heavy", "guide"}
     with pytest.raises(UserError, match=r"--proposal heavy: .*--posterior beta has others; use --proposal guide"):
-        importance(VAE((4,), 2, "normal", "uniform", kind="reals"), torch.zeros(1, 4), samples=2, proposal="heavy")
+        importance(VAE((4,), 2, "normal", prior="uniform", kind="reals"), torch.zeros(1, 4), samples=2, proposal="heavy")
 
 
 def test_it_is_reported_and_found_again_by_compare(tmp_path, monkeypatch):
@@ -190,7 +190,7 @@ def trained(prior: object, latents: int) -> tuple[VAE, Tensor]:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(200, 4, generator=generator) + 0.3 * torch.randn(200, 1, generator=generator)
-    vae = VAE((4,), latents, "normal", prior, kind="reals", network={"name": "mlp", "hidden": [16]})
+    vae = VAE((4,), latents, "normal", prior=prior, kind="reals", network={"name": "mlp", "hidden": [16]})
     fit(vae, all_of(x, DataSpec((4,))), epochs=20, batch_size=50, learning_rate=1e-2, device="cpu", progress=False)
     return vae, x[:30]
 

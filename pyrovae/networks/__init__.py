@@ -6,6 +6,7 @@ from pyrovae.contracts import Network
 from pyrovae.networks.conv import Conv
 from pyrovae.networks.linear import Linear
 from pyrovae.networks.mlp import Mlp
+from pyrovae.networks.modules import Modules
 from pyrovae.networks.residual import Residual
 from pyrovae.networks.tied import Tied
 from pyrovae.tables import Table
@@ -21,4 +22,5 @@ NETWORKS = Table(
         "residual": Residual,
         "tied": Tied,
     },
+    unlisted={"modules": Modules},
 )

@@ -7,16 +7,19 @@ import csv
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
-from pyrovae.errors import UserError, check_is, check_path, option
-from pyrovae.parts import UnknownPartError
+from pyrovae.errors import NOT_GIVEN, UserError, check_is, check_path, option, shown
+from pyrovae.networks.modules import Modules
+from pyrovae.parts import UnknownPartError, name_of
 from pyrovae.runs.binding import MODEL_KEYS, difference, model_options, training_options
+from pyrovae.runs.rebuilding import check_rebuilt
 from pyrovae.runs.states import Seconds, check_fits, put_together, taken_apart, timed
 from pyrovae.system.bounds import BAD_YAML, read_text, read_yaml, why
 from pyrovae.system.claims import Claim, check_new
@@ -67,21 +70,36 @@ def save(vae: VAE, folder: str | Path) -> Path:
     check_new(folder)
     if not vae.prepared and vae.preprocess_choice != "auto":
         raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
-    _check_rebuilt(vae, _built(folder, _configuration(vae, {}, {}), 0))
+    check_rebuilt(vae, _built(folder, _configuration(vae, {}, {}), 0, _modules_of(vae)))
     with Claim(folder, new=True):
         save_weights(folder, vae.state_dict(), write_config(folder, vae, {}, {}))
     return folder
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
+def load(
+    folder: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+) -> VAE:
     """The VAE of a run folder, with its best weights.
 
+    Args:
+        folder: The run folder.
+        device: Where to put it.
+        encoder: The encoder of a model that was made of modules, which gets the weights; None for other models.
+        decoder: Its decoder, likewise.
+
     Raises:
-        UserError: If the folder is missing, damaged, or written by a newer version, or config.yaml is not that of the weights.
+        UserError: If the folder is missing, damaged, or written by a newer version, config.yaml is not that of the weights, the
+            model needs modules and none are given, or those given do not fit the weights.
     """
     folder, device = check_path("run", folder, "a run folder"), choose_device(device)
     path, config = folder / MODEL, read_config(folder)
-    vae = _built(folder, config, 0)
+    given = None if encoder is None and decoder is None else Modules(encoder, decoder)
+    _check_modules(folder, config, given)
+    vae = _built(folder, config, 0, given)
     if not path.is_file():
         raise UserError(
             f"{path}: is missing; training has not saved it yet, or it was deleted: "
@@ -93,40 +111,37 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> VAE:
     try:
         vae.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UserError(f"{path}: does not fit config.yaml ({str(error).splitlines()[-1].strip()})") from error
+        what = "config.yaml" if given is None else "the encoder and the decoder that are given"
+        raise UserError(None, path, f"does not fit {what} ({str(error).splitlines()[-1].strip()})") from error
     return vae.to(device)
 
 
-def _check_rebuilt(vae: VAE, again: VAE) -> None:
-    """Refuse a model that its options do not make: nobody could open its run.
+def _modules_of(vae: VAE) -> Modules | None:
+    """Copies of the modules that a model was made of; None for other models."""
+    network = vae.parts["network"]
+    return deepcopy(network) if isinstance(network, Modules) else None
 
-    Args:
-        vae: The model.
-        again: What its options make.
+
+def _check_modules(folder: Path, config: Mapping[str, Any], given: Modules | None) -> None:
+    """Refuse to open a model of modules without them, and others with modules.
 
     Raises:
-        UserError: Naming what is another.
+        UserError: Saying what is needed.
     """
-    modules, expected = dict(vae.named_modules()), dict(again.named_modules())
-    odd = [name for name in [*modules, *expected] if type(modules.get(name)) is not type(expected.get(name))]
-    odd += [f"{name}.{what}".lstrip(".") for name, module in modules.items() for what in _overridden(module)]
-    try:
-        again.load_state_dict(vae.state_dict())
-    except RuntimeError as error:
-        odd.append(str(error).splitlines()[-1].strip())
-    # After loading: the preprocessing takes the type of what it is given.
-    tensors = again.state_dict()
-    odd += [name for name, tensor in vae.state_dict().items() if name in tensors and tensors[name].dtype != tensor.dtype]
-    if odd:
+    network = config.get("network")
+    name = network.get("name") if isinstance(network, Mapping) else network
+    needed = name == name_of("network", Modules)
+    if needed and given is None:
         raise UserError(
-            f"vae.{odd[0]}: is not what the options of the model make, so that its run could not be opened; choose it by an "
-            "option, or keep the weights with torch.save(vae.state_dict(), FILE) and the code that makes the model"
+            None,
+            folder,
+            "was made of an encoder and a decoder that only Python can give",
+            "open it with pyrovae.load(folder, encoder=MODULE, decoder=MODULE), and use the VAE in place of the folder",
         )
-
-
-def _overridden(module: torch.nn.Module) -> list[str]:
-    """Methods that this module has in place of those of its class."""
-    return [name for name, value in vars(module).items() if callable(value) and callable(getattr(type(module), name, None))]
+    if given is not None and not needed:
+        raise UserError(
+            "encoder", NOT_GIVEN, f"is given, and the network of the run, {shown(name)}, makes its own", "leave it out"
+        )
 
 
 def _check_made_with(folder: Path, config: Mapping[str, Any], recorded: Any) -> None:
@@ -163,17 +178,22 @@ def rebuild(folder: Path, seed: int = 0) -> VAE:
     Raises:
         UserError: If the folder is missing or its config.yaml damaged.
     """
-    return _built(folder, read_config(folder), seed)
+    config = read_config(folder)
+    _check_modules(folder, config, None)
+    return _built(folder, config, seed)
 
 
-def _built(folder: Path, config: Mapping[str, Any], seed: int) -> VAE:
+def _built(folder: Path, config: Mapping[str, Any], seed: int, modules: Modules | None = None) -> VAE:
+    given = {} if modules is None else {"network": modules}
     try:
         with own_noise():
             torch.default_generator.manual_seed(seed)
-            return VAE.from_config(model_config(config))
+            return VAE.from_config({**model_config(config), **given})
     except UnknownPartError as error:
         raise error.needed_by(folder / CONFIG) from error
     except UserError as error:
+        if modules is not None:  # the modules are at fault
+            raise
         raise UserError(None, folder / CONFIG, f"is damaged: {error}") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{folder / CONFIG}: is damaged ({error}); restore it or train again") from error

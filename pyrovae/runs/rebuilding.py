@@ -1,0 +1,80 @@
+"""Whether a model is what its options make: nobody could open the run of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from pyrovae.contracts import DataSpec, Part
+from pyrovae.errors import UserError
+from pyrovae.vae import VAE
+
+PLAIN = (bool, int, float, str, type(None), tuple, Part, DataSpec)
+"""Attributes that make a module what it is beside its tensors, such as the padding of a convolution."""
+
+OWN_STATE = ("training",)
+"""Attributes that say where a module stands and not what it is."""
+
+
+def check_rebuilt(vae: VAE, again: VAE) -> None:
+    """Refuse a model that its options do not make.
+
+    Args:
+        vae: The model.
+        again: What its options make, with the same modules where it was made of modules.
+
+    Raises:
+        UserError: Naming what is another.
+    """
+    odd = next(_differences(vae, again), None)
+    if odd is not None:
+        raise UserError(
+            f"vae.{odd}",
+            reason="is not what the options of the model make, so that its run could not be opened",
+            remedy="choose it by an option, give modules of your own with VAE(..., encoder=MODULE, decoder=MODULE), or keep the "
+            "weights with torch.save(vae.state_dict(), FILE) and the code that makes the model",
+        )
+
+
+def _differences(vae: VAE, again: VAE) -> Iterator[str]:
+    """Names of modules, tensors and attributes that differ."""
+    modules, expected = dict(vae.named_modules()), dict(again.named_modules())
+    yield from (name for name in [*modules, *expected] if type(modules.get(name)) is not type(expected.get(name)))
+    for name, module in modules.items():
+        yield from (_below(name, what) for what in _overridden(module))
+        if _hooks(module) != _hooks(expected[name]):
+            yield _below(name, "forward, which has a hook")
+        if name:  # the VAE's own attributes are its options, and whether it is prepared
+            yield from (_below(name, what) for what in _attributes_that_differ(module, expected[name]))
+    try:
+        again.load_state_dict(vae.state_dict())
+    except RuntimeError as error:
+        yield str(error).splitlines()[-1].strip()
+    # After loading: the preprocessing takes the type of what it is given.
+    tensors = again.state_dict()
+    yield from (name for name, tensor in vae.state_dict().items() if tensors[name].dtype != tensor.dtype)
+
+
+def _below(name: str, what: str) -> str:
+    return f"{name}.{what}".lstrip(".")
+
+
+def _overridden(module: nn.Module) -> list[str]:
+    """Methods that this module has in place of those of its class."""
+    return [name for name, value in vars(module).items() if callable(value) and callable(getattr(type(module), name, None))]
+
+
+def _hooks(module: nn.Module) -> tuple[int, int]:
+    return len(module._forward_pre_hooks), len(module._forward_hooks)
+
+
+def _attributes_that_differ(module: nn.Module, expected: nn.Module) -> list[str]:
+    """Plain attributes of a module that are not those of the other."""
+    mine, others = (_plain(one) for one in (module, expected))
+    return [name for name in mine if name in others and mine[name] != others[name]]
+
+
+def _plain(module: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, PLAIN) and name not in OWN_STATE}
