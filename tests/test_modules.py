@@ -73,12 +73,13 @@ def test_evaluation_does_not_depend_on_who_else_is_there(data: pyrovae.Dataset) 
     counted = copy.deepcopy(net[1].state_dict())
     assert int(counted["num_batches_tracked"]) > 0, "training is in training mode"
     vae.train()
+    vae.decoder.eval()  # as somebody does who keeps a decoder as it is
     alone = pyrovae.evaluate(vae, data=data, samples=10, split="test", limit=1)
     everyone = pyrovae.evaluate(vae, data=data, samples=10, split="test")
     place = everyone.per_datum["index"].tolist().index(alone.per_datum["index"][0])
     # Convolutions of one image and of ten round differently, by some units of float32's last digit of 40 nats.
     assert alone.per_datum["estimate"][0].item() == pytest.approx(everyone.per_datum["estimate"][place].item(), abs=1e-4)
-    assert vae.training
+    assert (vae.training, vae.encoder.training, vae.decoder.training) == (True, True, False)
     for name, value in net[1].state_dict().items():
         assert torch.equal(value, counted[name]), name
 

@@ -17,6 +17,7 @@ from pyrovae.evidence import keyed
 from pyrovae.evidence.pieces import in_chunks
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.system.devices import alone
+from pyrovae.system.modes import in_evaluation
 from pyrovae.vae import VAE
 
 
@@ -104,14 +105,10 @@ def preprocessing_draws(vae: VAE, dequantisations: int) -> int:
 @contextmanager
 def estimating(vae: VAE) -> Iterator[None]:
     """Evaluation mode, no gradients, and nothing that rounds products behind torch's back."""
-    was_training = vae.training
-    vae.eval()
-    try:
-        # torch lets convolutions round to 10 bits on some GPUs; a reported number is not to depend on it.
-        with alone(), torch.no_grad(), pyro.validation_enabled(False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            yield
-    finally:
-        vae.train(was_training)
+    # torch lets convolutions round to 10 bits on some GPUs; a reported number is not to depend on it.
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    with alone(), in_evaluation(vae), pyro.validation_enabled(False), exact:
+        yield
 
 
 def check_density(vae: VAE, estimator: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from pyrovae.contracts import Network
 from pyrovae.errors import UserError, check_is
 from pyrovae.system.devices import own_noise
+from pyrovae.system.modes import in_evaluation
 
 TRIED = 2
 """Data of the trial at build: one alone could be taken for none."""
@@ -139,7 +138,7 @@ class BatchOnce(nn.Module):
         embedding = torch.zeros(TRIED, self.embedding_dim, device=device) if self.embedding_dim else None
         given = " and an embedding ".join(str(tuple(one.shape)) for one in (x, embedding) if one is not None)
         try:
-            with _left_as_it_was(self.module), torch.no_grad(), own_noise():
+            with in_evaluation(self.module), own_noise():
                 self(x, embedding)
         except UserError:
             raise
@@ -147,15 +146,3 @@ class BatchOnce(nn.Module):
             first = next(iter(str(error).splitlines()), "")
             reason = f"cannot take an input {given} ({type(error).__name__}: {first})"
             raise UserError(self.role, type(self.module).__name__, reason, "give a module for inputs of that shape") from error
-
-
-@contextmanager
-def _left_as_it_was(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, in which nothing is counted or learned, and every module back in its own mode afterwards."""
-    modes = [(one, one.training) for one in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for one, mode in modes:
-            one.training = mode

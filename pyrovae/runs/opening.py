@@ -27,6 +27,7 @@ from pyrovae.evidence import keyed
 from pyrovae.parts import Choice, make, needed_by
 from pyrovae.runs.matching import SPLITTING, is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.system.devices import choose_device
+from pyrovae.system.modes import in_evaluation
 from pyrovae.vae import VAE
 
 Part = Choice
@@ -258,13 +259,8 @@ def _in_words(spec: DataSpec) -> str:
 @contextmanager
 def inference(vae: VAE) -> Iterator[None]:
     """Evaluation mode, without gradients."""
-    was_training = vae.training
-    vae.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        vae.train(was_training)
+    with in_evaluation(vae):
+        yield
 
 
 def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096) -> Iterator[Tensor]:
