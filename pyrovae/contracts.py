@@ -389,6 +389,10 @@ class ContextModule(nn.Module, ABC):
         """What must be said of contexts that are drawn where none is given; empty, where there is nothing, unless overridden."""
         return ""
 
+    def named(self, c: Tensor) -> list[str]:
+        """Names of contexts (N,) or (N, A), as ``each`` and the command line give them; their numbers unless overridden."""
+        return [str(value) for value in c.tolist()]
+
     @abstractmethod
     def each(self) -> dict[str, Tensor]:
         """Every context of the training data by name, where they can be enumerated; empty without a context.

@@ -62,8 +62,8 @@ def here(world, tmp_path, monkeypatch) -> Path:
         (raw / f"{name}-idx{3 if 'images' in name else 1}-ubyte").write_bytes(b"no idx file")
     monkeypatch.setenv("PYROVAE_DATA", str(tmp_path / "downloads"))
     monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", unreachable)
-    monkeypatch.setattr("pyrovae.drawing.pictures.GRID", 2)  # small pictures: none is looked at here
-    monkeypatch.setattr("pyrovae.drawing.pictures.SAMPLED", 2)
+    monkeypatch.setattr("pyrovae.drawing.portraits.Portrait.side", 2)  # small pictures: none is looked at here
+    monkeypatch.setattr("pyrovae.drawing.portraits.Portrait.sampled", 2)
     folder = shutil.copytree(world, tmp_path / "here")
     monkeypatch.chdir(folder)
     return folder

@@ -23,7 +23,10 @@ import pyrovae
 from pyrovae import VAE, Dataset, UserError, commands, runs
 from pyrovae.contexts.label import MOST
 from pyrovae.contracts import Attribute, DataSpec
-from pyrovae.drawing import pictures, plots
+from pyrovae.drawing import pictures
+from pyrovae.drawing.curves import Curves
+from pyrovae.drawing.images import Images
+from pyrovae.drawing.portraits import Portrait
 from pyrovae.evidence import importance
 from pyrovae.objectives import AnalyticElbo
 from pyrovae.runs.opening import open_run
@@ -633,18 +636,23 @@ def test_a_class_without_training_data_is_refused_before_training(tmp_path, wher
 def drawn(monkeypatch) -> dict[str, Any]:
     """What the figures decode, and the rows that they show, by title."""
     kept: dict[str, Any] = {"decoded": [], "rows": {}}
-    decode, rows_of = VAE.decode, plots.rows_of
+    decode = VAE.decode
 
     def keep_decoded(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
         kept["decoded"].append((z, c))
         return decode(vae, z, c)
 
-    def keep_rows(rows: dict[str, Tensor], limits: Any, title: str) -> Any:
-        kept["rows"] = rows
-        return rows_of(rows, limits, title)
+    for kind in (Images, Curves):
+        draw_rows = kind.rows
 
+        def keep_rows(
+            portrait: Portrait, rows: dict[str, Tensor], heads: list[str], title: str, draw_rows: Any = draw_rows
+        ) -> Any:
+            kept.update(rows=rows, heads=heads, title=title)
+            return draw_rows(portrait, rows, heads, title)
+
+        monkeypatch.setattr(kind, "rows", keep_rows)
     monkeypatch.setattr(VAE, "decode", keep_decoded)
-    monkeypatch.setattr(plots, "rows_of", keep_rows)
     return kept
 
 
@@ -655,8 +663,8 @@ def test_classes_share_their_noise_along_a_column(run_of, drawn, prior):
     assert list(drawn["rows"]) == [str(digit) for digit in range(10)]
     latents = torch.stack([z for z, _ in drawn["decoded"]])
     codes = torch.stack([c for _, c in drawn["decoded"]])
-    assert codes.tolist() == [[digit] * pictures.SHOWN for digit in range(10)]
-    assert len(latents[0].unique(dim=0)) == pictures.SHOWN  # each column its own
+    assert codes.tolist() == [[digit] * Images.shown for digit in range(10)]
+    assert len(latents[0].unique(dim=0)) == Images.shown  # each column its own
     with torch.no_grad():
         p = opened.vae.prior(codes)
         noise = (latents - p.mean) / p.stddev
@@ -668,10 +676,11 @@ def test_classes_share_their_noise_along_a_column(run_of, drawn, prior):
 def test_relabelled_data_keep_their_latents(run_of, drawn):
     opened = open_run(run_of("none"), None, None, "cpu")
     pictures.pictures(opened, 3, only=["relabelled"])
+    assert drawn["heads"] == [str(digit) for digit in opened.dataset.test.subset(Images.shown, 3).y.tolist()]
     data, *others = drawn["rows"].items()
     assert data[0] == "data"
     assert [name for name, _ in others] == [str(digit) for digit in range(10)]
-    shown = opened.dataset.test.subset(pictures.SHOWN, 3)
+    shown = opened.dataset.test.subset(Images.shown, 3)
     torch.testing.assert_close(data[1], shown.x.float())
     with torch.no_grad():
         own = opened.vae.posterior_of_preprocessed(shown.x.float(), shown.y).mean
@@ -691,20 +700,49 @@ def test_figures_of_attributes_have_a_row_for_each_combination(faces_run, drawn,
 
 
 def test_pictures_say_that_they_are_conditional(run_of, digits_run, tmp_path, monkeypatch):
-    titles = []
+    titles, captions = [], []
 
     def keep(path, figure, *home):
-        titles.extend(axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left"))
+        titles.append([axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")])
+        captions.append([text.get_text() for text in figure.axes[0].texts])
         return path
 
     monkeypatch.setattr(commands, "_write_figure", keep)
-    commands.sample(run_of(), count=4, given="7", out=tmp_path / "sevens.png")
-    commands.sample(run_of(), count=4, out=tmp_path / "all.png")
+    run = run_of()
+    commands.sample(run, count=4, given="7", out=tmp_path / "sevens.png")
+    drawn = commands.sample(run, count=4, out=tmp_path / "all.png")
+    commands.sample(run_of("learned"), count=4, given="3", out=tmp_path / "threes.png")
     commands.sample(digits_run, count=4, out=tmp_path / "plain.png")
-    commands.figures(run_of(), only="samples", out=tmp_path)
-    conditional = ["means E[x|z,c]\nz ~ p(z|c)", "draws x ~ p(x|z,c)\nthe same z and c"]
-    sevens = [f"{conditional[0]}, c: 7", conditional[1]]
-    assert titles == [*sevens, *conditional, "means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z", *conditional]
+    draws = "draws x ~ p(x|z,c),\nthe same z and c"
+    assert titles == [
+        ["means E[x|z,c], z ~ p(z),\ngiven c = 7", draws],
+        ["means E[x|z,c], z ~ p(z),\ngiven the c above each", draws],
+        ["means E[x|z,c], z ~ p(z|c),\ngiven c = 3", draws],
+        ["means E[x|z], z ~ p(z)", "draws x ~ p(x|z), the same z"],
+    ]
+    assert captions == [[], [str(code) for code in drawn.c.tolist()], [], []]
+
+
+def test_every_conditional_picture_names_what_is_given(run_of, tmp_path, monkeypatch):
+    figures = {}
+
+    def keep(path, figure, *home):
+        figures[path.stem] = figure
+        return path
+
+    monkeypatch.setattr(commands, "_write_figure", keep)
+    run = run_of()
+    commands.figures(run, only="reconstructions,interpolation,classes,relabelled", out=tmp_path, seed=3)
+    shown = open_run(run, None, None, "cpu").dataset.test.subset(Images.shown, 3)
+    heads = [str(digit) for digit in shown.y.tolist()]
+    for name in ("reconstructions", "relabelled"):
+        assert [text.get_text() for text in figures[name].axes[0].get_xticklabels()] == heads
+    assert [text.get_text() for text in figures["classes"].axes[0].get_yticklabels()] == [str(digit) for digit in range(10)]
+    path = figures["interpolation"]
+    (first,), (), (last,) = ([text.get_text() for text in axis.get_xticklabels()] for axis in path.axes)
+    assert first == last  # a line has one context: it runs between two data of the same
+    assert first.removeprefix("c = ") in heads
+    assert path.get_suptitle().endswith(f"given {first}")
 
 
 def test_figures_of_contexts_are_refused_without_one(cli, digits_run, tmp_path):

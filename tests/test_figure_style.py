@@ -11,7 +11,7 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from pyrovae.drawing import charts, ranking, style
+from pyrovae.drawing import charts, differences, style
 
 # --- colours -------------------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ def test_one_latent_is_drawn_with_a_row_for_each_class():
 
 def league(n: int):
     rows = [{"name": f"{i + 1}  run-{i}", "difference": -(float(i) ** 2), "error": i / 9, "bound": i % 3 == 0} for i in range(n)]
-    return ranking.league({"log p(x): probability of the data as they were given": rows})
+    return differences.league({"log p(x): probability of the data as they were given": rows})
 
 
 def latent_map():

@@ -16,8 +16,11 @@ from PIL import Image
 from scipy import stats
 
 from pyrovae import UserError, commands, runs
+from pyrovae.contracts import DataSpec
 from pyrovae.data import Dataset
-from pyrovae.drawing import charts, pictures, plots
+from pyrovae.drawing import charts, pictures
+from pyrovae.drawing.images import Images
+from pyrovae.drawing.portraits import Portrait
 from pyrovae.runs.opening import open_run
 from pyrovae.vae import VAE
 
@@ -146,16 +149,16 @@ def point_run(make_run) -> Path:
 
 @pytest.fixture
 def shown(monkeypatch) -> dict[str, tuple[tuple[Any, ...], Any]]:
-    """What was given to the functions of ``drawing``, and the figures that they made, by name."""
+    """What was given to the functions that draw, and the figures that they made, by name."""
     kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
-    for module, name in ((plots, "latent_grid"), (charts, "learning_curves"), (plots, "samples")):
-        draw = getattr(module, name)
+    for home, name in ((Images, "grid"), (charts, "learning_curves"), (Images, "samples"), (Images, "reconstructions")):
+        draw = getattr(home, name)
 
         def keep(*given: Any, draw: Any = draw, name: str = name, **options: Any) -> Any:
             kept[name] = (given, draw(*given, **options))
             return kept[name][1]
 
-        monkeypatch.setattr(module, name, keep)
+        monkeypatch.setattr(home, name, keep)
     return kept
 
 
@@ -198,17 +201,27 @@ def test_an_autoencoder_has_every_figure(point_run, tmp_path, monkeypatch):
 # --- the grid ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_grid_is_drawn_from_the_upper_left_and_says_where_it_is():
+def test_a_grid_is_drawn_from_the_upper_left_and_has_the_values_of_z():
     tiles = torch.arange(9.0).reshape(3, 3, 1, 1).expand(3, 3, 2, 2)
-    figure = plots.latent_grid(tiles, (0.0, 8.0), "the prior's quantiles")
-    assert figure.get_suptitle() == "Decoded grid: E[x|z] at the prior's quantiles"
-    for i, axis in enumerate(figure.axes):
-        (image,) = axis.get_images()
-        np.testing.assert_array_equal(image.get_array(), np.full((2, 2), float(i)))
-        assert image.get_clim() == (0.0, 8.0)
-        first, box = figure.axes[0].get_position(), axis.get_position()
-        assert (i % 3 > 0) == (box.x0 > first.x0)
-        assert (i // 3 > 0) == (box.y0 < first.y0)
+    spec = DataSpec((2, 2), "levels", 9)
+    figure = Images(spec, (0.0, 8.0)).grid(tiles, torch.tensor([-1.0, 0.0, 1.5]), torch.tensor([2.0, 0.0, -2.0]), "E[x|z]")
+    assert figure.get_suptitle() == "E[x|z]"
+    (axis,) = figure.axes
+    assert not axis.xaxis_inverted()
+    assert axis.yaxis_inverted()  # so a larger top is further down
+    for i, image in enumerate(axis.get_images()):
+        np.testing.assert_allclose(image.get_array(), np.full((2, 2, 3), i / 8))
+        left, right, bottom, top = image.get_extent()
+        assert (left + right) / 2 == pytest.approx(1 + i % 3 * (2 + 0.06 * 2))
+        assert (top + bottom) / 2 == pytest.approx(1 + i // 3 * (2 + 0.06 * 2))
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["\N{MINUS SIGN}1.00", "1.50"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["2.00", "\N{MINUS SIGN}2.00"]
+    np.testing.assert_allclose(axis.get_xticks(), [1, 1 + 2 * 2.12])
+    # No wide margins: the pictures fill the figure but for the numbers, the names of the axes and the title.
+    figure.draw_without_rendering()
+    box, inner = figure.get_tightbbox(), axis.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    assert inner.width > box.width - 0.8
+    assert inner.height > box.height - 0.9
 
 
 def mixture_cdf(vae: VAE) -> Any:
@@ -275,14 +288,38 @@ def test_the_grid_of_an_autoencoder_spans_the_encoded_data(point_run, shown, mon
     pictures.pictures(opened, 0, only=["grid"])
     encoded = commands.encode(point_run, split="test").mean  # 300 data: all of them are looked at
     (z,) = decoded
-    side = pictures.GRID
+    side = Portrait.side
     steps = [np.linspace(encoded[:, i].min().item(), encoded[:, i].max().item(), side) for i in range(2)]
     np.testing.assert_allclose(z[..., 0], np.tile(steps[0], (side, 1)), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(z[..., 1], np.tile(steps[1][::-1, None], (1, side)), rtol=1e-5, atol=1e-5)
-    (tiles, _, where), figure = shown["latent_grid"]
+    (_, tiles, z1, z2, title), _ = shown["grid"]
     assert tiles.shape == (side, side, 8, 8)
-    assert where == "the range of the encoded data"
-    assert where in figure.get_suptitle()
+    assert torch.equal(z1, z[0, :, 0])
+    assert torch.equal(z2, z[:, 0, 1])
+    assert title == "E[x|z] at even steps over the encoded data"
+
+
+# --- before training -----------------------------------------------------------------------------------------------------
+
+
+def test_the_row_before_training_is_not_clipped(point_run, shown):
+    """An untrained decoder may be outside the values that the data can have: its row has black and white of its own."""
+    opened = open_run(point_run, None, None, "cpu")
+    pictures.pictures(opened, 0, only=["reconstructions"])
+    (_, rows, _, _), figure = shown["reconstructions"]
+    (axis,) = figure.axes
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    images = np.array([image.get_array() for image in axis.get_images()]).reshape(3, -1)
+    assert names == ["data", "before training", "after training"]  # of a binomial all means are within
+    assert images[0].max() == 1
+    rows = {"data": rows["data"], "before training": rows["data"] * 0.01 - 5, "after training": rows["after training"]}
+    (axis,) = Images(opened.vae.spec, (0.0, 16.0)).reconstructions(rows, [], "").axes
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    images = np.array([image.get_array() for image in axis.get_images()]).reshape(3, -1)
+    assert names == ["data", "before training\n(own grey scale)", "after training"]
+    assert images[1].min() == 0
+    assert images[1].max() == 1
+    np.testing.assert_allclose(images[1], images[0], atol=1e-5)  # the same shapes, however small and dark
 
 
 # --- learning curves -----------------------------------------------------------------------------------------------------
@@ -344,5 +381,5 @@ def test_epochs_are_whole_numbers(epochs):
 
 def few_pictures(monkeypatch) -> None:
     """Fewer pictures a figure: for tests that do not look at them."""
-    monkeypatch.setattr("pyrovae.drawing.pictures.SAMPLED", 4)
-    monkeypatch.setattr("pyrovae.drawing.pictures.GRID", 3)
+    monkeypatch.setattr(Portrait, "sampled", 4)
+    monkeypatch.setattr(Portrait, "side", 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import torch
 
 import pyrovae
 from pyrovae import UserError, commands, runs
-from pyrovae.drawing import charts, pictures, plots
+from pyrovae.drawing import charts, pictures
+from pyrovae.drawing.curves import Curves
 from pyrovae.evidence import elbo, importance
 from pyrovae.runs.opening import open_run, preprocessed
 
@@ -145,7 +145,7 @@ def test_a_config_file_may_name_a_data_file(table: Path, tmp_path: Path, cli, mo
         "data: table.npy\nlikelihood: normal\nposterior: null\nlatent_dim: 2\nepochs: 1\nout: made\n"
         "network: {name: mlp, hidden: [8]}\n"
     )
-    answer = cli("train", "--config", "options.yaml", "--data.test", "0.25")
+    answer = cli("train", "--config", "options.yaml", "--data.test", "0.25", "--quiet")
     assert (answer.code, answer.err) == (0, "")
     assert len(open_run("made", None, None, "cpu").dataset.test) == 15
 
@@ -156,22 +156,23 @@ def test_figures_say_which_data_they_show(table: Path, tmp_path: Path, monkeypat
     run = commands.train(data=data, likelihood="normal", out=str(tmp_path / "run"), **TINY).run
     shown = {}
 
-    def keep(name, draw, *given, **options):
-        return shown.setdefault(name, (given, draw(*given, **options)))[1]
+    for home, name in ((Curves, "reconstructions"), (charts, "latent_scatter"), (Curves, "interpolation")):
+        draw = getattr(home, name)
 
-    for module, name in ((plots, "reconstructions"), (charts, "latent_scatter"), (plots, "interpolation")):
-        draw = getattr(module, name)
-        monkeypatch.setattr(module, name, functools.partial(keep, name, draw))
+        def keep(*given, draw=draw, name=name, **options):
+            return shown.setdefault(name, (given, draw(*given, **options)))[1]
+
+        monkeypatch.setattr(home, name, keep)
     pictures.pictures(open_run(run, None, None, "cpu"), 0)
     assert shown["latent_scatter"][1].axes[0].get_title(loc="left") == "Posterior means of 50 training data"
     assert "two training data" in shown["interpolation"][1].get_suptitle()
-    assert list(shown["reconstructions"][0][0]) == ["data", "before training", "after training"]
+    assert list(shown["reconstructions"][0][1]) == ["data", "before training", "after training"]
 
     saved = pyrovae.save(runs.load(run), tmp_path / "saved")
     shown.clear()
     shutil.copy(run / runs.METRICS, saved)
     pictures.pictures(open_run(saved, str(table), None, "cpu"), 0)
-    assert list(shown["reconstructions"][0][0]) == ["data", "after training"]
+    assert list(shown["reconstructions"][0][1]) == ["data", "after training"]
 
 
 def test_looking_at_a_batch_leaves_gradients_and_training_mode_on() -> None:

@@ -15,9 +15,10 @@ from pyrovae.commands.estimating import estimate
 from pyrovae.commands.recipe import TrainResult, recorded_options, resume, train
 from pyrovae.commands.sweeping import SweepResult, sweep
 from pyrovae.comparison import compare
-from pyrovae.drawing import charts, plots, style
+from pyrovae.drawing import charts, style
 from pyrovae.drawing.evidence_pictures import evidence_pictures
-from pyrovae.drawing.pictures import pictures
+from pyrovae.drawing.pictures import pictures, sample_picture
+from pyrovae.drawing.portraits import MOST_SAMPLES
 from pyrovae.errors import (
     UserError,
     check_each_once,
@@ -39,7 +40,7 @@ from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.parts import register
 from pyrovae.runs.opening import A_RUN, DataLike, Opened, context_of, inference, load_dataset, open_run
 from pyrovae.runs.records import Keeper, calibration_picture
-from pyrovae.runs.sampling import Samples, draw_samples, value_range
+from pyrovae.runs.sampling import Samples, draw_samples
 from pyrovae.system import files
 from pyrovae.system.bounds import check_memory
 from pyrovae.system.devices import choose_device
@@ -321,9 +322,9 @@ def sample(
     """
     count, seed = check_integer("count", count, 1), check_seed("seed", seed)
     out = _file(out, (".png", ".npz"))
-    if out is not None and out.suffix == ".png" and count > plots.MOST_SAMPLES:
+    if out is not None and out.suffix == ".png" and count > MOST_SAMPLES:
         raise UserError(
-            f"--count {count}: a picture has room for {plots.MOST_SAMPLES} draws; take fewer, or --out FILE.npz for any number"
+            f"--count {count}: a picture has room for {MOST_SAMPLES} draws; take fewer, or --out FILE.npz for any number"
         )
     chosen = choose_device(device)
     if isinstance(run, VAE) and device != "auto":
@@ -336,9 +337,7 @@ def sample(
     if out is not None and out.suffix == ".npz":
         files.write_arrays(out, {f.name: getattr(found, f.name) for f in fields(found)})
     elif out is not None:
-        conditional = vae.parts["context"].reads is not None
-        chosen_label = None if given is None or not conditional else _named(given)
-        _write_figure(out, plots.samples(found.mean, found.x, value_range(vae), conditional=conditional, given=chosen_label))
+        _write_figure(out, sample_picture(vae, found, None if given is None else _named(given)))
     return found
 
 

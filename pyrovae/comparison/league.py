@@ -12,7 +12,7 @@ from typing import Any, final
 
 from pyrovae.comparison.rows import Group, Row
 from pyrovae.comparison.table import markdown_table, same_in_all, terminal_table
-from pyrovae.drawing import ranking, style
+from pyrovae.drawing import differences, style
 from pyrovae.system import files
 
 
@@ -83,7 +83,7 @@ def write_league(league: League, folder: Path) -> list[Path]:
     contents = {
         "league.csv": league.to_csv().encode(),
         "league.json": league.to_json().encode(),
-        "league.png": style.png(ranking.league(panels)),
+        "league.png": style.png(differences.league(panels)),
     }
     for name, content in contents.items():
         files.write_whole(folder / name, content)

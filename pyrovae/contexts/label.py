@@ -231,10 +231,16 @@ class LabelEmbedding(ContextModule):
         for combination in itertools.product(*values):
             codes = torch.zeros(len(self.labels), dtype=torch.long)
             codes[list(self.chosen)] = torch.tensor(combination)
-            named = [(self.labels[i].name, self.labels[i].values[v]) for i, v in zip(self.chosen, combination, strict=True)]
-            text = named[0][1] if self.is_class else ",".join(f"{name}={value}" for name, value in named)
-            found[text] = codes[0] if self.is_class else codes
+            c = codes[0] if self.is_class else codes
+            found[self.named(c.unsqueeze(0))[0]] = c
         return found
+
+    def named(self, c: Tensor) -> list[str]:
+        """``7`` for a class; ``glasses=yes,smile=no``, every label that is conditioned on, for attributes."""
+        codes = self._columns(c).long().tolist()
+        chosen = [self.labels[column] for column in self.chosen]
+        rows = [[(label.name, label.values[code]) for label, code in zip(chosen, row, strict=True)] for row in codes]
+        return [row[0][1] if self.is_class else ",".join(f"{name}={value}" for name, value in row) for row in rows]
 
 
 @final

@@ -46,7 +46,9 @@ CONFIDENCE = 0.95
 """Of the intervals of the calibration."""
 
 
-def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence[str], of: str) -> Figure:
+def latent_scatter(
+    latents: Tensor, labels: Tensor | None, class_names: Sequence[str], of: str, label_name: str = "class"
+) -> Figure:
     """Posterior means (N, D) in the plane, one unit as long in x as in y: their two principal axes if D > 2.
 
     With one latent, each class has a row of its own.
@@ -56,6 +58,7 @@ def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence
         labels: Codes of their classes (N,); None without labels.
         class_names: Names of the codes 0, 1, ...
         of: What the data are, such as "test data".
+        label_name: What the codes are of.
     """
     values = latents.double().numpy()
     codes = None if labels is None else labels.numpy()
@@ -67,7 +70,7 @@ def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence
         places = np.zeros(len(values)) if codes is None else np.searchsorted(present, codes).astype(float)
         # So that data of one class do not cover each other; the height within a row means nothing.
         points = np.stack([values[:, 0], places + np.random.default_rng(0).uniform(-0.3, 0.3, len(values))], 1)
-        label(axis, "$z_1$", "" if codes is None else "class")
+        label(axis, "$z_1$", "" if codes is None else label_name)
         axis.set_yticks(range(len(present)), [shortened(names[code], 16) for code in present])
         axis.set_ylim(max(len(present), 1) - 0.4, -0.6)
         if codes is None:
@@ -96,7 +99,7 @@ def latent_scatter(latents: Tensor, labels: Tensor | None, class_names: Sequence
             for code in present
         ]
         figure.legend(
-            handles=marks, fontsize=SMALL, frameon=False, loc="outside right upper", title="class", title_fontsize=SMALL,
+            handles=marks, fontsize=SMALL, frameon=False, loc="outside right upper", title=label_name, title_fontsize=SMALL,
             ncols=math.ceil(len(present) / 20),
         )  # fmt: skip
     axis.set_title(f"Posterior means of {len(values):,} {of}", fontsize=TEXT + 1, loc="left")

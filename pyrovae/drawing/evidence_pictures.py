@@ -14,12 +14,12 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.drawing import evidence_plots
+from pyrovae.drawing.choice import portrait_of
 from pyrovae.errors import UserError, suggest
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.importance.pareto import limits
-from pyrovae.runs.opening import Opened
+from pyrovae.runs.opening import Opened, context_of
 from pyrovae.runs.records import read_records
-from pyrovae.runs.sampling import value_range
 from pyrovae.system.files import quoted
 
 LOWEST = 20
@@ -157,14 +157,15 @@ def _lowest(scene: _Scene) -> Figure | None:
     reads = scene.opened.vae.parts["context"].reads
     if rows_digest(rows, None if reads is None else getattr(rows, reads)) != summary["data_sha256"]:
         return None  # an evaluation of other data, which are not at hand
-    order = torch.argsort(arrays["estimate"])[:LOWEST]
-    return evidence_plots.lowest(
-        rows.x[order],
-        arrays["estimate"][order].tolist(),
-        index[order].tolist(),
-        value_range(scene.opened.vae),
-        summary["quantity"],
-    )
+    vae, order = scene.opened.vae, torch.argsort(arrays["estimate"])[:LOWEST]
+    names = [f"{arrays['estimate'][i]:.1f}\n#{index[i]}" for i in order.tolist()]
+    c = context_of(vae, rows)
+    if c is not None:
+        names = [f"{name}\nc = {given}" for name, given in zip(names, vae.context_module.named(c[order]), strict=True)]
+    title = f"The data with the lowest {summary['quantity']} (nats; # row in the data set)"
+    # The data as they were given, which a model of bits binarises.
+    spec = vae.spec
+    return portrait_of(spec, None if spec.levels is None else (0.0, spec.levels - 1.0)).lowest(rows.x[order], names, title)
 
 
 EVIDENCE_FIGURES: dict[str, Callable[[_Scene], Figure | None]] = {

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from torch import Tensor
 
-from pyrovae.drawing.plots import Limits, tiles
-from pyrovae.drawing.style import BLUE, GREY, RED, TEXT, UNCLEAR, label
+from pyrovae.drawing.style import BLUE, GREY, RED, SMALL, TEXT, UNCLEAR, WIDTH, label
 
 HIGHEST_KHAT = 1.5
 """Larger k-hats are drawn here."""
@@ -45,7 +45,7 @@ def bound_by_samples(
     label(
         axis,
         "importance samples a datum",
-        "nats per datum, +- 2 standard errors\n(paired with the last, and its Monte Carlo error)",
+        "nats per datum, ± 2 standard errors\n(paired with the last, and its Monte Carlo error)",
     )
     return figure
 
@@ -71,7 +71,13 @@ def khat_histogram(khat: Tensor, threshold: float, samples: int, limits: Sequenc
         bar.set_color(BLUE if centre <= limits[0] else RED if centre > limits[1] else UNCLEAR)
     axis.axvline(threshold, color=GREY, linewidth=1)
     axis.axvspan(*limits, color=UNCLEAR, alpha=0.15, linewidth=0)
-    axis.annotate(f" reliable below {threshold:.2f}", (threshold, counts.max()), fontsize=TEXT, color=GREY, va="top")
+    axis.set_ylim(top=1.15 * max(counts.max(), 1))  # above the bars there is room for what the line is
+    axis.annotate(
+        f" reliable below {threshold:.2f}", (threshold, 0.99), xycoords=("data", "axes fraction"), fontsize=SMALL, va="top"
+    )
+    kinds = {"small enough": BLUE, "cannot be told": UNCLEAR, "too large": RED}
+    marks = [Patch(color=colour, label=name) for name, colour in kinds.items()]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     above, between = (values > limits[1]).mean(), ((values > limits[0]) & (values <= limits[1])).mean()
     axis.set_title(
         f"Pareto k-hat of {samples:,} weights a datum: {above:.1%} of {len(values):,} too large,\n{between:.1%} cannot be told",
@@ -95,7 +101,7 @@ def annealing(
         importance: Log evidence of the same real data by importance sampling; None without it.
     """
     panels = [name for name, values in (("real", real), ("simulated", simulated)) if values]
-    figure = Figure(figsize=(4.6 * len(panels), 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH / 2 * max(len(panels), 1.4), 3.2), layout="constrained")
     axes = dict(zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True))
     if real:
         _bounds_line(axes["real"], real, BLUE, "annealing: lower bound")
@@ -112,22 +118,8 @@ def annealing(
         axis.set_xticks(shown, [f"{count:,}" for count in shown])
         axis.minorticks_off()
         axis.legend(frameon=False, fontsize=TEXT)
-        label(axis, "temperatures", "nats per datum, +- 2 Monte Carlo errors")
+        label(axis, "temperatures", "nats per datum, ± 2 Monte Carlo errors")
     return figure
-
-
-def lowest(pictures: Tensor, log_evidence: Sequence[float], rows: Sequence[int], limits: Limits, quantity: str) -> Figure:
-    """The data with the lowest log evidence, lowest first, each with its number and its row in the data set.
-
-    Args:
-        pictures: (N, *E).
-        log_evidence: Of each, in nats.
-        rows: Of each in its data set.
-        limits: Values of black and white; None for those of the data.
-        quantity: ``log p(x)`` or ``log p(x|c)``.
-    """
-    names = [f"{value:.1f}\n#{row}" for value, row in zip(log_evidence, rows, strict=True)]
-    return tiles(pictures, names, limits, f"The data with the lowest {quantity} (nats; # row in the data set)")
 
 
 def _single() -> tuple[Figure, Axes]:

@@ -12,17 +12,19 @@ from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.data import Split
-from pyrovae.drawing import charts, plots
+from pyrovae.drawing import charts
+from pyrovae.drawing.choice import portrait_of
+from pyrovae.drawing.portraits import Portrait
+from pyrovae.drawing.words import mean_of, prior_of
 from pyrovae.errors import UserError, suggest
 from pyrovae.runs.opening import Opened, context_of, inference, posteriors, preprocessed
-from pyrovae.runs.sampling import draw_samples, prior_samples, value_range
+from pyrovae.runs.sampling import Samples, draw_samples, prior_samples, value_range
 from pyrovae.system.devices import own_noise, seed_all
 from pyrovae.vae import VAE
 
-SHOWN = 10
 SCATTERED = 5000
-SAMPLED = 64
-GRID = 15
+STEPS = 10
+"""Points of an interpolation, and draws of a class."""
 QUANTILE_DRAWS = 10_000
 CONTEXTS_SHOWN = 12
 
@@ -37,14 +39,11 @@ class _Scene:
     scattered: Split
     of: str
     seed: int
+    portrait: Portrait
 
     @property
     def vae(self) -> VAE:
         return self.opened.vae
-
-    @property
-    def limits(self) -> tuple[float, float] | None:
-        return value_range(self.vae)
 
 
 def pictures(opened: Opened, seed: int, only: Sequence[str] | None = None) -> dict[str, Figure]:
@@ -59,8 +58,9 @@ def pictures(opened: Opened, seed: int, only: Sequence[str] | None = None) -> di
         UserError: If a name is unknown, or the run has no such figure, with what it has instead.
     """
     name = "test" if len(opened.dataset.rows["test"]) else "train"
-    shown, scattered = (opened.dataset.split(name).subset(count, seed) for count in (SHOWN, SCATTERED))
-    scene = _Scene(opened, shown, scattered, "test data" if name == "test" else "training data", seed)
+    portrait = portrait_of(opened.vae.spec, value_range(opened.vae))
+    shown, scattered = (opened.dataset.split(name).subset(count, seed) for count in (portrait.shown, SCATTERED))
+    scene = _Scene(opened, shown, scattered, "test data" if name == "test" else "training data", seed, portrait)
     absent = _absent(opened)
     for wanted in only or ():
         if wanted not in FIGURES:
@@ -105,7 +105,14 @@ def _reconstructions(scene: _Scene) -> Figure:
     for name, model in {**models, "after training": vae}.items():
         with inference(model):
             rows[name] = model.decode(_means(model, scene.shown, scene.seed), c).cpu()
-    return plots.reconstructions(rows, scene.limits, conditional=_has_context(scene.vae))
+    title = f"Reconstructions: {mean_of(vae)} at the posterior mean of z" + ("" if c is None else ", given the c of the datum")
+    return scene.portrait.reconstructions(rows, _heads(scene), title)
+
+
+def _heads(scene: _Scene) -> list[str]:
+    """The context of each datum shown, by its name; nothing without a context."""
+    c = context_of(scene.vae, scene.shown)
+    return [] if c is None else scene.vae.context_module.named(c)
 
 
 def _untrained(opened: Opened) -> VAE:
@@ -116,19 +123,36 @@ def _untrained(opened: Opened) -> VAE:
     return vae.to(opened.vae.device)
 
 
-def _has_context(vae: VAE) -> bool:
-    return vae.parts["context"].reads is not None
-
-
 def _samples(scene: _Scene) -> Figure:
-    drawn = draw_samples(scene.vae, SAMPLED, scene.seed)
-    return plots.samples(drawn.mean, drawn.x, scene.limits, conditional=_has_context(scene.vae))
+    return sample_picture(scene.vae, draw_samples(scene.vae, scene.portrait.sampled, scene.seed), None)
+
+
+def sample_picture(vae: VAE, drawn: Samples, given: str | None) -> Figure:
+    """Draws from a model and their means.
+
+    Args:
+        vae: The model.
+        drawn: Its draws.
+        given: What they were asked to be given, as in ``draw_samples``.
+    """
+    portrait = portrait_of(vae.spec, value_range(vae))
+    heads: list[str] = []
+    means, draws = f"means {mean_of(vae)}, z ~ {prior_of(vae)}", "draws x ~ p(x|z), the same z"
+    if drawn.c is not None:
+        names, draws = vae.context_module.named(drawn.c), "draws x ~ p(x|z,c),\nthe same z and c"
+        if given is not None and len(set(names)) == 1:
+            means += f",\ngiven c = {names[0]}"
+        else:
+            heads = names
+            means += f",\ngiven {portrait.mixed}"
+    return portrait.samples(drawn.mean, drawn.x, heads, (means, draws))
 
 
 def _latent(scene: _Scene) -> Figure:
     means, split = _means(scene.vae, scene.scattered, scene.seed).cpu(), scene.scattered
     y, names = class_labels(scene.opened, split)
-    return charts.latent_scatter(means, y, names, scene.of)
+    labels = scene.opened.dataset.spec.labels
+    return charts.latent_scatter(means, y, names, scene.of, labels[0].name if labels else "class")
 
 
 def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -140,31 +164,46 @@ def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str
 
 
 def _interpolation(scene: _Scene) -> Figure:
-    """Between the first datum shown and the next of another class (or the next), under the label of the first."""
+    """Between two of the data shown, under the context of the first."""
     vae, shown = scene.vae, scene.shown
-    y, _ = class_labels(scene.opened, shown)
-    other = torch.arange(1, len(shown)) if y is None else (y != y[0]).nonzero().squeeze(-1)
-    ends = [0, int(other[0]) if len(other) else len(shown) - 1]
-    z = _means(vae, shown, scene.seed)[ends]
     c = context_of(vae, shown)
+    ends = _ends(class_labels(scene.opened, shown)[0], c, len(shown))
+    z = _means(vae, shown, scene.seed)[ends]
     with inference(vae):
-        steps = torch.linspace(0, 1, SHOWN, device=z.device).unsqueeze(-1)
-        path = vae.decode(z[0] + steps * (z[1] - z[0]), None if c is None else c[:1].expand(SHOWN, *c.shape[1:])).cpu()
+        steps = torch.linspace(0, 1, STEPS, device=z.device).unsqueeze(-1)
+        path = vae.decode(z[0] + steps * (z[1] - z[0]), None if c is None else c[ends[0]].expand(STEPS, *c.shape[1:])).cpu()
     seen = vae.transform.inverse(_seen(scene)[ends]).cpu()
-    return plots.interpolation(path, seen, scene.limits, scene.of, conditional=c is not None)
+    heads, title = ("datum", "datum"), f"{mean_of(vae)} on the line between the posterior means of two {scene.of}"
+    if c is not None:
+        names = _heads(scene)
+        heads, title = (f"c = {names[ends[0]]}", f"c = {names[ends[1]]}"), f"{title}, given c = {names[ends[0]]}"
+    return scene.portrait.interpolation(path, seen, heads, title)
+
+
+def _ends(y: Tensor | None, c: Tensor | None, count: int) -> list[int]:
+    """Which two of the data: of the same context, since a line has one; without a context, of different classes."""
+    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    if c is not None:
+        wanted = [(i, j) for i, j in pairs if torch.equal(c[i], c[j])]
+    else:
+        wanted = [(i, j) for i, j in pairs if y is not None and y[i] != y[j]]
+    return list((wanted or pairs or [(0, 0)])[0])
 
 
 def _grid(scene: _Scene) -> Figure:
     vae = scene.vae
     contexts = vae.context_module.draw(1, scene.seed)
     c = None if contexts is None else contexts.to(vae.device)
+    side = scene.portrait.side
     if vae.parts["posterior"].has_density:
-        z, of = quantile_grid(vae, GRID, scene.seed, c), "the prior's quantiles"
+        z, where = quantile_grid(vae, side, scene.seed, c), f"the quantiles of {prior_of(vae)}"
     else:
-        z, of = range_grid(_means(vae, scene.scattered, scene.seed), GRID), "the range of the encoded data"
+        z, where = range_grid(_means(vae, scene.scattered, scene.seed), side), "even steps over the encoded data"
     with inference(vae):
-        decoded = vae.decode(z, None if c is None else c.expand(GRID, GRID, *c.shape[1:])).cpu()
-    return plots.latent_grid(decoded, scene.limits, of, conditional=c is not None)
+        decoded = vae.decode(z, None if c is None else c.expand(side, side, *c.shape[1:])).cpu()
+    given = "" if c is None else f", given c = {vae.context_module.named(c)[0]}"
+    z = z.cpu()
+    return scene.portrait.grid(decoded, z[0, :, 0], z[:, 0, 1], f"{mean_of(vae)} at {where}{given}")
 
 
 def quantile_grid(vae: VAE, side: int, seed: int, c: Tensor | None = None) -> Tensor:
@@ -193,15 +232,18 @@ def _contexts(vae: VAE) -> dict[str, Tensor]:
 
 
 def _classes(scene: _Scene) -> Figure:
-    """A row of draws for each context, the same base noise along each column."""
+    """Draws for each context, the same base noise along each column."""
     vae, rows = scene.vae, {}
-    device = vae.device
+    device = next(vae.parameters()).device
+    count = max(STEPS, scene.portrait.shown)
     for name, c in _contexts(vae).items():
-        given = c.expand(SHOWN, *c.shape)
+        given = c.expand(count, *c.shape)
         with inference(vae), own_noise(device):
             seed_all(scene.seed, device)
-            rows[name] = vae.decode(prior_samples(vae, SHOWN, given), given).cpu()
-    return plots.rows_of(rows, scene.limits, "E[x|z,c], z ~ p(z|c): a row for each context, the same noise in a column")
+            rows[name] = vae.decode(prior_samples(vae, count, given), given).cpu()
+    return scene.portrait.rows(
+        rows, [], f"{mean_of(vae)}, z ~ {prior_of(vae)}, given each c: the same noise {scene.portrait.alike}"
+    )
 
 
 def _relabelled(scene: _Scene) -> Figure:
@@ -212,7 +254,8 @@ def _relabelled(scene: _Scene) -> Figure:
     for name, c in _contexts(vae).items():
         with inference(vae):
             rows[name] = vae.decode(z, c.expand(len(z), *c.shape)).cpu()
-    return plots.rows_of(rows, scene.limits, "Reconstructions E[x|z,c'] under each context c', z inferred under the datum's own")
+    title = "Reconstructions E[x|z,c'] given each c', z inferred given the datum's own c"
+    return scene.portrait.rows(rows, _heads(scene), title)
 
 
 def _learning_curves(scene: _Scene) -> Figure:

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
+from torch import Tensor
 
 DPI = 192
 """Pixels an inch of figure: two for each of the 96 that a browser gives it, so that dense screens show it sharp."""
@@ -20,6 +21,8 @@ WIDTH = 7.5
 
 TEXT = 9
 SMALL = TEXT - 1
+TINY = 6.5
+"""Only where there is no room for more."""
 
 BLACK = "0.1"
 GREY = "0.35"
@@ -84,6 +87,16 @@ def shortened(text: str, width: int, lines: int = 1) -> str:
     return "\n".join(kept)
 
 
+def number(value: float | Tensor) -> str:
+    """With two digits after the point, and a minus sign as matplotlib's ticks have it.
+
+    Example:
+        >>> number(-0.5)
+        '\N{MINUS SIGN}0.50'
+    """
+    return f"{float(value):.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def label(axis: Axes, x: str, y: str) -> None:
     """Name the axes."""
     axis.set_xlabel(x, fontsize=TEXT, color=GREY)
@@ -101,7 +114,7 @@ def titled(figure: Figure, title: str) -> None:
 
 def whole_numbers(axis: Axes) -> None:
     """Ticks of the x axis at whole numbers only."""
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axis.xaxis.set_major_formatter("{x:.0f}")
 
 
