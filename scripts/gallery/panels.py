@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from pyrovae.drawing.style import BLUE, CLASS_COLOURS, GREY, TEXT, class_colour
+from pyrovae.drawing.style import BLUE, CLASS_COLOURS, DPI, GREY, TEXT, class_colour
 
 MARK = np.asarray([[0.45, 0.08, 0.08], [1.0, 0.86, 0.80]])
 """What black and white become in a cell that is marked, so that dark cells show it too."""
@@ -25,7 +25,7 @@ PALETTE = 128
 """Colours of a PNG file."""
 
 
-def png(figure: Figure, dpi: int = 110) -> bytes:
+def png(figure: Figure, dpi: int = DPI) -> bytes:
     """The figure as a PNG file of few colours, a third as large as one of all colours."""
     drawn, packed = io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure)
@@ -103,6 +103,7 @@ def scatter(axis: Axes, points: Tensor, codes: Tensor, size: float = 3) -> None:
     order = np.random.default_rng(0).permutation(len(points))
     values, colours = points.double().numpy()[order], np.asarray(CLASS_COLOURS)[codes.numpy()[order] % len(CLASS_COLOURS)]
     axis.scatter(values[:, 0], values[:, 1], s=size, c=colours, alpha=0.7, linewidths=0)
+    axis.set_aspect("equal", adjustable="datalim")
     plain(axis)
 
 
@@ -111,6 +112,7 @@ def highlight(axis: Axes, points: Tensor, chosen: np.ndarray, colour: str) -> No
     values = points.double().numpy()
     axis.scatter(values[:, 0], values[:, 1], s=1, color="0.87", linewidths=0)
     axis.scatter(values[chosen, 0], values[chosen, 1], s=1.5, color=colour, linewidths=0)
+    axis.set_aspect("equal", adjustable="datalim")
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_color("0.8")
