@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the names of _HOMES again, for type checkers, which do not 
     from pyrovae.runs.folder import load as load
     from pyrovae.runs.folder import save as save
     from pyrovae.training.loop import fit as fit
+    from pyrovae.training.settings import Training as Training
     from pyrovae.vae import VAE as VAE
 
 _HOMES = {
@@ -51,6 +52,7 @@ _HOMES = {
     "load": "runs.folder",
     "save": "runs.folder",
     "fit": "training.loop",
+    "Training": "training.settings",
     "Modules": "networks.modules",
     "VAE": "vae",
 }

@@ -16,15 +16,28 @@ from pyrovae.errors import NOT_GIVEN, UserError, option, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.networks import NETWORKS
 from pyrovae.objectives import OBJECTIVES
+from pyrovae.optimizers import OPTIMIZERS
 from pyrovae.posteriors import POSTERIORS
 from pyrovae.preprocess import PREPROCESSES
 from pyrovae.priors import PRIORS
+from pyrovae.schedules import SCHEDULES
 from pyrovae.tables import Line, Table, spellings
 
 Choice = str | Mapping[str, Any] | Part
 """What is taken wherever a part is: its name, ``{"name": ..., option: ...}``, or itself, be its class ours or a user's."""
 
-_TABLES: tuple[Table[Any], ...] = (LIKELIHOODS, PRIORS, POSTERIORS, CONTEXTS, NETWORKS, PREPROCESSES, OBJECTIVES, SOURCES)
+_TABLES: tuple[Table[Any], ...] = (
+    LIKELIHOODS,
+    PRIORS,
+    POSTERIORS,
+    CONTEXTS,
+    NETWORKS,
+    PREPROCESSES,
+    OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULES,
+    SOURCES,
+)
 
 ROLES: dict[str, Table[Any]] = {table.role: table for table in _TABLES}
 """The table of every role. A room above adds its own with ``open_role``."""
@@ -50,7 +63,7 @@ def register(
     """Give a class of your own a name, by which it can be chosen, listed, written into runs and found again.
 
     Args:
-        role: likelihood, prior, posterior, context, network, preprocess, objective, data or estimator.
+        role: likelihood, prior, posterior, context, network, preprocess, objective, optimizer, schedule, data or estimator.
         name: Small letters, digits, ``-`` and ``_``.
         cls: A frozen dataclass derived from the role's abstract class in ``pyrovae.contracts``; its fields are its options.
         preprocess: Of a likelihood: kind of data (``levels``, ``counts``, ``reals``, ``binary``) -> name of the preprocessing

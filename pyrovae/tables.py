@@ -151,7 +151,7 @@ class Table(Mapping[str, type[P]]):
         Raises:
             UserError: Saying what it lacks.
         """
-        wanted = f"needs a frozen dataclass derived from pyrovae.contracts.{self.kind.__name__}"
+        wanted = f"needs a frozen dataclass derived from {self.kind.__module__}.{self.kind.__name__}"
         if not isinstance(part, type) or not issubclass(part, self.kind):
             raise UserError(self.role, part.__name__ if isinstance(part, type) else part, wanted)
         what = part.__name__

@@ -25,6 +25,7 @@ from pyrovae import commands, runs
 from pyrovae.cli.program import COMMANDS
 from pyrovae.errors import option_name
 from pyrovae.parts import ROLES, defaults
+from pyrovae.training.settings import DEFAULTS
 from pyrovae.vae import VAE
 
 # --- the world that the rows meet -----------------------------------------------------------------------------------------
@@ -176,7 +177,6 @@ NUMBERS = [
     row(
         "total-count-word", "train --likelihood binomial --likelihood.total-count ten", "--likelihood.total-count ten", "integer"
     ),
-    row("diverges", "train --data reals.npy --likelihood normal --learning-rate 1e30 --epochs 2", "--learning-rate", "lower"),
 ]
 
 DATA = [
@@ -370,6 +370,7 @@ PARTS = [
 def flags_of(command: str) -> set[str]:
     """Every flag that a command takes, with whatever parts."""
     names = {*commands.__dict__[command].__annotations__} if command != "list" else set()
+    names |= {*DEFAULTS} if "settings" in names else set()
     roles = ROLES if command == "train" else {"data"} & names
     names |= {f"{role}.{option}" for role in roles for name in ROLES[role] for option in defaults(role, name)}
     if command == "train":
@@ -380,8 +381,8 @@ def flags_of(command: str) -> set[str]:
 def unknown_flags(command: str, given: str, message: str) -> set[str]:
     """Flags that a message names, though neither what was given does nor the command, or another that it names, takes them."""
     meant = {name for name in COMMANDS if name == command or f"pyrovae {name}" in message}
-    named = set(re.findall(r"--[a-z][a-z._-]*[a-z]", message.replace("pip install --upgrade", "")))
-    known = set().union(*map(flags_of, meant)) | set(re.findall(r"--[a-z][a-z._-]*[a-z]", given))
+    named = set(re.findall(r"--[a-z][a-z._-]*[a-z][0-9]*", message.replace("pip install --upgrade", "")))
+    known = set().union(*map(flags_of, meant)) | set(re.findall(r"--[a-z][a-z._-]*[a-z][0-9]*", given))
     return {flag.replace("_", "-") for flag in named} - {flag.replace("_", "-") for flag in known}
 
 

@@ -17,6 +17,7 @@ from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.errors import check_integer, check_number, check_path, check_seed, plain, shown
 from pyrovae.parts import ROLES, defaults, describe, make
+from pyrovae.training.settings import DEFAULTS
 
 NUMBERS = [np.int64(3), np.uint8(3), np.array(3), torch.tensor(3), 3]
 REALS = [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5), Fraction(1, 2), 0.5]
@@ -146,12 +147,15 @@ WRONG = [
     "x" * 10_000,
     2j,
 ]
-PARAMETERS = [
-    (function, parameter)
-    for function in FUNCTIONS
-    for parameter in inspect.signature(getattr(pyrovae, function)).parameters
-    if parameter not in FLAGS
-]
+
+
+def arguments(function: str) -> list[str]:
+    """Its parameters, those that stand for the settings of a training one by one."""
+    own = list(inspect.signature(getattr(pyrovae, function)).parameters)
+    return [name for name in own if name != "settings"] + [name for name in DEFAULTS if "settings" in own and name not in own]
+
+
+PARAMETERS = [(function, parameter) for function in FUNCTIONS for parameter in arguments(function) if parameter not in FLAGS]
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +172,7 @@ def home(tmp_path_factory, make_run) -> Path:
 def test_no_argument_of_a_function_ends_in_an_error_that_is_not_ours(home, monkeypatch, tmp_path, function, parameter):
     monkeypatch.chdir(tmp_path)
     call, usual = getattr(pyrovae, function), dict(FUNCTIONS[function])
-    names = inspect.signature(call).parameters
+    names = arguments(function)
     run = home / ("label" if function == "classify" else "run1")
     usual |= {"run": [run, home / "run2"] if function == "compare" else run} if "run" in names else {}
     usual |= {"folder": run} if "folder" in names else {}

@@ -36,6 +36,8 @@ ROOMS = [
     "preprocess",
     "data",
     "objectives",
+    "optimizers",
+    "schedules",
     "parts",
     "inputs",
     "vae",
@@ -236,4 +238,4 @@ def test_every_parameter_of_the_api_is_typed_and_documented(name):
 
 def test_every_role_can_be_chosen_on_the_command_line():
     assert set(TRAIN_ROLES) == set(ROLES)
-    assert set(ROLES) <= set(inspect.signature(commands.train).parameters)
+    assert set(ROLES) <= set(commands.options_of(commands.train))

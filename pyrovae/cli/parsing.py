@@ -13,7 +13,16 @@ from typing import Any, final, get_args, get_origin, get_type_hints
 
 from pyrovae.errors import UserError, check_each_once, option_name, suggest
 
-TRAIN_ROLES = ("data", "likelihood", "prior", "posterior", "network", "context", "preprocess", "objective")
+TRAINING_ROLES = ("optimizer", "schedule")
+"""Roles of the settings of a training."""
+
+TRAIN_ROLES = ("data", "likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", *TRAINING_ROLES)
+WHOLE = ("training", "settings")
+"""Parameters of ``train`` and ``sweep`` that stand for the settings of a training, which are options one by one here."""
+
+ALONE = ("data", *TRAINING_ROLES)
+"""Roles of which a sweep takes one for all its runs."""
+
 AUTOMATIC = ("preprocess", "objective")
 """Roles in which ``auto`` stands for what fits the other parts."""
 
@@ -189,11 +198,28 @@ class Parser:
         summary = "\n\n".join(filter(None, (documented.short_description, documented.long_description)))
         self._parser = ArgumentParser(prog=f"pyrovae {command}", description=summary, exit_on_error=False)
         parameters = inspect.signature(function).parameters
-        self._parser.add_function_arguments(function, skip=skip & set(parameters), as_group=False)
+        if "settings" in parameters:  # jsonargparse would take the settings from its type; see add_training
+            from pyrovae.training.settings import DEFAULTS
+
+            skip = {*skip, *WHOLE, *(DEFAULTS.keys() - parameters.keys())}
+        self._parser.add_function_arguments(function, skip=skip, as_group=False)
         self.add_argument = self._parser.add_argument
         self.add_class_arguments = self._parser.add_class_arguments
         self.lists: set[str] = set()
         self.add_argument("--plugin", metavar="FILE", default=SUPPRESS, help=PLUGIN)
+
+    def add_training(self, skip: Collection[str] = ()) -> None:
+        """Add the settings of a training, each by its own name.
+
+        Args:
+            skip: Those that are added otherwise.
+        """
+        from docstring_parser import parse
+
+        from pyrovae.training.settings import Training
+
+        self._docs |= {p.arg_name: " ".join(p.description.split()) for p in parse(Training.__doc__).params}
+        self._parser.add_class_arguments(Training, as_group=False, skip={*TRAINING_ROLES, *skip})
 
     def add_quiet(self) -> None:
         """Add ``--quiet`` to the help; it is taken from the tokens before they are parsed, and is no part of a configuration."""
@@ -280,8 +306,8 @@ def several(role: str, tokens: list[str]) -> tuple[list[str], list[Any] | None]:
     for flag in flags:
         tokens, options[flag] = take(flag, tokens)
     tokens, text = take(role, tokens)
-    default = inspect.signature(commands.sweep).parameters[role].default
-    names = [default] if text is None else [text] if role == "data" else [name.strip() for name in text.split(",")]
+    default = commands.options_of(commands.sweep)[role]
+    names = [default] if text is None else [text] if role in ALONE else [name.strip() for name in text.split(",")]
     check_each_once(role, names)
     if not options and text is None:
         return tokens, None
@@ -295,6 +321,7 @@ def several(role: str, tokens: list[str]) -> tuple[list[str], list[Any] | None]:
     values = []
     for name, own in has.items():
         parser = Parser("sweep", commands.sweep, set(inspect.signature(commands.sweep).parameters))
+        parser.add_training(skip=commands.options_of(commands.sweep))
         mine = [f"--{flag}={value}" for flag, value in options.items() if flag in own]
         part = add_part(parser, role, name, mine)
         given = {k: v for k, v in parser.parse(mine).get(role, {}).items() if k != "name"}

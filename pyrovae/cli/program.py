@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pyrovae.cli.parsing import (
+    ALONE,
     TRAIN_ROLES,
     Parser,
     add_data,
@@ -25,7 +26,7 @@ from pyrovae.cli.parsing import (
     with_value,
 )
 from pyrovae.cli.plugins import plugin
-from pyrovae.cli.spelling import with_flags
+from pyrovae.cli.spelling import in_flags, with_flags
 from pyrovae.errors import UserError, check_path, option, shown, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.interruption import stopped
@@ -107,8 +108,9 @@ def _train(command: str, tokens: list[str]) -> int:
         tokens, long = take(f"{role}.name", tokens)
         tokens, short = take(role, tokens)
         names[role] = long if short is None else short
-    default = {name: p.default for name, p in inspect.signature(commands.train).parameters.items()}
+    default = commands.options_of(commands.train)
     parser = Parser("train", commands.train, {*TRAIN_ROLES, "resume", "progress"})
+    parser.add_training()
     parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
     parser.add_argument("--resume", action="store_true", help=parser.doc("resume"))
     parser.add_quiet()
@@ -228,15 +230,17 @@ def _sweep(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
 
     parser = Parser(command, commands.sweep, {*TRAIN_ROLES, "progress"})
+    parser.add_training(skip=("seed",))
     parser.add_quiet()
     parser.add_argument("--wide", action="store_true", help=WIDE)
-    chosen, default = {}, {name: p.default for name, p in inspect.signature(commands.sweep).parameters.items()}
+    chosen, default = {}, commands.options_of(commands.sweep)
     tokens, quiet = take_flag("quiet", spelt_out(with_value("tensorboard", tokens)))
     for role in TRAIN_ROLES:
-        text = f"{parser.doc(role)} Of: {', '.join(names_of(role))}; their options are those of pyrovae train."
+        several_of = "One of" if role in ALONE else "Of"
+        text = f"{parser.doc(role)} {several_of}: {', '.join(names_of(role))}; their options are those of pyrovae train."
         parser.add_argument(f"--{role}", default=default[role], help=text)
         tokens, values = several(role, tokens)
-        chosen |= {} if values is None else {role: values[0] if role == "data" else values}
+        chosen |= {} if values is None else {role: values[0] if role in ALONE else values}
     for axis in ("latent_dim", "seed"):
         tokens, value = take(axis, tokens)
         if value is not None:
@@ -246,7 +250,7 @@ def _sweep(command: str, tokens: list[str]) -> int:
     found = commands.sweep(**parsed, **chosen, progress=not quiet)
     if found.signal is not None:
         return stopped(found.signal, found.report())
-    print(found.report(wide=wide))
+    print(found.report(wide=wide, spell=in_flags))
     return 0
 
 
@@ -295,7 +299,7 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
         raise UserError("config", path, "names a plugin, and no file that is read may run code", remedy)
     if options.pop("resume", None):
         raise UserError(f"--config {path}: resume: true is no option of a file; give --resume --out RUN, without --config")
-    known = inspect.signature(commands.train).parameters.keys() - {"resume", "progress"}
+    known = commands.options_of(commands.train).keys() - {"resume", "progress"}
     for key in options:
         if key.partition(".")[0] not in known:
             raise UserError(f"--config {path}: {shown(key)}: no such option; {suggest(key, known)}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.commands.estimating import estimate
-from pyrovae.commands.recipe import TrainResult, recorded_options, resume, train
+from pyrovae.commands.recipe import TrainResult, options_of, recorded_options, resume, train
 from pyrovae.commands.sweeping import SweepResult, sweep
 from pyrovae.comparison import compare
 from pyrovae.drawing import charts, style
@@ -56,6 +56,7 @@ __all__ = [
     "evaluate",
     "figures",
     "load_dataset",
+    "options_of",
     "recorded_options",
     "register",
     "resume",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import torch
 
@@ -19,20 +20,20 @@ from pyrovae.data import Dataset
 from pyrovae.data.in_memory import NAME
 from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option, option_name
 from pyrovae.likelihoods import default_preprocess
-from pyrovae.objectives import KLSchedule, natural_objective
+from pyrovae.objectives import natural_objective
 from pyrovae.parts import ROLES, describe, is_auto, make
-from pyrovae.runs.binding import MAY_DIFFER
+from pyrovae.runs.binding import MAY_DIFFER, with_newer
 from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, Part, check_data, data_source, load_source
 from pyrovae.system.claims import Claim, check_new, claim_next
 from pyrovae.system.devices import device_name, own_noise
 from pyrovae.system.files import check_writable, quoted
+from pyrovae.training.checks import check_contexts, check_objective, check_one_process, check_sizes, learn_contexts
 from pyrovae.training.divergence import TrainingError
 from pyrovae.training.events import check_tensorboard, event_log
 from pyrovae.training.loop import FitResult, TrainingState, fit, score_name
-from pyrovae.training.settings import check_contexts, check_objective, check_one_process, check_sizes, plain_settings
+from pyrovae.training.settings import DEFAULTS, Training, TrainingOptions, chosen_training
+from pyrovae.training.state import check_goes_on
 from pyrovae.vae import VAE
-
-SETTINGS = ("epochs", "batch_size", "learning_rate", "clip_norm", "kl_weight", "kl_warmup", "patience", "particles", "seed")
 
 
 @final
@@ -103,21 +104,14 @@ def train(
     preprocess: Part = "auto",
     objective: Part = "auto",
     latent_dim: int = 20,
-    particles: int = 1,
-    epochs: int = 20,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    clip_norm: float = 10.0,
-    kl_weight: float = 1.0,
-    kl_warmup: float = 0.0,
-    patience: int = 0,
-    seed: int = 0,
+    training: Training | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
     out: str | Path | None = None,
     tensorboard: bool = False,
     resume: bool = False,
     progress: bool = True,
+    **settings: Unpack[TrainingOptions],
 ) -> TrainResult:
     """Train a VAE and write a run folder.
 
@@ -135,81 +129,79 @@ def train(
         preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
         objective: What is minimised; ``auto`` is elbo, or tracegraph where the posterior has no pathwise gradient.
         latent_dim: Size of z.
-        particles: Samples of z a datum in a step.
-        epochs: Passes over the training data, those before a resumption counted.
-        batch_size: Data in a step.
-        learning_rate: Of Adam.
-        clip_norm: Largest global norm of the gradient of the mean loss; 0 for no clipping.
-        kl_weight: Factor on the KL term while training; reported numbers have weight 1.
-        kl_warmup: Epochs over which that factor rises from 0.
-        patience: Stop after that many epochs without a better validation ELBO; 0 for never.
-        seed: Of the initial weights, the order of the data and all noise.
+        training: How it is trained, such as ``Training(epochs=3)``.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
         out: The run folder; by default a new one under runs/.
         tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in the run.
         resume: Go on with the run in ``out``; only epochs, device and the data's location may differ.
         progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
+        settings: Fields of ``Training`` as keywords, in place of a whole one: ``train(epochs=3)``.
 
     Raises:
         UserError: If an option is wrong, the data do not fit, the folder exists, the training diverges, or torchrun started
             several processes.
     """
     check_one_process()
+    training = chosen_training(training, settings, options_of(train))
     source = data_source(data)
-    objective = resolved_objective(objective, prior, posterior)
+    chosen_objective = resolved_objective(objective, prior, posterior)
     # The run is used from other folders too.
     recorded = replace(source, path=str(Path(source.path).absolute())) if hasattr(source, "path") else source
     choices = {
         # Data from a program's memory have no name to be found by: what is done with the run is given them again.
         **({"data": describe("data", recorded)} if source.can_be_named else {}),
-        "objective": describe("objective", objective),
-        **plain_settings(
-            particles=particles,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            clip_norm=clip_norm,
-            kl_weight=kl_weight,
-            kl_warmup=kl_warmup,
-            patience=patience,
-            seed=seed,
-        ),
+        "objective": describe("objective", chosen_objective),
+        **training.options(),
         "data_root": None if data_root is None else str(check_path("data_root", data_root, "a folder")),
         "device": device_name(device),
         "tensorboard": check_flag("tensorboard", tensorboard),
     }
-    epochs, seed = choices["epochs"], choices["seed"]
     if choices["tensorboard"]:
         check_tensorboard()
     folder = _check_place(out, resume)
     dataset = load_source(source, data_root)
-    check_sizes(choices["patience"], dataset)
-    vae = new_vae(dataset, seed, latent_dim, likelihood, prior, posterior, network, context, preprocess)
-    schedule = KLSchedule(weight=choices["kl_weight"], warmup=choices["kl_warmup"])
-    check_objective(vae, objective, schedule, choices["particles"])
-    options = {key: value for key, value in choices.items() if key not in ("data", "objective")}
-    written = {k: choices[k] for k in ("data", "objective") if k in choices} | options, dataset.record()
+    check_sizes(training, dataset)
+    vae = new_vae(
+        dataset,
+        training.seed,
+        latent_dim,
+        likelihood=likelihood,
+        prior=prior,
+        posterior=posterior,
+        network=network,
+        context=context,
+        preprocess=preprocess,
+    )
+    check_objective(vae, chosen_objective, training)
     with _claimed(folder, choices["data"]["name"] if "data" in choices else "memory", resume) as claim:
-        state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset, vae) if resume else None
-        write_config = partial(runs.write_config, claim.folder, vae, *written)
+        state = _earlier_state(claim.folder, {**vae.config(), **choices}, dataset, vae, training) if resume else None
+        write_config = partial(runs.write_config, claim.folder, vae, choices, dataset.record())
         config = write_config()
         try:
             with event_log(claim.folder) if choices["tensorboard"] else nullcontext() as log:
                 result = fit(
                     vae,
                     dataset,
-                    objective=objective,
+                    training,
+                    objective=chosen_objective,
+                    device=choices["device"],
                     progress=progress,
                     resume=state,
                     save=_saver(claim, config, write_config),
                     log=log,
-                    **{key: value for key, value in options.items() if key not in ("data_root", "tensorboard")},
                 )
         except TrainingError:
             runs.discard_if_unsaved(claim.folder)
             raise
     return TrainResult(claim.folder, vae, dataset, result, 0 if state is None else state.epoch)
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Every option of ``train`` or ``sweep`` with its default, those of a training one by one."""
+    parameters = inspect.signature(function).parameters
+    own = {name: parameter.default for name, parameter in parameters.items() if name not in ("training", "settings")}
+    return {**DEFAULTS, **own}
 
 
 def resume(
@@ -241,7 +233,7 @@ def resume(
 
 def recorded_options(folder: Path) -> dict[str, Any]:
     """The options of ``train`` that made a run."""
-    return {key: value for key, value in runs.read_config(folder).items() if key != "run"}
+    return {key: value for key, value in with_newer(runs.read_config(folder)).items() if key != "run"}
 
 
 def resolved_objective(objective: Part, prior: Part, posterior: Part | None) -> Objective:
@@ -291,20 +283,35 @@ def _saver(claim: Claim, config: Mapping[str, Any], write_config: Callable[[], A
     return save
 
 
-def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
+def new_vae(
+    dataset: Dataset,
+    seed: int,
+    latent_dim: int,
+    *,
+    likelihood: Part,
+    prior: Part,
+    posterior: Part | None,
+    network: Part,
+    context: Part,
+    preprocess: Part,
+) -> VAE:
     """A model for the data with the weights that the seed draws, prepared; the caller's random state is left as it was.
 
     Args:
         dataset: The data.
         seed: Of the weights.
         latent_dim: Size of z.
-        parts: likelihood, prior, posterior, network, context, preprocess.
+        likelihood: As ``train`` takes it, and so are the others.
+        prior: Likewise.
+        posterior: Likewise.
+        network: Likewise.
+        context: Likewise.
+        preprocess: Likewise.
 
     Raises:
         UserError: If the parts, or they and the data, do not fit each other.
     """
     spec = dataset.spec
-    likelihood, prior, posterior, network, context, preprocess = parts
     if is_auto(preprocess):
         default_preprocess(make("likelihood", likelihood), spec, dataset.x)
     with (
@@ -328,21 +335,27 @@ def new_vae(dataset: Dataset, seed: int, latent_dim: int, *parts: Part) -> VAE:
         )
     vae.prepare(spec, dataset.train.x)
     vae.check_support(dataset.x)
+    learn_contexts(vae, dataset)
     check_contexts(vae, dataset)
     return vae
 
 
-def _earlier_state(folder: Path, given: Mapping[str, Any], dataset: Dataset, vae: VAE) -> TrainingState | None:
+def _earlier_state(
+    folder: Path, given: Mapping[str, Any], dataset: Dataset, vae: VAE, training: Training
+) -> TrainingState | None:
     """Where the run to resume stands.
 
     Raises:
         UserError: If it was trained with other options or other data, its state is damaged, or it has finished more epochs than
-            are asked for.
+            are asked for, or its learning rate was to take another course.
     """
     _check_same(folder, given, dataset)
     state = runs.load_state(folder, vae)
-    if state is not None and given["epochs"] < state.epoch:
-        raise UserError(f"--epochs {given['epochs']}: the run has finished {state.epoch} already; ask for more")
+    if state is None:
+        return None
+    check_goes_on(state, training)
+    if training.epochs < state.epoch:
+        raise UserError("epochs", training.epochs, f"the run has finished {state.epoch} already", "ask for more")
     return state
 
 

@@ -2,73 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 from pyrovae import runs
-from pyrovae.commands.recipe import new_vae, resolved_objective, train
-from pyrovae.comparison import Entry, League, Settings, rank, read_entry, shown, write_league
+from pyrovae.commands.grid import LISTED, Point, Refusal, grid_of
+from pyrovae.commands.recipe import new_vae, options_of, resolved_objective, train
+from pyrovae.commands.refusals import IMPOSSIBLE, earlier_refusals, write_refusals
+from pyrovae.comparison import Entry, League, Settings, rank, read_entry, write_league
 from pyrovae.data import Dataset
-from pyrovae.errors import (
-    UserError,
-    check_each_once,
-    check_flag,
-    check_integer,
-    check_path,
-    check_seed,
-    option_name,
-    plain_option,
-)
-from pyrovae.objectives import KLSchedule
-from pyrovae.parts import describe, make
-from pyrovae.runs.binding import MAY_DIFFER
+from pyrovae.errors import UserError, check_flag, check_path, in_python, one_line, option, option_name
+from pyrovae.parts import describe
+from pyrovae.runs.binding import MAY_DIFFER, with_newer
 from pyrovae.runs.opening import Part, check_data, data_source, load_source
 from pyrovae.system import files
 from pyrovae.system.claims import Claim
 from pyrovae.system.devices import device_name
 from pyrovae.system.terminal import wrapped
-from pyrovae.training.settings import check_objective, check_one_process, check_sizes, plain_settings
+from pyrovae.training.checks import check_objective, check_one_process, check_sizes
+from pyrovae.training.settings import SharedOptions, Training, chosen_training
+from pyrovae.training.state import check_goes_on
 from pyrovae.vae import VAE
-
-LISTED = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", "latent_dim", "seed")
-"""What may be a list: the axes of the grid."""
-
-SIZES = {"latent_dim": partial(check_integer, minimum=1), "seed": check_seed}
-"""Those that are numbers and no parts."""
-
-UNNAMED = {"posterior": "natural", "preprocess": "auto", "objective": "auto"}
-"""What the choice that is made by itself is called."""
-
-QUIET = {"posterior": "natural", "network": "mlp", "context": "none", "preprocess": "auto", "objective": "auto"}
-QUIET_SIZES = {"latent_dim": (20, "z"), "seed": (0, "seed")}
-"""Choices that the name of a run leaves out."""
-
-IMPOSSIBLE = "impossible.csv"
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A point of the grid that has no place in the league.
-
-    Args:
-        choice: Axis -> what was chosen, as text.
-        name: The same of the axes that vary.
-        reason: One line.
-    """
-
-    choice: Mapping[str, str]
-    name: str
-    reason: str
 
 
 @final
@@ -94,54 +52,28 @@ class SweepResult:
     interrupted: bool
     signal: int | None = None
 
-    def report(self, *, wide: bool = False) -> str:
+    def report(self, *, wide: bool = False, spell: Callable[[str], str] = in_python) -> str:
         """The league, what was impossible, and where both were written, for a terminal.
 
         Args:
             wide: All columns of the league, however long its lines become.
+            spell: How the options in the reasons are spelled, as in Python or as flags.
         """
         if self.interrupted:
             return f"interrupted after {len(self.runs)} runs; the same command goes on"
         lines = [self.league.table(wide=wide)]
         if self.refusals:
             lines += ["", f"not in the league ({self.out / IMPOSSIBLE}):"]
-            lines += [wrapped(f"  {', '.join(names)}: {reason}", 4) for reason, names in self._reasons().items()]
+            lines += [wrapped(f"  {', '.join(names)}: {reason}", 4) for reason, names in self._reasons(spell).items()]
         written = ", ".join(f"league.{ending}" for ending in ("csv", "json", "png"))
         return "\n".join([*lines, "", f"{len(self.runs)} runs, {self.trained} trained now; {self.out}: {written}"])
 
-    def _reasons(self) -> dict[str, list[str]]:
+    def _reasons(self, spell: Callable[[str], str]) -> dict[str, list[str]]:
         """Each reason once, with the points of the grid that it holds for."""
         names: dict[str, list[str]] = {}
         for refusal in self.refusals:
-            names.setdefault(refusal.reason, []).append(refusal.name)
+            names.setdefault(one_line(spell(refusal.said)), []).append(refusal.name)
         return names
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Point:
-    """A point of the grid: axis -> value, the same as text, and the axes that have several values."""
-
-    values: Mapping[str, Any]
-    texts: Mapping[str, str]
-    varying: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """What is chosen on the axes that vary."""
-        return " ".join(f"{axis}={self.texts[axis]}" for axis in self.varying)
-
-    def refused(self, error: UserError) -> Refusal:
-        """Why it has no place in the league."""
-        return Refusal(choice=self.texts, name=self.name, reason=str(error))
-
-    @property
-    def folder(self) -> str:
-        """A name that depends on what was chosen here only, so that a grid may grow."""
-        words = [self.texts["likelihood"], self.texts["prior"]]
-        words += [self.texts[axis] for axis, usual in QUIET.items() if self.texts[axis] != usual]
-        words += [f"{mark}{self.values[axis]}" for axis, (usual, mark) in QUIET_SIZES.items() if self.values[axis] != usual]
-        return "-".join(re.sub(r"[^\w.=+]+", ",", word) for word in words)
 
 
 def sweep(
@@ -154,15 +86,8 @@ def sweep(
     preprocess: Part | Sequence[Part] = "auto",
     objective: Part | Sequence[Part] = "auto",
     latent_dim: int | Sequence[int] = 20,
-    particles: int = 1,
-    epochs: int = 20,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    clip_norm: float = 10.0,
-    kl_weight: float = 1.0,
-    kl_warmup: float = 0.0,
-    patience: int = 0,
-    seed: int | Sequence[int] = 0,
+    seed: int | Sequence[int] | None = None,
+    training: Training | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
     out: str | Path | None = None,
@@ -172,11 +97,12 @@ def sweep(
     limit: int | None = None,
     dequantisations: int = 4,
     progress: bool = True,
+    **settings: Unpack[SharedOptions],
 ) -> SweepResult:
     """Train every combination of the choices that are lists, and rank the runs.
 
     Each combination has its own run in ``out``. Called again, runs that are finished are left as they are and an interrupted one
-    goes on. Combinations that cannot go together are told with their reason, before anything is trained.
+    goes on. Combinations that cannot go together are refused with the reason before anything is trained.
 
     Args:
         data: What to learn from: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures.
@@ -188,15 +114,9 @@ def sweep(
         preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
         objective: What is minimised; ``auto`` is elbo, or tracegraph where the posterior has no pathwise gradient.
         latent_dim: Size of z; one or several.
-        particles: Samples of z a datum in a step; this and what follows is one for all.
-        epochs: Passes over the training data; more than before goes on with every run.
-        batch_size: Data in a step.
-        learning_rate: Of Adam.
-        clip_norm: Largest global norm of the gradient of the mean loss; 0 for no clipping.
-        kl_weight: Factor on the KL term while training; reported numbers have weight 1.
-        kl_warmup: Epochs over which that factor rises from 0.
-        patience: Stop after that many epochs without a better validation ELBO; 0 for never.
-        seed: Of the initial weights, the order of the data and all noise of the training; one or several.
+        seed: Of the initial weights, the order of the data and all noise of the training; one or several; by default that of
+            ``training``.
+        training: How each is trained, such as ``Training(epochs=3)``; more epochs than before go on with every run.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
         out: The folder of the sweep: a run for each combination, league.csv, league.json, league.png and impossible.csv.
@@ -206,6 +126,7 @@ def sweep(
         limit: At most that many of them, a seeded random subset.
         dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
         progress: Say on stderr what is being trained, with a progress bar, or a line an epoch where it is no terminal.
+        settings: Fields of ``Training`` as keywords, in place of a whole one: ``sweep(epochs=3)``.
 
     Raises:
         UserError: If an option is wrong, a run in ``out`` was trained with other options, no combination can be trained, another
@@ -213,97 +134,77 @@ def sweep(
     """
     check_one_process()
     if out is None:
-        raise UserError("--out: needs a folder for the runs of the sweep, such as --out runs/sweep")
+        raise UserError(f"{option('out')}: needs a folder for the runs of the sweep, such as {option('out', 'runs/sweep')}")
     folder = check_path("out", out, "a folder for the runs of the sweep, such as runs/sweep")
-    settings = Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
+    ranking = Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
     files.check_writable(folder, "out")
-    numbers = plain_settings(
-        particles=particles,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        clip_norm=clip_norm,
-        kl_weight=kl_weight,
-        kl_warmup=kl_warmup,
-        patience=patience,
-        seed=0,
+    plan = _Plan(
+        data=data,
+        training=chosen_training(training, settings, options_of(sweep)),
+        device=device_name(device),
+        data_root=None if data_root is None else str(check_path("data_root", data_root, "a folder")),
+        tensorboard=check_flag("tensorboard", tensorboard),
+        out=folder,
+        progress=check_flag("progress", progress),
     )
-    fixed = {
-        "data": data,
-        **{key: value for key, value in numbers.items() if key != "seed"},
-        "device": device_name(device),
-        "data_root": None if data_root is None else str(check_path("data_root", data_root, "a folder")),
-        "tensorboard": check_flag("tensorboard", tensorboard),
-    }
-    axes = (likelihood, prior, posterior, network, context, preprocess, objective, latent_dim, seed)
-    points = _grid(dict(zip(LISTED, axes, strict=True)))
+    seeds = plan.training.seed if seed is None else seed
+    axes = (likelihood, prior, posterior, network, context, preprocess, objective, latent_dim, seeds)
+    points = grid_of(dict(zip(LISTED, axes, strict=True)))
     with Claim(folder):
-        return _swept(points, fixed, settings, folder, progress)
+        return _swept(points, plan, ranking)
 
 
-def _swept(points: Sequence[_Point], fixed: Mapping[str, Any], settings: Settings, folder: Path, progress: bool) -> SweepResult:
-    earlier = _earlier(folder, points)
-    source = data_source(fixed["data"])
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is the same for all points."""
+
+    data: Part
+    training: Training
+    device: str
+    data_root: str | None
+    tensorboard: bool
+    out: Path
+    progress: bool
+
+    def training_of(self, point: Point) -> Training:
+        """The training of a point, which has a seed of its own."""
+        return replace(self.training, seed=point.values["seed"])
+
+    def say(self, text: str) -> None:
+        """On stderr, unless silence is wanted."""
+        if self.progress:
+            with suppress(OSError):  # a log that is full does not end what it is the log of
+                print(text, file=sys.stderr, flush=True)
+
+
+def _swept(points: Sequence[Point], plan: _Plan, ranking: Settings) -> SweepResult:
+    earlier = earlier_refusals(plan.out, points)
+    source = data_source(plan.data)
     if not source.can_be_named:
         remedy = "give a name, or a path such as that of what np.save(path, array) writes"
-        raise UserError("data", fixed["data"], "the runs of a sweep cannot find data in memory again", remedy)
-    dataset = load_source(source, fixed["data_root"])
-    dataset.split(settings.split)
-    check_sizes(fixed["patience"], dataset)
-    possible, refusals = _checked(points, fixed, dataset, folder)
-    finished, trained, signal = _trained(possible, refusals, fixed, folder, progress)
-    made = {"out": folder, "runs": tuple(finished), "trained": trained}
+        raise UserError("data", plan.data, "the runs of a sweep cannot find data in memory again", remedy)
+    dataset = load_source(source, plan.data_root)
+    dataset.split(ranking.split)
+    check_sizes(plan.training, dataset)
+    possible, refusals = _checked(points, plan, dataset)
+    finished, trained, signal = _trained(possible, refusals, plan)
+    made = {"out": plan.out, "runs": tuple(finished), "trained": trained}
     if signal is not None:
         return SweepResult(**made, refusals=tuple(refusals), league=None, interrupted=True, signal=signal)
-    entries = _entries(finished, refusals, settings, fixed["device"], fixed["data_root"], progress)
+    entries = _entries(finished, refusals, plan, ranking)
     with files.said_if_unwritten():
-        _write_refusals(folder, [*earlier, *refusals])
+        write_refusals(plan.out, [*earlier, *refusals])
     if not entries:
-        reasons = "; ".join(dict.fromkeys(refusal.reason for refusal in refusals))
+        reasons = "; ".join(dict.fromkeys(refusal.said for refusal in refusals))
         raise UserError(f"sweep: none of {len(points)} combinations can be trained and ranked: {reasons}")
-    league = rank(entries, settings)
+    league = rank(entries, ranking)
     with files.said_if_unwritten():
-        write_league(league, folder)
+        write_league(league, plan.out)
     return SweepResult(**made, refusals=tuple(refusals), league=league, interrupted=False)
 
 
-def _grid(axes: Mapping[str, Any]) -> list[_Point]:
-    """Every combination, each value made or refused first, so that a typing error is no impossible combination."""
-    values, texts = {}, {}
-    for axis, given in axes.items():
-        given = plain_option(axis, given)
-        values[axis] = [_value(axis, one) for one in (given if isinstance(given, list | tuple) else [given])]
-        texts[axis] = [_text(axis, value) for value in values[axis]]
-        if not values[axis]:
-            raise UserError(f"{option_name(axis)}: needs at least one value")
-        check_each_once(axis, texts[axis])
-    varying = tuple(axis for axis in axes if len(values[axis]) > 1) or ("likelihood", "prior")
-    combinations = itertools.product(*(zip(values[axis], texts[axis], strict=True) for axis in axes))
-    return [
-        _Point(
-            values={axis: value for axis, (value, _) in zip(axes, point, strict=True)},
-            texts={axis: text for axis, (_, text) in zip(axes, point, strict=True)},
-            varying=varying,
-        )
-        for point in combinations
-    ]
-
-
-def _value(axis: str, value: Any) -> Any:
-    return SIZES[axis](axis, value) if axis in SIZES else value
-
-
-def _text(axis: str, value: Any) -> str:
-    if axis in SIZES:
-        return str(value)
-    if value in (None, "auto") and axis in UNNAMED:
-        return UNNAMED[axis]
-    return shown(axis, describe(axis, make(axis, value)))
-
-
-def _checked(
-    points: Sequence[_Point], fixed: Mapping[str, Any], dataset: Dataset, out: Path
-) -> tuple[list[_Point], list[Refusal]]:
+def _checked(points: Sequence[Point], plan: _Plan, dataset: Dataset) -> tuple[list[Point], list[Refusal]]:
     """The points that can be trained, and the others with their reason.
 
     Raises:
@@ -312,28 +213,28 @@ def _checked(
     possible, refusals = [], []
     for point in points:
         objective = resolved_objective(*(point.values[axis] for axis in ("objective", "prior", "posterior")))
-        seed = point.values["seed"]
+        training = plan.training_of(point)
         try:
             vae = _model(point, dataset)
-            check_objective(vae, objective, KLSchedule(weight=fixed["kl_weight"], warmup=fixed["kl_warmup"]), fixed["particles"])
+            check_objective(vae, objective, training)
         except UserError as error:
             refusals.append(point.refused(error))
             continue
-        if (out / point.folder / runs.CONFIG).is_file():
-            chosen = {**vae.config(), "objective": describe("objective", objective), "seed": seed}
-            _check_same(out / point.folder, {**{k: v for k, v in fixed.items() if k != "data"}, **chosen}, dataset)
+        if (plan.out / point.folder / runs.CONFIG).is_file():
+            given = {**vae.config(), "objective": describe("objective", objective), **training.options()}
+            _check_same(plan.out / point.folder, given, training, dataset)
         possible.append(point)
     return possible, refusals
 
 
-def _model(point: _Point, dataset: Dataset) -> VAE:
+def _model(point: Point, dataset: Dataset) -> VAE:
     """The model of a point, built on the data; it is not the one that is trained.
 
     Raises:
         UserError: If its parts, or they and the data, do not fit each other, or it has no evidence to be ranked by.
     """
-    parts = ("likelihood", "prior", "posterior", "network", "context", "preprocess")
-    vae = new_vae(dataset, point.values["seed"], point.values["latent_dim"], *(point.values[axis] for axis in parts))
+    roles = ("likelihood", "prior", "posterior", "network", "context", "preprocess")
+    vae = new_vae(dataset, point.values["seed"], point.values["latent_dim"], **{role: point.values[role] for role in roles})
     if not vae.parts["posterior"].has_density:
         raise UserError(
             f"--posterior {point.texts['posterior']}: a plain autoencoder has no evidence to be ranked by; use pyrovae train"
@@ -341,13 +242,13 @@ def _model(point: _Point, dataset: Dataset) -> VAE:
     return vae
 
 
-def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> None:
+def _check_same(folder: Path, given: Mapping[str, Any], training: Training, dataset: Dataset) -> None:
     """Refuse a run that was trained with other options or other data.
 
     Raises:
         UserError: Naming the option.
     """
-    config = runs.read_config(folder)
+    config = with_newer(runs.read_config(folder))
     for key, now in given.items():
         if key in config and key not in MAY_DIFFER and config[key] != now:
             raise UserError(
@@ -356,100 +257,66 @@ def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Non
             )
     check_data(config, dataset, f"--out {folder}", "give another --out")
     state = runs.load_state(folder)
-    if state is not None and given["epochs"] < state.epoch:
+    if state is None:
+        return
+    check_goes_on(state, training)
+    if training.epochs < state.epoch:
         raise UserError(
-            f"--epochs {given['epochs']}: {folder} has finished {state.epoch} already; ask for more, or another --out"
+            "epochs", training.epochs, f"{folder} has finished {state.epoch} already", f"ask for more, or another {option('out')}"
         )
 
 
-def _is_finished(folder: Path, epochs: int, patience: int) -> bool:
+def _is_finished(folder: Path, training: Training) -> bool:
     state = runs.load_state(folder)
     if state is None or state.worse:  # training goes on to say so
         return False
-    return state.epoch >= epochs or bool(patience and state.epoch - state.best_epoch >= patience)
+    patience = training.patience
+    return state.epoch >= training.epochs or bool(patience and state.epoch - state.best_epoch >= patience)
 
 
-def _trained(
-    points: Sequence[_Point],
-    refusals: list[Refusal],
-    fixed: Mapping[str, Any],
-    out: Path,
-    progress: bool,
-) -> tuple[dict[Path, _Point], int, int | None]:
+def _trained(points: Sequence[Point], refusals: list[Refusal], plan: _Plan) -> tuple[dict[Path, Point], int, int | None]:
     """The finished runs, how many were trained now, and the signal that ended it; a run that fails becomes a refusal."""
     finished, trained = {}, 0
     for number, point in enumerate(points, 1):
-        folder = out / point.folder
+        folder = plan.out / point.folder
         line = f"{number} of {len(points)}: {point.name}"
         exists = (folder / runs.CONFIG).is_file()
-        if exists and _is_finished(folder, fixed["epochs"], fixed["patience"]):
+        if exists and _is_finished(folder, plan.training):
             finished[folder] = point
-            _say(f"{line}: finished before", progress)
+            plan.say(f"{line}: finished before")
             continue
-        _say(f"{line}{': going on' if exists else ''}", progress)
+        plan.say(f"{line}{': going on' if exists else ''}")
         try:
-            result = train(**fixed, **point.values, out=str(folder), resume=exists, progress=progress)
+            result = train(
+                plan.data,
+                **{axis: value for axis, value in point.values.items() if axis != "seed"},
+                training=plan.training_of(point),
+                device=plan.device,
+                data_root=plan.data_root,
+                out=str(folder),
+                tensorboard=plan.tensorboard,
+                resume=exists,
+                progress=plan.progress,
+            )
         except UserError as error:
             refusals.append(point.refused(error))
-            _say(f"  {error}", progress)
+            plan.say(f"  {error}")
             continue
         trained += 1
         if result.fit.interrupted:
             return finished, trained, result.fit.signal
         finished[folder] = point
-        _say("\n".join(f"  {text}" for text in result.report().splitlines()[:1]), progress)
+        plan.say("\n".join(f"  {text}" for text in result.report().splitlines()[:1]))
     return finished, trained, None
 
 
-def _say(text: str, progress: bool) -> None:
-    if progress:
-        with suppress(OSError):  # a log that is full does not end what it is the log of
-            print(text, file=sys.stderr, flush=True)
-
-
-def _entries(
-    finished: Mapping[Path, _Point],
-    refusals: list[Refusal],
-    settings: Settings,
-    device: str,
-    data_root: str | None,
-    progress: bool,
-) -> list[Entry]:
+def _entries(finished: Mapping[Path, Point], refusals: list[Refusal], plan: _Plan, ranking: Settings) -> list[Entry]:
     """The numbers of the finished runs; one that cannot be evaluated becomes a refusal."""
     entries = []
     for number, (folder, point) in enumerate(finished.items(), 1):
-        _say(f"evaluating {number} of {len(finished)}: {point.name}", progress)
+        plan.say(f"evaluating {number} of {len(finished)}: {point.name}")
         try:
-            entries.append(read_entry(folder, settings, device, data_root))
+            entries.append(read_entry(folder, ranking, plan.device, plan.data_root))
         except UserError as error:
             refusals.append(point.refused(error))
     return entries
-
-
-def _earlier(out: Path, points: Sequence[_Point]) -> list[Refusal]:
-    """What earlier sweeps in the folder refused and this one does not try.
-
-    Raises:
-        UserError: If the file of them is not what a sweep writes.
-    """
-    path = out / IMPOSSIBLE
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        if any(None in (*row, *row.values()) for row in rows):
-            raise csv.Error("a line has other cells than the first")
-        found = [Refusal(choice={axis: row[axis] for axis in LISTED}, name="", reason=row["reason"]) for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise UserError(f"{path}: is not what a sweep writes; remove it, or give another --out") from error
-    tried = [point.texts for point in points]
-    return [refusal for refusal in found if refusal.choice not in tried]
-
-
-def _write_refusals(out: Path, refusals: Sequence[Refusal]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*LISTED, "reason"])
-    writer.writerows([*(refusal.choice[axis] for axis in LISTED), refusal.reason] for refusal in refusals)
-    files.write_whole(out / IMPOSSIBLE, text.getvalue().encode())

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrovae.parts import ROLES, describe, make
+from pyrovae.training.settings import DEFAULTS as TRAINING_DEFAULTS
+from pyrovae.training.settings import Training
 
 MODEL_KEYS = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "latent_dim")
 
@@ -15,6 +17,9 @@ SIZES = "sizes"
 
 MAY_DIFFER = ("epochs", "device", "data_root", "tensorboard")
 """Options of ``train`` that a training may go on with otherwise."""
+
+NEWER = {name: Training().options()[name] for name in ("optimizer", "weight_decay", "schedule")}
+"""Settings of a training that runs once did not record, as they were trained."""
 
 
 def model_options(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +43,23 @@ def training_options(config: Mapping[str, Any]) -> dict[str, Any]:
     other = {key: value for key, value in config.items() if key not in (*MODEL_KEYS, *MAY_DIFFER, "run", "data")}
     digests = {key: data.get(key) for key in DIGESTS}
     return model_options(config) | _plain({key: _filled(key, value) for key, value in other.items()} | digests)
+
+
+def with_newer(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the settings of its training that were no choice when it was written, and so are not recorded."""
+    return {**(NEWER if "learning_rate" in config else {}), **config}
+
+
+def recorded_training(config: Mapping[str, Any]) -> Training:
+    """The settings of the training that a configuration records; the defaults of those that are newer than the run.
+
+    Args:
+        config: What ``runs.read_config`` returned.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    return Training(**{name: config[name] for name in TRAINING_DEFAULTS if name in config})
 
 
 def difference(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:

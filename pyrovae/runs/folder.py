@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pyrovae.errors import NOT_GIVEN, UserError, check_is, check_path, option, shown
 from pyrovae.networks.modules import Modules
 from pyrovae.parts import UnknownPartError, name_of
-from pyrovae.runs.binding import MODEL_KEYS, difference, model_options, training_options
+from pyrovae.runs.binding import MODEL_KEYS, difference, model_options, recorded_training, training_options
 from pyrovae.runs.rebuilding import check_rebuilt
 from pyrovae.runs.states import Seconds, check_fits, put_together, taken_apart, timed
 from pyrovae.system.bounds import BAD_YAML, read_text, read_yaml, why
@@ -320,10 +320,11 @@ def load_state(folder: Path, vae: VAE | None = None) -> TrainingState | None:
     check_finite(tensors, path)
     recorded = plain.pop(MADE_WITH, {})
     try:
-        found = recorded and difference(training_options(read_config(folder)), recorded)
+        config = read_config(folder)
+        found = recorded and difference(training_options(config), recorded)
         state = put_together(tensors, plain)
         if vae is not None:
-            check_fits(state, vae)
+            check_fits(state, vae, recorded_training(config))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

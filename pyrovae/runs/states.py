@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 
 from pyrovae.training.loop import TrainingState, score_name
+from pyrovae.training.settings import Training
 from pyrovae.vae import VAE
 
 GROUPS = ("weights", "best", "random", "optimizer")
 COUNTS = ("epoch", "step", "best_epoch")
+ADDED = ("initial_lr", "decoupled_weight_decay")
+"""Settings of an optimizer that states of before do not have; torch adds them."""
+
 SECONDS = "seconds"
 """How long it took is no part of the state: two trainings that are the same have the same state."""
 
@@ -73,6 +77,8 @@ def taken_apart(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, Any]
         "untrained": state.untrained,
         "worse": state.worse,
         "param_groups": state.optimizer["param_groups"],
+        "schedule": state.schedule,
+        "made_for": state.made_for,
     }
     return tensors, plain, Seconds(state.seconds, [row[SECONDS] for row in state.history])
 
@@ -105,6 +111,8 @@ def put_together(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Tra
         history=[{**row, SECONDS: row.get(SECONDS, math.nan)} for row in history],
         untrained=_untrained(plain.get("untrained")),  # states once had neither
         worse=plain.get("worse", False) is True,
+        schedule=dict(plain.get("schedule", {})),
+        made_for=None if plain.get("made_for") is None else _count(plain, "made_for"),
     )
 
 
@@ -122,8 +130,8 @@ def timed(state: TrainingState, seconds: Seconds) -> TrainingState:
     return replace(state, seconds=seconds.total, history=[{**row, SECONDS: passed} for row, passed in rows])
 
 
-def check_fits(state: TrainingState, vae: VAE) -> None:
-    """Refuse a state that is none of a training of this model by Adam.
+def check_fits(state: TrainingState, vae: VAE, training: Training) -> None:
+    """Refuse a state that is none of a training of this model with these settings.
 
     Raises:
         ValueError: Saying what is another.
@@ -135,7 +143,7 @@ def check_fits(state: TrainingState, vae: VAE) -> None:
             like.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[-1].strip()) from error
-    _check_optimizer(state.optimizer, [parameter.shape for parameter in vae.parameters()])
+    _check_optimizer(state, like, training)
     if any(score_name(vae) not in row for row in state.history):
         raise ValueError(f"its history has no {score_name(vae)}")
     try:
@@ -144,17 +152,39 @@ def check_fits(state: TrainingState, vae: VAE) -> None:
         raise ValueError("its random state is none") from error
 
 
-def _check_optimizer(optimizer: Mapping[str, Any], parameters: Sequence[torch.Size]) -> None:
-    groups = [dict(group) for group in optimizer["param_groups"]]
+def _check_optimizer(state: TrainingState, like: VAE, training: Training) -> None:
+    """Compare optimizer and schedule with those that have taken a step with a model like it."""
+    parameters = list(like.parameters())
+    optimizer = training.build_optimizer(parameters)
+    scheduler = training.build_scheduler(optimizer, training.batch_size)
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    expected = optimizer.state_dict()
+    groups = state.optimizer["param_groups"]
     if [group.get("params") for group in groups] != [list(range(len(parameters)))]:
         raise ValueError("its optimizer has other parameters")
-    for value in (*(groups[0].get(name) for name in ("lr", "eps", "weight_decay")), *groups[0].get("betas", [None])):
-        _number(value)
-    for number, slots in optimizer["state"].items():
-        shapes = {name: slot.shape for name, slot in slots.items()}
-        moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameters[number] if number < len(parameters) else None)
-        if {"step": torch.Size(), **moments} != shapes:
+    for name, value in expected["param_groups"][0].items():
+        if not (_is_like(groups[0].get(name), value) or name in ADDED):
+            raise ValueError(f"its optimizer has {name} {groups[0].get(name)}")
+    for number, slots in state.optimizer["state"].items():
+        wanted = {name: slot.shape for name, slot in expected["state"].get(number, {}).items()}
+        if {name: slot.shape for name, slot in slots.items()} != wanted:
             raise ValueError(f"its optimizer has another parameter {number}")
+    if not _is_like(state.schedule, scheduler.state_dict()) and (state.schedule or training.rate_schedule.changes):
+        raise ValueError("it has another schedule of the learning rate")
+
+
+def _is_like(found: Any, expected: Any) -> bool:
+    """Whether plain data have the keys, lengths and types of others."""
+    if isinstance(expected, Mapping):
+        keys_agree = isinstance(found, Mapping) and found.keys() == expected.keys()
+        return keys_agree and all(_is_like(found[key], value) for key, value in expected.items())
+    if isinstance(expected, list | tuple):
+        return isinstance(found, list | tuple) and len(found) == len(expected) and all(map(_is_like, found, expected))
+    if isinstance(expected, bool) or not isinstance(expected, int | float):
+        return type(found) is type(expected)
+    return isinstance(found, int | float) and not isinstance(found, bool)
 
 
 def _history(plain: Mapping[str, Any]) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from pyrovae.data import Split
 from pyrovae.errors import UserError, enough_memory, is_out_of_memory, option
 from pyrovae.evidence import elbo, reconstruction
 from pyrovae.evidence.scoring import NotFiniteError
-from pyrovae.training.settings import context_on
+from pyrovae.training.checks import context_on
 from pyrovae.training.state import Run, TrainingError
 from pyrovae.vae import VAE
 
@@ -131,8 +131,8 @@ def diverged(run: Run, found: str) -> DivergedError:
     state = run.state
     run.vae.load_state_dict(state.best_weights)
     keeps = bool(state.best_epoch) and not spoilt(run)
-    tried = remedy(run.vae, run.dataset.train.x, run.schedule.weight, run.engine.clip_norm)
-    epoch = min(state.epoch + 1, run.epochs)
+    tried = remedy(run.vae, run.dataset.train.x, run.training.kl_weight, run.training.clip_norm)
+    epoch = min(state.epoch + 1, run.training.epochs)
     error = DivergedError(f"training diverged in epoch {epoch} ({found}): {tried}{_kept(run) if keeps else ''}")
     error.keeps = keeps
     return error
@@ -140,8 +140,8 @@ def diverged(run: Run, found: str) -> DivergedError:
 
 def measured(run: Run) -> tuple[float, float]:
     """E_q[log p(x|z)] and KL of the weights that the VAE has, on some training data."""
-    few = run.dataset.train.subset(MEASURED, run.seed)
-    return measure(run.vae, few, context_on(run.vae, few, torch.device("cpu")), run.seed)
+    few = run.dataset.train.subset(MEASURED, run.training.seed)
+    return measure(run.vae, few, context_on(run.vae, few, torch.device("cpu")), run.training.seed)
 
 
 def spoilt(run: Run) -> str:
@@ -149,7 +149,7 @@ def spoilt(run: Run) -> str:
     state = run.state
     if state.untrained is None or not state.best_epoch:
         return ""
-    weight = run.schedule.at(state.best_epoch)
+    weight = run.training.kl_schedule.at(state.best_epoch)
     trained, untrained = (maximised(found, weight) for found in (measured(run), state.untrained))
     worse = is_worse(trained, untrained, run.dataset.spec.size)
     return f"{trained:.4g} nats per training datum, {untrained:.4g} untrained" if worse else ""
@@ -163,7 +163,9 @@ def memory_for(run: Run) -> Iterator[None]:
         TrainingError: Likewise.
     """
     try:
-        with enough_memory("batch_size", run.batch_size, f"try a smaller one, smaller networks or fewer {option('particles')}"):
+        with enough_memory(
+            "batch_size", run.training.batch_size, f"try a smaller one, smaller networks or fewer {option('particles')}"
+        ):
             yield
     except UserError as error:
         if error.__cause__ is None or not is_out_of_memory(error.__cause__):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import Any, Unpack, final
 from weakref import WeakSet
 
 import torch
@@ -23,15 +23,16 @@ from pyrovae.engines import Eager
 from pyrovae.errors import UserError, check_flag, check_is
 from pyrovae.evidence.scoring import NotFiniteError
 from pyrovae.evidence.validation import validate
-from pyrovae.objectives import KLSchedule, natural_objective
+from pyrovae.objectives import natural_objective
 from pyrovae.parts import is_auto, make
 from pyrovae.system.devices import Turns, alone, choose_device, own_noise, seed_all
 from pyrovae.system.interruption import Interrupted, Request, finishing
+from pyrovae.training.checks import check_contexts, check_objective, check_sizes, context_on, learn_contexts
 from pyrovae.training.divergence import CHECK_STEPS, check_finite, diverged, measured, memory_for, spoilt
 from pyrovae.training.hints import hint_at_columns
 from pyrovae.training.progress import progress_of
-from pyrovae.training.settings import check_contexts, check_objective, check_sizes, context_on, plain_settings
-from pyrovae.training.state import Run, Saver, TrainingError, TrainingState, copied
+from pyrovae.training.settings import Training, TrainingOptions, chosen_training
+from pyrovae.training.state import Run, Saver, TrainingError, TrainingState, check_goes_on, copied
 from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
@@ -53,7 +54,8 @@ class FitResult:
         history: A row an epoch: ``epoch``, ``loss`` (what was minimised: nats per datum, of the preprocessed data, KL
             weighted), ``valid_elbo`` (nats per datum, in the units of the data, unweighted; NaN without validation
             data and for the posterior ``delta``), ``valid_reconstruction`` (E_q[log p(x|z)], likewise),
-            ``valid_bits_per_dim``, ``kl_weight``, ``seconds`` (since the start).
+            ``valid_bits_per_dim``, ``kl_weight`` and, where a schedule changes it, ``learning_rate`` (both at the end of the
+            epoch), ``seconds`` (since the start).
         best_epoch: Epoch whose weights the VAE has now.
         interrupted: Whether a signal (Ctrl-C, SIGTERM, SIGHUP) ended it before the last epoch.
         out_of_patience: Whether ``patience`` ended it before the last epoch.
@@ -80,22 +82,15 @@ class FitResult:
 def fit(
     vae: VAE,
     dataset: Dataset | InMemory,
+    training: Training | None = None,
     *,
-    epochs: int = 20,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    clip_norm: float = 10.0,
-    kl_weight: float = 1.0,
-    kl_warmup: float = 0.0,
-    patience: int = 0,
-    objective: str | Objective = "auto",
-    particles: int = 1,
-    seed: int = 0,
+    objective: str | Mapping[str, Any] | Objective = "auto",
     device: str = "auto",
     progress: bool = True,
     resume: TrainingState | None = None,
     save: Callable[[TrainingState], None] | None = None,
     log: Callable[[Mapping[str, float]], None] | None = None,
+    **settings: Unpack[TrainingOptions],
 ) -> FitResult:
     """Train a VAE; it ends with the weights of the highest validation ELBO (the last ones without validation data).
 
@@ -119,22 +114,15 @@ def fit(
         dataset: Its ``train`` and ``valid`` splits are used. Or data in memory, of which a seeded sixth validates and the others
             are trained on: a tensor or an array (N, *E), a pandas DataFrame (its columns are matched to the model's by name), a
             torch ``Dataset`` of x or (x, y), or a ``DataLoader``, whose data set is read once, in order.
-        epochs: Passes over the training data, those before a resumption counted.
-        batch_size: Data in a step; the last batch of an epoch may be smaller.
-        learning_rate: Of Adam.
-        clip_norm: Largest global norm of the gradient of the loss; 0 for no clipping.
-        kl_weight: Factor on the KL term while training.
-        kl_warmup: Epochs over which that factor rises from 0.
-        patience: Stop after that many epochs without a better validation ELBO; 0 for never.
+        training: The settings, such as ``Training(epochs=3)``.
         objective: Name or part; ``auto`` is ``elbo``, or ``tracegraph`` where the posterior has no pathwise gradient.
-        particles: Samples of z a datum in a step.
-        seed: Of order, preprocessing and posterior noise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
         resume: Where an earlier call stood.
         save: Called with the state after an epoch (not more often than every few seconds), within a long one, at the end and on
             a signal.
         log: Called after every epoch with its row of the history.
+        settings: Fields of ``Training`` as keywords, in place of a whole one: ``fit(vae, dataset, epochs=3)``.
 
     Raises:
         UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
@@ -142,62 +130,38 @@ def fit(
     check_is("vae", vae, VAE, "a VAE")
     dataset = training_data(dataset, vae.spec, kind_known=vae.prepared)
     progress = check_flag("progress", progress)
-    if is_auto(objective):
-        objective = natural_objective(vae.parts["posterior"])
-    numbers = plain_settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        clip_norm=clip_norm,
-        kl_weight=kl_weight,
-        kl_warmup=kl_warmup,
-        patience=patience,
-        particles=particles,
-        seed=seed,
-    )
-    check_sizes(numbers["patience"], dataset)
-    objective = make("objective", objective)
-    schedule = KLSchedule(weight=numbers["kl_weight"], warmup=numbers["kl_warmup"])
-    epochs, seed = numbers["epochs"], numbers["seed"]
+    training = chosen_training(training, settings)
+    chosen_objective = _objective(vae, objective)
+    check_sizes(training, dataset)
+    if resume is not None:
+        check_goes_on(resume, training)
     chosen = choose_device(device)
     with _only_training_of(vae):
-        _ready(vae, dataset, objective, schedule, numbers["particles"], chosen)
-        optimizer = torch.optim.Adam(vae.parameters(), lr=numbers["learning_rate"], fused=True)
-        engine = Eager(vae, objective.build(numbers["particles"]), optimizer, numbers["clip_norm"])
-        if resume is None:
-            hint_at_columns(vae, dataset)
-        turns, state = _beginning(vae, dataset, optimizer, chosen, seed, resume)
-        fixed = {"batch_size": numbers["batch_size"], "epochs": epochs, "patience": numbers["patience"], "seed": seed}
-        began = time.monotonic() - state.seconds
-        run = Run(
-            vae=vae,
-            dataset=dataset,
-            engine=engine,
-            schedule=schedule,
-            **fixed,
-            device=chosen,
-            turns=turns,
-            state=state,
-            began=began,
-        )
-        if resume is None:
-            state.untrained = measured(run)
+        _ready(vae, dataset, chosen_objective, training, chosen)
+        run = _beginning(vae, dataset, chosen_objective, training, chosen, resume)
         try:
             number = _train(run, save, log, progress)
         finally:
-            vae.load_state_dict(state.best_weights or state.weights)
-    out_of_patience = number is None and state.epoch < epochs
+            vae.load_state_dict(run.state.best_weights or run.state.weights)
+    state = run.state
+    out_of_patience = number is None and state.epoch < training.epochs
     return FitResult(state.history, state.best_epoch, number is not None, out_of_patience, number)
 
 
-def _ready(vae: VAE, dataset: Dataset, objective: Objective, schedule: KLSchedule, particles: int, device: torch.device) -> None:
+def _objective(vae: VAE, chosen: str | Mapping[str, Any] | Objective) -> Objective:
+    made: Objective = make("objective", natural_objective(vae.parts["posterior"]) if is_auto(chosen) else chosen)
+    return made
+
+
+def _ready(vae: VAE, dataset: Dataset, objective: Objective, training: Training, device: torch.device) -> None:
     """Bind the model to the data, refuse what does not fit, and move it to the device."""
     with alone():
         if not vae.prepared:
             vae.prepare(dataset.spec, dataset.train.x, dataset.name)
         vae.prepare(dataset.spec, dataset.x, dataset.name)
         vae.check_support(dataset.x)
-        check_objective(vae, objective, schedule, particles)
+        check_objective(vae, objective, training)
+        learn_contexts(vae, dataset)
         check_contexts(vae, dataset)
         vae.to(device).train()
 
@@ -219,20 +183,40 @@ def _only_training_of(vae: VAE) -> Iterator[None]:
 
 
 def _beginning(
-    vae: VAE, dataset: Dataset, optimizer: torch.optim.Optimizer, device: torch.device, seed: int, resume: TrainingState | None
-) -> tuple[Turns, TrainingState]:
-    """The random generators and the state from which training goes on; model and optimizer are put into it."""
+    vae: VAE, dataset: Dataset, objective: Objective, training: Training, device: torch.device, resume: TrainingState | None
+) -> Run:
+    """What the loop works on, at the beginning or where an earlier call stood."""
+    n = len(dataset.train.x)
+    optimizer = training.build_optimizer(vae.parameters())
+    scheduler = training.build_scheduler(optimizer, n)
+    turns = Turns(device, training.seed)
     if resume is None:
+        hint_at_columns(vae, dataset)
         with own_noise(device):
-            seed_all(seed, device)
+            seed_all(training.seed, device)
             vae.initialise(dataset.train.x, context_on(vae, dataset.train, device))
-        turns = Turns(device, seed)
-        return turns, TrainingState(vae.state_dict(), optimizer.state_dict(), turns.states)
-    turns, given = Turns(device, seed), copy.deepcopy(resume)  # the optimizer keeps the tensors that it is given
-    vae.load_state_dict(given.weights)
-    optimizer.load_state_dict(given.optimizer)
-    turns.states |= given.random
-    return turns, copy.deepcopy(resume)
+        state = TrainingState(vae.state_dict(), optimizer.state_dict(), turns.states)
+    else:
+        state, given = copy.deepcopy(resume), copy.deepcopy(resume)  # the optimizer keeps the tensors that it is given
+        vae.load_state_dict(given.weights)
+        optimizer.load_state_dict(given.optimizer)
+        if given.schedule:
+            scheduler.load_state_dict(given.schedule)
+        turns.states |= given.random
+    run = Run(
+        vae=vae,
+        dataset=dataset,
+        engine=Eager(vae, objective.build(training.particles), optimizer, training.clip_norm),
+        scheduler=scheduler,
+        training=training,
+        device=device,
+        turns=turns,
+        state=state,
+        began=time.monotonic() - state.seconds,
+    )
+    if resume is None:
+        state.untrained = measured(run)
+    return run
 
 
 def _train(
@@ -252,7 +236,7 @@ def _train(
         saver.rescuing(),
         memory_for(run),
         finishing() as request,
-        progress_of(run.epochs, state.epoch, progress) as say,
+        progress_of(run.training.epochs, state.epoch, progress) as say,
     ):
         while not _is_finished(run):
             if not (_epoch(run, x, c, request, saver) and _end_epoch(run, valid, len(x), request)):
@@ -274,14 +258,14 @@ def _train(
 
 
 def _is_finished(run: Run) -> bool:
-    return run.state.epoch >= run.epochs or _out_of_patience(run)
+    return run.state.epoch >= run.training.epochs or _out_of_patience(run)
 
 
 def _epoch(run: Run, x: Tensor, c: Tensor | None, request: Request, saver: Saver) -> bool:
     """Steps until the end of the epoch (True) or until a signal (False)."""
     state = run.state
-    order = _order(len(x), run.seed, state.epoch).to(run.device)
-    steps = math.ceil(len(x) / run.batch_size)
+    order = _order(len(x), run.training.seed, state.epoch).to(run.device)
+    steps = run.training.steps(len(x))
     loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
     while state.step < steps and not request.asked:
         with run.turn():
@@ -296,13 +280,14 @@ def _steps(
     run: Run, x: Tensor, c: Tensor | None, order: Tensor, steps: int, loss_sum: Tensor, enough: Callable[[], bool]
 ) -> None:
     """A few steps: at least one, until it is enough, or time for a look at the numbers, or the end of the epoch."""
-    state = run.state
+    state, training = run.state, run.training
     for _ in range(min(CHECK_STEPS, steps - state.step)):
-        rows = order[state.step * run.batch_size : (state.step + 1) * run.batch_size]
+        rows = order[state.step * training.batch_size : (state.step + 1) * training.batch_size]
         batch = x[rows]
         y = run.vae.preprocessed(batch, torch.rand(batch.shape, device=run.device) if run.vae.transform.needs_noise else None)
-        weight = run.schedule.at(state.epoch + (state.step + 1) / steps)
+        weight = training.kl_schedule.at(state.epoch + (state.step + 1) / steps)
         loss_sum += run.engine.step(y, None if c is None else c[rows], weight).double() * len(rows)
+        training.rate_schedule.after_step(run.scheduler, training.epochs, steps)
         state.step += 1
         if enough():
             break
@@ -316,7 +301,7 @@ def _order(n: int, seed: int, epoch: int) -> Tensor:
 
 def _end_epoch(run: Run, valid: Split | None, n: int, request: Request) -> bool:
     """Validate, keep the best weights, write the history's row; False where a signal came first."""
-    state = run.state
+    state, rates = run.state, run.training.rate_schedule
     found = {"valid_elbo": math.nan, "valid_reconstruction": math.nan}
     if valid is not None:
         validated = _validate_unless(request, run, valid)
@@ -334,10 +319,12 @@ def _end_epoch(run: Run, valid: Split | None, n: int, request: Request) -> bool:
             "loss": state.loss_sum / n,
             **found,
             "valid_bits_per_dim": -found["valid_elbo"] / run.dataset.spec.size / math.log(2),
-            "kl_weight": run.schedule.at(state.epoch),
+            "kl_weight": run.training.kl_schedule.at(state.epoch),
+            **({"learning_rate": run.learning_rate} if rates.changes else {}),
             "seconds": run.seconds,
         }
     )
+    rates.after_epoch(run.scheduler, found[score])
     state.step, state.loss_sum = 0, 0.0
     return True
 
@@ -349,7 +336,7 @@ def _validate_unless(request: Request, run: Run, valid: Split) -> dict[str, floa
     began, before = time.monotonic(), run.turns.states
     try:
         with run.turn(), request.at_once():
-            found = validate(run.vae, valid, context_on(run.vae, valid, torch.device("cpu")), run.seed)
+            found = validate(run.vae, valid, context_on(run.vae, valid, torch.device("cpu")), run.training.seed)
     except Interrupted:
         run.turns.states = before
         run.vae.train()
@@ -368,7 +355,8 @@ def score_name(vae: VAE) -> str:
 
 
 def _out_of_patience(run: Run) -> bool:
-    return bool(run.patience) and run.state.epoch - run.state.best_epoch >= run.patience
+    patience = run.training.patience
+    return bool(patience) and run.state.epoch - run.state.best_epoch >= patience
 
 
 def _status(run: Run, n: int) -> str:

@@ -1,112 +1,176 @@
-"""What is refused before a training begins: numbers out of range, an objective or labels that do not fit the model."""
+"""The settings of a training, validated once."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict, cast, final
 
 import torch
-from torch import Tensor
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from pyrovae.contracts import Objective
-from pyrovae.data import Dataset, Split
-from pyrovae.errors import UserError, check_integer, check_number, check_seed
+from pyrovae.errors import UserError, check_integer, check_number, check_seed, suggest
 from pyrovae.objectives import KLSchedule
-from pyrovae.parts import name_of
-from pyrovae.vae import VAE
+from pyrovae.optimizers import Optimizer
+from pyrovae.parts import describe, make
+from pyrovae.schedules import Schedule
 
 
-def check_one_process() -> None:
-    """Refuse to be one of several processes that ``torchrun`` started with the same command line: they would share a run folder.
+@final
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained: what ``fit``, ``train`` and ``sweep`` take whole, or as keywords of the same names.
+
+    Numbers of any type become Python's own, names and mappings the parts that they stand for.
+
+    Args:
+        epochs: Passes over the training data, those before a resumption counted.
+        batch_size: Data in a step; the last batch of an epoch may be smaller.
+        learning_rate: Of the optimizer; the schedule's full one.
+        optimizer: What moves the weights by their gradients.
+        weight_decay: Of the optimizer, over all parameters; by default torch's: 0.01 for adamw, 0 for the others.
+        schedule: How the learning rate changes.
+        clip_norm: Largest global norm of the gradient of the mean loss; 0 for no clipping.
+        kl_weight: Factor on the KL term while training; reported numbers have weight 1.
+        kl_warmup: Epochs over which that factor rises from 0.
+        patience: Stop after that many epochs without a better validation ELBO; 0 for never.
+        particles: Samples of z a datum in a step.
+        seed: Of the initial weights, the order of the data and all noise.
 
     Raises:
-        UserError: Naming what torchrun set.
+        UserError: If one is out of range, or two do not fit each other.
+
+    Example:
+        >>> Training(epochs=3, optimizer={"name": "sgd", "momentum": 0.9}).optimizer
+        Sgd(momentum=0.9, nesterov=False)
     """
-    size = os.environ.get("WORLD_SIZE", "")
-    rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK"))
-    if size.isdigit() and int(size) > 1 and rank is not None:
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    optimizer: str | Mapping[str, Any] | Optimizer = "adam"
+    weight_decay: float | None = None
+    schedule: str | Mapping[str, Any] | Schedule = "constant"
+    clip_norm: float = 10.0
+    kl_weight: float = 1.0
+    kl_warmup: float = 0.0
+    patience: int = 0
+    particles: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        plain = {
+            "epochs": check_integer("epochs", self.epochs, 1),
+            "batch_size": check_integer("batch_size", self.batch_size, 1),
+            "learning_rate": check_number("learning_rate", self.learning_rate, positive=True),
+            "optimizer": make("optimizer", self.optimizer),
+            "weight_decay": None if self.weight_decay is None else check_number("weight_decay", self.weight_decay),
+            "schedule": make("schedule", self.schedule),
+            "clip_norm": check_number("clip_norm", self.clip_norm),
+            "kl_weight": check_number("kl_weight", self.kl_weight),
+            "kl_warmup": check_number("kl_warmup", self.kl_warmup),
+            "patience": check_integer("patience", self.patience, 0),
+            "particles": check_integer("particles", self.particles, 1),
+            "seed": check_seed("seed", self.seed),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+        self.rate_schedule.check(self.epochs)
+
+    @property
+    def rate_schedule(self) -> Schedule:
+        """The part that ``schedule`` stands for."""
+        return cast(Schedule, self.schedule)
+
+    @property
+    def kl_schedule(self) -> KLSchedule:
+        """The weight of the KL term, epoch by epoch."""
+        return KLSchedule(weight=self.kl_weight, warmup=self.kl_warmup)
+
+    def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """torch's optimizer over these parameters."""
+        optimizer = cast(Optimizer, self.optimizer)
+        return optimizer.build(parameters, self.learning_rate, self._decay)
+
+    def build_scheduler(self, optimizer: torch.optim.Optimizer, n: int) -> LRScheduler:
+        """torch's scheduler of the learning rate of an optimizer that has taken no step.
+
+        Args:
+            optimizer: What ``build_optimizer`` returned.
+            n: Number of training data.
+        """
+        return self.rate_schedule.build(optimizer, self.epochs, self.steps(n))
+
+    def steps(self, n: int) -> int:
+        """Steps in an epoch of n data."""
+        return -(-n // self.batch_size)
+
+    def options(self) -> dict[str, Any]:
+        """Every setting by its name, as plain data: ``Training(**training.options())`` is the same training."""
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts = {role: describe(role, options[role]) for role in ("optimizer", "schedule")}
+        return {**options, **parts, "weight_decay": self._decay}
+
+    @property
+    def _decay(self) -> float:
+        usual = cast(Optimizer, self.optimizer).usual_weight_decay
+        return usual if self.weight_decay is None else self.weight_decay
+
+
+class SharedOptions(TypedDict, total=False):
+    """The fields of ``Training`` as keywords, but for ``seed``, of which a sweep takes several."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str | Mapping[str, Any] | Optimizer
+    weight_decay: float | None
+    schedule: str | Mapping[str, Any] | Schedule
+    clip_norm: float
+    kl_weight: float
+    kl_warmup: float
+    patience: int
+    particles: int
+
+
+class TrainingOptions(SharedOptions, total=False):
+    """The fields of ``Training`` as keywords."""
+
+    seed: int
+
+
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Training)}
+"""Every setting of a training with its default."""
+
+
+def chosen_training(training: Training | None, options: Mapping[str, object], others: Iterable[str] = ()) -> Training:
+    """The training that a function was given: whole, or as keywords.
+
+    Args:
+        training: Whole; None for keywords.
+        options: The keywords.
+        others: Names of the function's other options, for the suggestion where one is misspelled.
+
+    Raises:
+        UserError: If both are given, a keyword is none of a training, or its value is wrong.
+
+    Example:
+        >>> chosen_training(None, {"epoch": 3})
+        Traceback (most recent call last):
+        ...
+        pyrovae.errors.UserError: epoch=3: no such option; did you mean epochs? All: ...
+    """
+    for name, value in options.items():
+        if name not in DEFAULTS:
+            raise UserError(name, value, "no such option", suggest(name, {*DEFAULTS, *others}))
+    if training is None:
+        return Training(**cast(TrainingOptions, options))
+    if not isinstance(training, Training):
+        raise UserError("training", training, "needs a Training, such as Training(epochs=20)")
+    if options:
+        name, value = next(iter(options.items()))
         raise UserError(
-            f"WORLD_SIZE {size}, rank {rank}: torchrun started several processes, each of which would train the same model into "
-            "the same folder; start it without torchrun: one process trains, on the --device that is chosen"
+            name, value, "is given beside a whole training", f"put it into Training({name}=...), or give keywords only"
         )
-
-
-def plain_settings(
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    clip_norm: float,
-    kl_weight: float,
-    kl_warmup: float,
-    patience: int,
-    particles: int,
-    seed: int,
-) -> dict[str, Any]:
-    """These arguments of ``fit`` as Python's own numbers, if they are in range.
-
-    Raises:
-        UserError: If one is not, naming it.
-    """
-    return {
-        "epochs": check_integer("epochs", epochs, 1),
-        "batch_size": check_integer("batch_size", batch_size, 1),
-        "learning_rate": check_number("learning_rate", learning_rate, positive=True),
-        "clip_norm": check_number("clip_norm", clip_norm),
-        "kl_weight": check_number("kl_weight", kl_weight),
-        "kl_warmup": check_number("kl_warmup", kl_warmup),
-        "patience": check_integer("patience", patience, 0),
-        "particles": check_integer("particles", particles, 1),
-        "seed": check_seed("seed", seed),
-    }
-
-
-def check_sizes(patience: int, dataset: Dataset) -> None:
-    """Refuse a single training datum, and to wait for better validation data where there are none.
-
-    Raises:
-        UserError: Naming the options.
-    """
-    if len(dataset.x) < 2:
-        raise UserError(f"--data {dataset.name}: has one datum; needs at least 2 to train on")
-    if patience and dataset.valid is None:
-        raise UserError(f"--patience {patience}: needs validation data to watch; give --data.valid, or --patience 0")
-
-
-def check_objective(vae: VAE, objective: Objective, schedule: KLSchedule, particles: int) -> None:
-    """Refuse an objective that does not fit the model, and a KL weight where there is no KL term to weigh.
-
-    Raises:
-        UserError: Naming what fits.
-    """
-    objective.check(vae, particles)
-    weight = f"--kl-weight {schedule.weight:g}" if schedule.weight != 1 else f"--kl-warmup {schedule.warmup:g}"
-    if not schedule.plain and not objective.takes_kl_weight:
-        raise UserError(
-            f"{weight}: --objective {name_of('objective', objective)} has no KL term of its own; use --objective elbo"
-        )
-    if not schedule.plain and not vae.parts["posterior"].has_density:
-        raise UserError(f"{weight}: the posterior delta has no KL term; leave it out, or use --posterior normal")
-
-
-def check_contexts(vae: VAE, dataset: Dataset) -> None:
-    """Show the model the contexts of the training data, and refuse a split that has others.
-
-    Raises:
-        UserError: Naming them.
-    """
-    device = vae.device
-    vae.context_module.initialise(context_on(vae, dataset.train, device))
-    for name, rows in dataset.rows.items():
-        if not len(rows):
-            continue
-        try:
-            vae.context_module.check(context_on(vae, dataset.split(name), device))
-        except UserError as error:
-            raise error.but(reason=f"{error.args[2]} (in the split {name})") from error
-
-
-def context_on(vae: VAE, split: Split, device: torch.device) -> Tensor | None:
-    """What the model is conditioned on, for each datum, on a device; None without a context."""
-    reads = vae.parts["context"].reads
-    return None if reads is None else getattr(split, reads).to(device)
+    return training

@@ -13,12 +13,13 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae.data import Dataset
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError
-from pyrovae.objectives import KLSchedule
+from pyrovae.errors import UserError, option
 from pyrovae.system.devices import Turns
+from pyrovae.training.settings import Training
 from pyrovae.vae import VAE
 
 
@@ -48,6 +49,8 @@ class TrainingState:
         best_weights: Those of the highest finite validation ELBO; the latest without validation data.
         best_epoch: Their epoch; 0 before the first.
         history: A row an epoch: what metrics.csv holds.
+        schedule: What the scheduler of the learning rate's ``state_dict`` returned; empty in states of before there was one.
+        made_for: Epochs of the training, where the course of the learning rate depends on them; else None.
         untrained: E_q[log p(x|z)] and KL of the untrained model on some training data; None where they were not measured.
         worse: Whether the best weights were found to be worse than the untrained model beyond doubt.
     """
@@ -62,8 +65,25 @@ class TrainingState:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    made_for: int | None = None
     untrained: Sequence[float] | None = None
     worse: bool = False
+
+
+def check_goes_on(state: TrainingState, training: Training) -> None:
+    """Refuse to go on with a training whose learning rate was to take another course.
+
+    Raises:
+        UserError: If that depends on the number of epochs and there are now others.
+    """
+    if state.made_for is not None and state.made_for != training.epochs:
+        raise UserError(
+            "epochs",
+            training.epochs,
+            f"the learning rate of this run takes its course over {state.made_for} epochs",
+            f"go on with these, or start a new run (one with {option('schedule.epochs')} can go on with any number)",
+        )
 
 
 @final
@@ -75,11 +95,8 @@ class Run:
         vae: The model.
         dataset: The data.
         engine: Runs a step.
-        schedule: Of the KL weight.
-        batch_size: Data in a step.
-        epochs: Passes over the training data.
-        patience: Epochs without a better one after which training ends; 0 for no end.
-        seed: Of the order of the data and of all noise.
+        scheduler: Of the learning rate.
+        training: Its settings.
         device: Where it runs.
         turns: Its random generators.
         state: Where it stands.
@@ -90,11 +107,8 @@ class Run:
     vae: VAE
     dataset: Dataset
     engine: Eager
-    schedule: KLSchedule
-    batch_size: int
-    epochs: int
-    patience: int
-    seed: int
+    scheduler: LRScheduler
+    training: Training
     device: torch.device
     turns: Turns
     state: TrainingState
@@ -105,6 +119,11 @@ class Run:
     def seconds(self) -> float:
         """Seconds of training so far, those before a resumption counted."""
         return time.monotonic() - self.began
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        return float(self.engine.optimizer.param_groups[0]["lr"])
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -118,6 +137,8 @@ class Run:
         self.state.seconds = self.seconds
         self.state.weights = copied(self.vae.state_dict())
         self.state.optimizer = copy.deepcopy(self.engine.optimizer.state_dict())
+        self.state.schedule = copy.deepcopy(self.scheduler.state_dict())
+        self.state.made_for = self.training.epochs if self.training.rate_schedule.fits_the_epochs else None
         self.state.random = self.turns.states
         return replace(self.state, history=list(self.state.history), best_weights=dict(self.state.best_weights))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pyrovae import commands
 from pyrovae.cli.program import COMMANDS, TRAIN_ROLES
 from pyrovae.errors import option_name
 from pyrovae.parts import ROLES, defaults, lookup
+from pyrovae.training.settings import Training
 
 LONG = "x" * 300
 NUMBERS = ["many", "nan", "", "-1", "{a: 1}", "99999999999999999999999999", "true", "one,two", "--"]
@@ -78,17 +78,19 @@ def _files(folder: Path) -> set[str]:
 def bad_lines(command: str) -> Iterator[Line]:
     """Good command lines with one thing wrong in each."""
     good = FIRST.get(command, ["run"])
-    signature = {} if command == "list" else inspect.signature(getattr(commands, command)).parameters
-    for name in signature:
-        if name in ("run", "progress") or (command == "train" and name == "resume"):
+    hints = {} if command == "list" else get_type_hints(getattr(commands, command))
+    hints |= {name: hint for name, hint in get_type_hints(Training).items() if "settings" in hints and name not in hints}
+    for name in hints:
+        if name in ("run", "progress", "return", "training", "settings") or (command == "train" and name == "resume"):
             continue
         flag = option_name(name)
-        hint = get_type_hints(getattr(commands, command))[name]
+        hint = hints[name]
         if name in TRAIN_ROLES and command in ("train", "sweep"):
             yield from (([*_without(good, flag), f"{flag}={value}"], flag) for value in ("nonsense", "", LONG, "[a]", "\udcff"))
         else:
             yield from (([*_without(good, flag), f"{flag}={value}"], flag) for value in bad_values(name, hint))
-        yield [*_without(good, flag), flag, "--seed", "1"], flag
+        if flag != "--tensorboard":  # which alone means true
+            yield [*_without(good, flag), flag, "--seed", "1"], flag
         yield [*good, flag + "x=1"], flag + "x"
         value = {"bool": "true"}.get(_kind(hint), "1")
         yield [*_without(good, flag), f"{flag}={value}", f"{flag}={value}"], flag

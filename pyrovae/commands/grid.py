@@ -1,0 +1,122 @@
+"""The grid of a sweep: every combination of the choices that are lists."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+from pyrovae.comparison import shown
+from pyrovae.errors import UserError, check_each_once, check_integer, check_seed, in_python, one_line, option_name, plain_option
+from pyrovae.parts import describe, make
+
+LISTED = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", "latent_dim", "seed")
+"""What may be a list: the axes of the grid."""
+
+SIZES = {"latent_dim": partial(check_integer, minimum=1), "seed": check_seed}
+"""Those that are numbers and no parts."""
+
+UNNAMED = {"posterior": "natural", "preprocess": "auto", "objective": "auto"}
+"""What the choice that is made by itself is called."""
+
+QUIET = {"posterior": "natural", "network": "mlp", "context": "none", "preprocess": "auto", "objective": "auto"}
+QUIET_SIZES = {"latent_dim": (20, "z"), "seed": (0, "seed")}
+"""Choices that the name of a run leaves out."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A point of the grid that has no place in the league.
+
+    Args:
+        choice: Axis -> what was chosen, as text.
+        name: The same of the axes that vary.
+        said: Why, in one line whose options are still to be spelled, see ``pyrovae.errors.option``.
+    """
+
+    choice: Mapping[str, str]
+    name: str
+    said: str
+
+    @property
+    def reason(self) -> str:
+        """Why, with options spelled as in Python."""
+        return one_line(in_python(self.said))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A point of the grid.
+
+    Args:
+        values: Axis -> what is chosen on it.
+        texts: The same as text.
+        varying: The axes that have several values.
+    """
+
+    values: Mapping[str, Any]
+    texts: Mapping[str, str]
+    varying: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What is chosen on the axes that vary."""
+        return " ".join(f"{axis}={self.texts[axis]}" for axis in self.varying)
+
+    def refused(self, error: UserError) -> Refusal:
+        """Why it has no place in the league."""
+        return Refusal(choice=self.texts, name=self.name, said=error.said())
+
+    @property
+    def folder(self) -> str:
+        """A name that depends on what was chosen here only, so that a grid may grow."""
+        words = [self.texts["likelihood"], self.texts["prior"]]
+        words += [self.texts[axis] for axis, usual in QUIET.items() if self.texts[axis] != usual]
+        words += [f"{mark}{self.values[axis]}" for axis, (usual, mark) in QUIET_SIZES.items() if self.values[axis] != usual]
+        return "-".join(re.sub(r"[^\w.=+]+", ",", word) for word in words)
+
+
+def grid_of(axes: Mapping[str, Any]) -> list[Point]:
+    """Every combination, each value made or refused first, so that a typing error is no impossible combination.
+
+    Args:
+        axes: Axis -> one value or a list of several.
+
+    Raises:
+        UserError: If a value is wrong, is there twice, or an axis has none.
+    """
+    values, texts = {}, {}
+    for axis, given in axes.items():
+        given = plain_option(axis, given)
+        values[axis] = [_value(axis, one) for one in (given if isinstance(given, list | tuple) else [given])]
+        texts[axis] = [_text(axis, value) for value in values[axis]]
+        if not values[axis]:
+            raise UserError(f"{option_name(axis)}: needs at least one value")
+        check_each_once(axis, texts[axis])
+    varying = tuple(axis for axis in axes if len(values[axis]) > 1) or ("likelihood", "prior")
+    combinations = itertools.product(*(zip(values[axis], texts[axis], strict=True) for axis in axes))
+    return [
+        Point(
+            values={axis: value for axis, (value, _) in zip(axes, point, strict=True)},
+            texts={axis: text for axis, (_, text) in zip(axes, point, strict=True)},
+            varying=varying,
+        )
+        for point in combinations
+    ]
+
+
+def _value(axis: str, value: Any) -> Any:
+    return SIZES[axis](axis, value) if axis in SIZES else value
+
+
+def _text(axis: str, value: Any) -> str:
+    if axis in SIZES:
+        return str(value)
+    if value in (None, "auto") and axis in UNNAMED:
+        return UNNAMED[axis]
+    return shown(axis, describe(axis, make(axis, value)))

@@ -1,0 +1,97 @@
+"""What is refused before a training begins: data, objectives and contexts that do not fit it or the model."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import Objective
+from pyrovae.data import Dataset, Split
+from pyrovae.errors import UserError, option
+from pyrovae.parts import name_of
+from pyrovae.training.settings import Training
+from pyrovae.vae import VAE
+
+
+def check_one_process() -> None:
+    """Refuse to be one of several processes that ``torchrun`` started with the same command line: they would share a run folder.
+
+    Raises:
+        UserError: Naming what torchrun set.
+    """
+    size = os.environ.get("WORLD_SIZE", "")
+    rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK"))
+    if size.isdigit() and int(size) > 1 and rank is not None:
+        raise UserError(
+            f"WORLD_SIZE {size}, rank {rank}: torchrun started several processes, each of which would train the same model into "
+            "the same folder; start it without torchrun: one process trains, on the --device that is chosen"
+        )
+
+
+def check_sizes(training: Training, dataset: Dataset) -> None:
+    """Refuse a single training datum, and to watch validation data where there are none.
+
+    Raises:
+        UserError: Naming the options.
+    """
+    if len(dataset.x) < 2:
+        raise UserError(f"--data {dataset.name}: has one datum; needs at least 2 to train on")
+    if dataset.valid is not None:
+        return
+    if training.patience:
+        raise UserError(
+            "patience",
+            training.patience,
+            "needs validation data to watch",
+            f"give {option('data.valid')}, or {option('patience', 0)}",
+        )
+    if training.rate_schedule.needs_validation:
+        name = name_of("schedule", training.schedule)
+        raise UserError("schedule", name, "needs validation data to watch", f"give {option('data.valid')}, or another schedule")
+
+
+def check_objective(vae: VAE, objective: Objective, training: Training) -> None:
+    """Refuse an objective that does not fit the model, and a KL weight where there is no KL term to weigh.
+
+    Raises:
+        UserError: Naming what fits.
+    """
+    objective.check(vae, training.particles)
+    if training.kl_schedule.plain:
+        return
+    name = "kl_weight" if training.kl_weight != 1 else "kl_warmup"
+    value = getattr(training, name)
+    if not objective.takes_kl_weight:
+        chosen = option("objective", name_of("objective", objective))
+        raise UserError(name, value, f"{chosen} has no KL term of its own", f"use {option('objective', 'elbo')}")
+    if not vae.parts["posterior"].has_density:
+        remedy = f"leave it out, or use {option('posterior', 'normal')}"
+        raise UserError(name, value, "the posterior delta has no KL term", remedy)
+
+
+def learn_contexts(vae: VAE, dataset: Dataset) -> None:
+    """Show the model the contexts of the training data, by whose frequencies it draws them and beyond which it refuses."""
+    vae.context_module.initialise(context_on(vae, dataset.train, vae.device))
+
+
+def check_contexts(vae: VAE, dataset: Dataset) -> None:
+    """Refuse data with contexts that the training data, see ``learn_contexts``, do not have.
+
+    Raises:
+        UserError: Naming them and the split.
+    """
+    for name, rows in dataset.rows.items():
+        if not len(rows):
+            continue
+        try:
+            vae.context_module.check(context_on(vae, dataset.split(name), vae.device))
+        except UserError as error:
+            raise error.but(reason=f"{error.args[2]} (in the split {name})") from error
+
+
+def context_on(vae: VAE, split: Split, device: torch.device) -> Tensor | None:
+    """What the model is conditioned on, for each datum, on a device; None without a context."""
+    reads = vae.parts["context"].reads
+    return None if reads is None else getattr(split, reads).to(device)
