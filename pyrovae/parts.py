@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final, get_args
+from typing import Any, Literal, final, get_args, overload
 
 from pyrovae.contexts import CONTEXTS
-from pyrovae.contracts import Kind, Part, options_of
-from pyrovae.data import SOURCES
+from pyrovae.contracts import Context, Family, Kind, Network, Objective, Part, Preprocess, Prior, options_of
+from pyrovae.data import SOURCES, Source
 from pyrovae.errors import NOT_GIVEN, UserError, option, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.networks import NETWORKS
@@ -202,6 +202,24 @@ def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
             names = [option(f"{role}.{one}") for one in known]
             has = "has " + ", ".join(names) if names else "has no options"
             raise UserError(f"{role}.{key}", NOT_GIVEN, f"{name} has no such option", f"{option(role, name)} {has}")
+
+
+@overload
+def make(role: Literal["likelihood", "posterior"], value: Any) -> Family: ...
+@overload
+def make(role: Literal["prior"], value: Any) -> Prior: ...
+@overload
+def make(role: Literal["network"], value: Any) -> Network: ...
+@overload
+def make(role: Literal["context"], value: Any) -> Context: ...
+@overload
+def make(role: Literal["preprocess"], value: Any) -> Preprocess: ...
+@overload
+def make(role: Literal["objective"], value: Any) -> Objective: ...
+@overload
+def make(role: Literal["data"], value: Any) -> Source: ...
+@overload
+def make(role: str, value: Any) -> Any: ...
 
 
 def make(role: str, value: Any) -> Any:

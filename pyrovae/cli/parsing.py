@@ -129,14 +129,14 @@ def add_part(parser: Parser, role: str, given: str, tokens: list[str]) -> dict[s
     flags = [t[2:].partition("=")[0] for t in tokens if t.startswith(f"--{role}.")]
     parts.check_options(role, fixed["name"], {flag.partition(".")[2]: None for flag in flags})
     parser.add_argument(f"--{role}.name", default=fixed["name"], help=text)
-    options = parts.defaults(role, fixed["name"])
-    if role == "data" and "path" in options:
-        options["path"] = take("data.path", tokens)[1]
-        if options["path"] is None:
+    defaults = parts.defaults(role, fixed["name"])
+    if role == "data" and "path" in defaults:
+        defaults["path"] = take("data.path", tokens)[1]
+        if defaults["path"] is None:
             raise UserError(f"--data {fixed['name']}: name the path itself, such as --data FILE.npy, TABLE.csv or FOLDER")
-    if options:
+    if defaults:
         parser.lists |= {f"{role}.{name}" for name, hint in get_type_hints(part).items() if _is_tuple(hint)}
-        parser.add_class_arguments(part, role, default=options)
+        parser.add_class_arguments(part, role, default=defaults)
         parser.title(role, f"options of --{role} {fixed['name']}")
     return fixed
 
@@ -189,20 +189,21 @@ class Parser:
         skip: Parameters that are added otherwise or not at all.
     """
 
-    def __init__(self, command: str, function: Callable[..., Any], skip: set[str]) -> None:
+    def __init__(self, command: str, function: Callable[..., Any], skip: Collection[str]) -> None:
         from docstring_parser import parse
         from jsonargparse import ArgumentParser
 
         documented = parse(function.__doc__)
-        self._docs = {p.arg_name: " ".join(p.description.split()) for p in documented.params}
+        self._docs = {p.arg_name: " ".join((p.description or "").split()) for p in documented.params}
         summary = "\n\n".join(filter(None, (documented.short_description, documented.long_description)))
         self._parser = ArgumentParser(prog=f"pyrovae {command}", description=summary, exit_on_error=False)
         parameters = inspect.signature(function).parameters
+        unwanted: set[str | int] = {*skip}
         if "settings" in parameters:  # jsonargparse would take the settings from its type; see add_training
             from pyrovae.training.settings import DEFAULTS
 
-            skip = {*skip, *WHOLE, *(DEFAULTS.keys() - parameters.keys())}
-        self._parser.add_function_arguments(function, skip=skip, as_group=False)
+            unwanted |= {*WHOLE, *(DEFAULTS.keys() - parameters.keys())}
+        self._parser.add_function_arguments(function, skip=unwanted, as_group=False)
         self.add_argument = self._parser.add_argument
         self.add_class_arguments = self._parser.add_class_arguments
         self.lists: set[str] = set()
@@ -218,7 +219,7 @@ class Parser:
 
         from pyrovae.training.settings import Training
 
-        self._docs |= {p.arg_name: " ".join(p.description.split()) for p in parse(Training.__doc__).params}
+        self._docs |= {p.arg_name: " ".join((p.description or "").split()) for p in parse(Training.__doc__).params}
         self._parser.add_class_arguments(Training, as_group=False, skip={*TRAINING_ROLES, *skip})
 
     def add_quiet(self) -> None:
@@ -232,7 +233,7 @@ class Parser:
 
     def title(self, role: str, text: str) -> None:
         """Head the options of a part in the help."""
-        self._parser.groups[role].title = text
+        (self._parser.groups or {})[role].title = text
 
     def parse(self, tokens: list[str]) -> dict[str, Any]:
         """The options as keyword arguments; prints the help and exits where it is asked for.

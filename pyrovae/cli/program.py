@@ -103,7 +103,7 @@ def _train(command: str, tokens: list[str]) -> int:
     tokens, quiet = take_flag("quiet", spelt_out(tokens))
     tokens, config = _configuration(with_value("tensorboard", tokens))
     tokens = spelt_out(flat(_without_options_of_others(config, tokens))) + tokens
-    names = {}
+    names: dict[str, Any] = {}
     for role in TRAIN_ROLES:
         tokens, long = take(f"{role}.name", tokens)
         tokens, short = take(role, tokens)
@@ -114,7 +114,7 @@ def _train(command: str, tokens: list[str]) -> int:
     parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
     parser.add_argument("--resume", action="store_true", help=parser.doc("resume"))
     parser.add_quiet()
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for role in TRAIN_ROLES:
         given = default[role] if names[role] is None else names[role]
         if role == "posterior" and given is None:
@@ -189,9 +189,9 @@ def _print_written(unwritten: Sequence[Path], *ours: Path, **asked: str | None) 
     written = [path for path in (*ours, *named) if not _is_below(path, unwritten)]
     for number, path in enumerate(written):
         print(f"{'' if number else 'written':<18} {path}")
-    for name, path in asked.items():
-        if path:
-            _check_written(unwritten, name, Path(path))
+    for name, place in asked.items():
+        if place:
+            _check_written(unwritten, name, Path(place))
 
 
 def _check_written(unwritten: Sequence[Path], option: str, path: Path) -> None:
@@ -233,7 +233,8 @@ def _sweep(command: str, tokens: list[str]) -> int:
     parser.add_training(skip=("seed",))
     parser.add_quiet()
     parser.add_argument("--wide", action="store_true", help=WIDE)
-    chosen, default = {}, commands.options_of(commands.sweep)
+    chosen: dict[str, Any] = {}
+    default = commands.options_of(commands.sweep)
     tokens, quiet = take_flag("quiet", spelt_out(with_value("tensorboard", tokens)))
     for role in TRAIN_ROLES:
         several_of = "One of" if role in ALONE else "Of"
@@ -314,8 +315,9 @@ def _without_options_of_others(config: Mapping[str, Any], tokens: list[str]) -> 
     for role in TRAIN_ROLES:
         chosen = take(role, tokens)[1]
         given = kept.get(role)
-        known = isinstance(given, Mapping) and given.get("name") in parts.ROLES[role]
-        if chosen is not None and known and parts.lookup(role, chosen) is not parts.lookup(role, given["name"]):
+        if not isinstance(given, Mapping) or given.get("name") not in parts.ROLES[role]:
+            continue
+        if chosen is not None and parts.lookup(role, chosen) is not parts.lookup(role, given["name"]):
             del kept[role]
     return kept
 

@@ -13,7 +13,8 @@ from pyrovae.likelihoods import LIKELIHOODS, preprocess_by_default
 from pyrovae.parts import ROLES, defaults
 from pyrovae.system.terminal import wrapped
 
-SHOWN = DataSpec((2,), "levels", 256)
+LEVELS = 256
+SHOWN = DataSpec((2,), "levels", LEVELS)
 
 
 def listing(role: str | None = None) -> str:
@@ -50,7 +51,7 @@ def markdown(role: str) -> str:
 
 
 def _meaning(part: type) -> str:
-    return " ".join(part.__doc__.split("\n\n")[0].split())
+    return " ".join((part.__doc__ or "").split("\n\n")[0].split())
 
 
 def _support(part: type) -> str:
@@ -60,7 +61,7 @@ def _support(part: type) -> str:
         support = part().support(SHOWN)
     except TypeError:  # an option without a default
         return ""
-    return in_words(support).replace(f"0..{SHOWN.levels - 1}", "0..levels-1")
+    return in_words(support).replace(f"0..{LEVELS - 1}", "0..levels-1")
 
 
 def _options(role: str, name: str) -> list[str]:

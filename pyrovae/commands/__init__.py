@@ -206,8 +206,8 @@ def classify(
         run=None if opened.folder is None else str(opened.folder),
     )
     written = keeper.keep("classes", found)
-    if out is not None or written is not None:
-        picture = calibration_picture(written) if out is None else out
+    picture = calibration_picture(written) if out is None and written is not None else out
+    if picture is not None:
         with files.said_if_unwritten():
             figure = charts.calibration(found.bins, found.calibration_error)
             _write_figure(picture, figure, opened.folder if out is None else None)
@@ -219,7 +219,7 @@ def _trained_contexts(opened: Opened, data: DataLike | None, data_root: str | Pa
     if data is None or "data" not in opened.config:
         return context_of(opened.vae, opened.dataset.train)
     try:
-        own = open_run(opened.folder, None, data_root, "cpu")
+        own = open_run(opened.home, None, data_root, "cpu")
     except UserError as error:
         cause = f"p(c) is that of the data trained on: {error.said(remedy=False)}"
         raise UserError("data", opened.dataset.name, cause, "restore them") from error
@@ -374,12 +374,12 @@ def figures(
         UserError: If the run is missing or damaged, or the pictures cannot be written.
     """
     seed, evidence = check_seed("seed", seed), check_flag("evidence", evidence)
-    folder = None if out is None else check_path("out", out, "a folder")
+    given = None if out is None else check_path("out", out, "a folder")
     wanted = None if only is None else _names(only)
     if isinstance(run, VAE):
         raise UserError("figures: draws of a run what it has learned, and a VAE in memory has no run; save it first")
     opened = open_run(run, data, data_root, device)
-    folder, home = (_figures_of(opened, data), opened.folder) if out is None else (folder, None)
+    folder, home = (_figures_of(opened, data), opened.folder) if given is None else (given, None)
     files.check_writable(folder, "out", home)
     drawn = evidence_pictures(opened, wanted) if evidence else pictures(opened, seed, wanted)
     return [_write_figure(folder / f"{name}.png", figure, home) for name, figure in drawn.items()]
@@ -387,7 +387,7 @@ def figures(
 
 def _figures_of(opened: Opened, data: DataLike | None) -> Path:
     """figures/ in the run; pictures of other data do not replace those of its own."""
-    home = opened.folder / "figures"
+    home = opened.home / "figures"
     if data is None or "data" not in opened.config:
         return home
     return home / re.sub(r"[^A-Za-z0-9._-]+", "_", Path(opened.dataset.name).stem)

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.contexts.words import listed
-from pyrovae.contracts import DataSpec
+from pyrovae.contracts import DataSpec, Distribution
 from pyrovae.data import CsvFile, Dataset, OwnData, Source, Split, from_path
 from pyrovae.data.as_arrays import WANTED, InMemory, is_in_memory
 from pyrovae.data.columns import named_in
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.data.in_memory import Arrays, Given, source_of
-from pyrovae.data.own import OtherKindError
+from pyrovae.data.own import OtherKindError, OwnNumbers
 from pyrovae.errors import UserError, check_path, option
 from pyrovae.evidence import keyed
 from pyrovae.parts import Choice, make, needed_by
@@ -102,6 +101,17 @@ class Opened:
     dataset: Dataset
     folder: Path | None
     config: Mapping[str, Any]
+
+    @property
+    def home(self) -> Path:
+        """The folder of the run.
+
+        Raises:
+            UserError: Of a model in memory, which has none.
+        """
+        if self.folder is None:
+            raise UserError("run", reason="is a VAE in memory, which has no folder", remedy="save it first, and give its folder")
+        return self.folder
 
 
 def open_run(run: str | Path | VAE, data: DataLike | None, data_root: str | Path | None, device: str | torch.device) -> Opened:
@@ -196,7 +206,9 @@ def _split_as_recorded(
         split = {name: getattr(own, name) for name in SPLITTING}
         again = _like(vae, replace(source, **split), own, data_root)
     elif own is not None and type(own) is type(source):
-        moved = replace(own, path=source.path) if hasattr(own, "path") else own
+        moved = own
+        if isinstance(own, OwnData) and isinstance(source, OwnData):
+            moved = replace(own, path=source.path)
         again = load_source(read_as_trained(vae, moved, None), data_root)
     else:
         remedy = "give the Dataset that it was trained on" if own is None else f"leave {option('data')} out"
@@ -225,7 +237,7 @@ def _same_values(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | None) -> Dataset:
     """Data read as the run's own and taken for the kind that the VAE was made for; where they cannot be, the error says so."""
     source = read_as_trained(vae, source, own)
-    if getattr(source, "kind", None) != "auto" or source.levels is not None or not vae.prepared:
+    if not isinstance(source, OwnNumbers) or source.kind != "auto" or source.levels is not None or not vae.prepared:
         return _fitting(vae, source, load_source(source, data_root))
     source = replace(source, kind=vae.spec.kind, levels=vae.spec.levels if vae.spec.kind == "levels" else None)
     try:
