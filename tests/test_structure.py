@@ -213,7 +213,9 @@ def test_no_star_imports(name):
 def test_what_is_public_has_a_docstring(name):
     documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     public = [node for node in TREES[name].body if isinstance(node, documented) and not node.name.startswith("_")]
-    assert [node.name for node in public if not ast.get_docstring(node)] == []
+    # overloads are the types of one function, which has the docstring
+    typed = [node.name for node in public if "overload" in map(dotted, node.decorator_list)]
+    assert [node.name for node in public if not ast.get_docstring(node)] == typed
     assert ast.get_docstring(TREES[name])
 
 
