@@ -58,6 +58,7 @@ commands:
 
 pyrovae COMMAND --help tells a command's options; those of a chosen part are shown with it:
   pyrovae train --likelihood normal --help
+Completion in the shell: pyrovae --print-completion bash (or zsh); docs/installing.md says where to put it.
 Parts of your own: --plugin FILE runs a Python file of yours first, which calls pyrovae.register (docs/extending.md).
 """
 
@@ -79,6 +80,11 @@ def _run(command: str, tokens: list[str]) -> int:
         from pyrovae.version import __version__
 
         print(f"pyrovae {__version__}")
+        return 0
+    if command == "--print-completion":
+        from pyrovae.cli.completion import completion_script
+
+        print(completion_script(tokens[0] if tokens else "", COMMANDS))
         return 0
     if command not in COMMANDS:
         raise UserError(f"{shown(command)}: no such command; {suggest(command, COMMANDS)}")
