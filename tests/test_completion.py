@@ -38,24 +38,23 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["tr"], {"train"}),
-        (["s"], {"sample", "sweep"}),
-        (["train", "--lik"], {"--likelihood", "--likelihood.scale", "--likelihood.components"}),
-        (["train", "--likelihood", "bi"], {"binomial"}),
-        (["train", "--latent-dim", "3", "--prior", "vam"], {"vamp"}),
-        (["train", "--objective", "au"], {"auto"}),
-        (["evaluate", "runs/a", "--split", "va"], {"valid"}),
-        (["train", "--data", "dig"], {"digits"}),
-        (["train", "--data", "my_cur"], {"my_curves.npy"}),
-        (["compare", "--wi"], {"--wide"}),
-        (["list", "net"], {"network"}),
+        (["tr"], ["train"]),
+        (["s"], ["sample", "sweep"]),
+        (["train", "--lik"], ["--likelihood", "--likelihood.scale", "--likelihood.components"]),
+        (["train", "--likelihood", "bi"], ["binomial"]),
+        (["train", "--latent-dim", "3", "--prior", "vam"], ["vamp"]),
+        (["train", "--objective", "au"], ["auto"]),
+        (["evaluate", "runs/a", "--split", "va"], ["valid"]),
+        (["train", "--data", "dig"], ["digits"]),
+        (["train", "--data", "my_cur"], ["my_curves.npy"]),
+        (["compare", "--wi"], ["--wide"]),
+        (["list", "net"], ["network"]),
     ],
-    ids=" ".join,
 )
 def test_bash_completes_commands_options_names_and_paths(script, tmp_path, words, expected):
     (tmp_path / "my_curves.npy").touch()
     found = completed(script, words, tmp_path)
-    assert found >= expected
+    assert found >= set(expected)
     assert all(word.startswith(words[-1]) for word in found)
 
 
