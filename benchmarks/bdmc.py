@@ -18,8 +18,8 @@ import torch
 from machine import processor, versions
 
 import pyrovae
-from pyrovae import runs
-from pyrovae.evidence.annealing.bdmc import Sandwich, bdmc
+from pyrovae import Bdmc, runs
+from pyrovae.evidence.annealing.sandwich import Sandwich, sandwich
 
 SETTINGS = {"data": "mnist", "likelihood": "bernoulli", "network": {"name": "mlp", "hidden": [400]}, "latent_dim": 20}
 
@@ -70,7 +70,8 @@ def report(folder: Path, given: argparse.Namespace) -> None:
     ]
     for temperatures in given.temperatures:
         began = time.process_time()
-        found = bdmc(vae, temperatures=temperatures, chains=given.chains, leapfrog=given.leapfrog, data=given.simulated)
+        annealing = Bdmc(temperatures=temperatures, chains=given.chains, leapfrog=given.leapfrog)
+        found = sandwich(vae, annealing, given.simulated)
         lines.append(row(temperatures, found, time.process_time() - began))
         print(lines[-1], flush=True)
         given.out.write_text("\n".join(lines + end), encoding="utf-8")

@@ -21,9 +21,8 @@ import torch.nn.functional as F  # noqa: N812
 from machine import processor, versions
 
 import pyrovae
-from pyrovae import VAE
+from pyrovae import VAE, Importance
 from pyrovae.data import Split
-from pyrovae.evidence import importance
 from pyrovae.evidence.precision import guard_rows
 from pyrovae.evidence.scoring import preprocessed
 
@@ -43,7 +42,7 @@ def model(epochs: int, data_root: str | None) -> tuple[VAE, Split]:
 def ours(vae: VAE, rows: Split, samples: int) -> tuple[float, float]:
     """Seconds and mean log evidence."""
     began = time.perf_counter()
-    found = importance(vae, rows.x, samples=samples, index=rows.index)
+    found = Importance(samples=samples).measure(vae, rows.x, index=rows.index)
     return time.perf_counter() - began, found.mean
 
 
@@ -65,12 +64,12 @@ def one_at_a_time(vae: VAE, bits: torch.Tensor, samples: int) -> tuple[float, fl
 def memory(count: int, samples: int, threads: int) -> float:
     """Largest resident memory in MiB that an evaluation adds to a process of its own, beyond one of a single datum."""
     code = (
-        "import resource, torch; from pyrovae import VAE; from pyrovae.evidence import importance;"
+        "import resource, torch; from pyrovae import VAE; from pyrovae import Importance;"
         f"torch.set_num_threads({threads}); torch.manual_seed(0);"
         "vae = VAE((28, 28), 50, 'bernoulli', network={'name': 'mlp', 'hidden': [200, 200]}, kind='binary');"
-        f"x = (torch.rand({count}, 28, 28) < 0.3).float(); importance(vae, x[:100], samples=500);"
+        f"x = (torch.rand({count}, 28, 28) < 0.3).float(); Importance(samples=500).measure(vae, x[:100]);"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        f"importance(vae, x, samples={samples}); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        f"Importance(samples={samples}).measure(vae, x); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout) / 1024

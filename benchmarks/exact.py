@@ -22,11 +22,8 @@ from machine import processor, versions
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE
+from pyrovae import VAE, Annealed, Exact, Importance
 from pyrovae.contracts import Evidence
-from pyrovae.evidence import importance
-from pyrovae.evidence.annealing.route import annealed
-from pyrovae.evidence.exact.estimator import exact
 from pyrovae.evidence.importance.weights import ladder
 from pyrovae.runs.opening import open_run
 
@@ -40,6 +37,8 @@ DIGITS = {
 }
 MNIST = {"data": "mnist", "likelihood": "bernoulli", "latent_dim": 2, "epochs": 30}
 SAMPLES, CHAINS = 5000, 16
+GUIDE = Importance(samples=SAMPLES)
+WIDENED = Importance(samples=SAMPLES, proposal="widened", widen=1.5)
 
 
 def linear_model() -> tuple[VAE, Tensor]:
@@ -76,9 +75,9 @@ def mean_with_error(values: Tensor) -> tuple[float, float]:
 
 def linear(temperatures: int) -> Iterator[str]:
     vae, x = linear_model()
-    truth, _ = timed(exact, vae, x)
-    weighed, first = timed(importance, vae, x, samples=SAMPLES)
-    chained, second = timed(annealed, vae, x, temperatures=temperatures, chains=CHAINS)
+    truth, _ = timed(Exact().measure, vae, x)
+    weighed, first = timed(GUIDE.measure, vae, x)
+    chained, second = timed(Annealed(temperatures=temperatures, chains=CHAINS).measure, vae, x)
     yield "## Linear Gaussian: 20 elements, 5 latents, 500 data drawn from the model"
     yield f"Exact, in closed form: {truth.mean:.4f}. A guide that is half a scale off and a quarter too wide."
     yield ""
@@ -106,10 +105,10 @@ def linear(temperatures: int) -> Iterator[str]:
 def bits(home: Path, data_root: str | None, limit: int, temperatures: int) -> Iterator[str]:
     opened = open_run(trained("exact_digits", DIGITS, home, data_root), None, data_root, "cpu")
     rows = opened.dataset.split("test").subset(limit, 0)
-    truth, took = timed(exact, opened.vae, rows.x, index=rows.index)
-    weighed, first = timed(importance, opened.vae, rows.x, index=rows.index, samples=SAMPLES)
-    given = {"index": rows.index, "temperatures": temperatures, "chains": CHAINS}
-    chained, second = timed(annealed, opened.vae, rows.x, **given)
+    truth, took = timed(Exact().measure, opened.vae, rows.x, index=rows.index)
+    weighed, first = timed(GUIDE.measure, opened.vae, rows.x, index=rows.index)
+    annealed = Annealed(temperatures=temperatures, chains=CHAINS)
+    chained, second = timed(annealed.measure, opened.vae, rows.x, index=rows.index)
     yield f"## Ten bits as latents: a Bernoulli VAE of digits, {DIGITS['epochs']} epochs, {len(rows)} test images"
     yield f"Exact, by enumeration of 1,024 states: {truth.mean:.4f} ± {truth.standard_error:.4f}, {took:.0f} s."
     yield ""
@@ -131,13 +130,13 @@ def bits(home: Path, data_root: str | None, limit: int, temperatures: int) -> It
 def plane(home: Path, data_root: str | None, limit: int, temperatures: int, worst: int) -> Iterator[str]:
     opened = open_run(trained("mnist2d", MNIST, home, data_root), None, data_root, "cpu")
     rows = opened.dataset.split("test").subset(limit, 0)
-    truth, took = timed(exact, opened.vae, rows.x, index=rows.index)
-    weighed, seconds = timed(importance, opened.vae, rows.x, index=rows.index, samples=SAMPLES)
-    widened, second = timed(importance, opened.vae, rows.x, index=rows.index, samples=SAMPLES, proposal="widened", widen=1.5)
+    truth, took = timed(Exact().measure, opened.vae, rows.x, index=rows.index)
+    weighed, seconds = timed(GUIDE.measure, opened.vae, rows.x, index=rows.index)
+    widened, second = timed(WIDENED.measure, opened.vae, rows.x, index=rows.index)
     difference = weighed.estimate - truth.estimate
     order = difference.abs().argsort(descending=True)[:worst]
-    given = {"index": rows.index[order], "temperatures": temperatures, "chains": CHAINS}
-    chained, third = timed(annealed, opened.vae, rows.x[order], **given)
+    annealed = Annealed(temperatures=temperatures, chains=CHAINS)
+    chained, third = timed(annealed.measure, opened.vae, rows.x[order], index=rows.index[order])
     converged = int(truth.diagnostics["converged"].sum())
     yield f"## Two latents: a Bernoulli VAE of MNIST, {MNIST['epochs']} epochs, {len(rows)} test images"
     yield (

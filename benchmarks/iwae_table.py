@@ -43,10 +43,10 @@ from iwae_training import (
 from torch import Tensor
 
 import pyrovae
+from pyrovae import Importance
 from pyrovae.contracts import Evidence
 from pyrovae.data import Split
 from pyrovae.errors import UserError, check_integer
-from pyrovae.evidence import importance
 from pyrovae.evidence.importance.pareto import threshold
 from pyrovae.system.devices import choose_device
 
@@ -88,7 +88,7 @@ def score(name: str, stage: int, home: Path, images: Split, samples: int, device
     kept = home / name / f"score_{stage}.safetensors"
     if not (kept.exists() and read(kept)[1] == settings):
         vae = as_vae(weights, ROWS[name].by_hand).to(device)
-        found = importance(vae, images.x, samples=samples, seed=0, index=images.index)
+        found = Importance(samples=samples).measure(vae, images.x, seed=0, index=images.index)
         wanted = ("log_evidence", "log_evidence_error", "khat", "posterior_mean")
         write(kept, {key: found.diagnostics[key] for key in wanted} | {"index": images.index}, settings)
     tensors, _ = read(kept)

@@ -23,8 +23,19 @@ if TYPE_CHECKING:  # the names of _HOMES again, for type checkers, which do not 
     from pyrovae.commands import sample as sample
     from pyrovae.commands import sweep as sweep
     from pyrovae.commands import train as train
+    from pyrovae.contracts import Estimator as Estimator
+    from pyrovae.contracts import Evidence as Evidence
     from pyrovae.data import Dataset as Dataset
     from pyrovae.errors import UserError as UserError
+    from pyrovae.evidence import All as All
+    from pyrovae.evidence import Annealed as Annealed
+    from pyrovae.evidence import Bdmc as Bdmc
+    from pyrovae.evidence import Elbo as Elbo
+    from pyrovae.evidence import Exact as Exact
+    from pyrovae.evidence import Importance as Importance
+    from pyrovae.evidence import Reconstruction as Reconstruction
+    from pyrovae.evidence.reports.evaluation import Evaluation as Evaluation
+    from pyrovae.evidence.reports.numbers import Number as Number
     from pyrovae.networks.modules import Modules as Modules
     from pyrovae.runs.exporting import to_arviz as to_arviz
     from pyrovae.runs.folder import load as load
@@ -46,8 +57,19 @@ _HOMES = {
     "sample": "commands",
     "sweep": "commands",
     "train": "commands",
+    "Estimator": "contracts",
+    "Evidence": "contracts",
     "Dataset": "data",
     "UserError": "errors",
+    "All": "evidence",
+    "Annealed": "evidence",
+    "Bdmc": "evidence",
+    "Elbo": "evidence",
+    "Exact": "evidence",
+    "Importance": "evidence",
+    "Reconstruction": "evidence",
+    "Evaluation": "evidence.reports.evaluation",
+    "Number": "evidence.reports.numbers",
     "to_arviz": "runs.exporting",
     "load": "runs.folder",
     "save": "runs.folder",

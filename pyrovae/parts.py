@@ -42,6 +42,9 @@ _TABLES: tuple[Table[Any], ...] = (
 ROLES: dict[str, Table[Any]] = {table.role: table for table in _TABLES}
 """The table of every role. A room above adds its own with ``open_role``."""
 
+MODEL_ROLES = tuple(ROLES)
+"""The roles of the parts that a model, its data and its training are made of."""
+
 
 def open_role(table: Table[Any]) -> None:
     """Take in the table of a role that lives in a room above, such as the estimators.
@@ -190,6 +193,16 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
+def option_of(role: str, option: str) -> str:
+    """The name of a part's option where the part is chosen.
+
+    Example:
+        >>> option_of("likelihood", "scale")
+        'likelihood.scale'
+    """
+    return option if ROLES[role].flat else f"{role}.{option}"
+
+
 def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
     """Refuse options that the part does not have.
 
@@ -199,9 +212,9 @@ def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
     known = defaults(role, name)
     for key in options:
         if key not in known:
-            names = [option(f"{role}.{one}") for one in known]
+            names = [option(option_of(role, one)) for one in known]
             has = "has " + ", ".join(names) if names else "has no options"
-            raise UserError(f"{role}.{key}", NOT_GIVEN, f"{name} has no such option", f"{option(role, name)} {has}")
+            raise UserError(option_of(role, key), NOT_GIVEN, f"{name} has no such option", f"{option(role, name)} {has}")
 
 
 @overload
@@ -250,7 +263,7 @@ def make(role: str, value: Any) -> Any:
         return part(**(known | options))
     except UserError as error:
         if error.option in known:  # a family does not know the role that it is made for
-            raise error.but(option=f"{role}.{error.option}") from error
+            raise error.but(option=option_of(role, error.option)) from error
         raise
 
 

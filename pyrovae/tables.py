@@ -57,6 +57,7 @@ class Table(Mapping[str, type[P]]):
         group: What the role's entry points are called after ``pyrovae.``: the role in the plural.
         lines: Our own classes, or lines, by name.
         unlisted: Classes that a recorded configuration may name and nobody can choose by name alone.
+        flat: Whether options stand beside the role in a call, ``samples``, and not below it, ``likelihood.scale``.
 
     Example:
         >>> from pyrovae.networks import NETWORKS
@@ -71,10 +72,12 @@ class Table(Mapping[str, type[P]]):
         group: str,
         lines: Mapping[str, type[P] | Line[P]],
         unlisted: Mapping[str, type[P]] | None = None,
+        flat: bool = False,
     ) -> None:
         self.role = role
         self.kind = kind
         self.group = f"pyrovae.{group}"
+        self.flat = flat
         self._lines = {name: line if isinstance(line, Line) else Line(line) for name, line in lines.items()}
         self._unlisted = {name: Line(part) for name, part in (unlisted or {}).items()}
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pyrovae
+from pyrovae import Exact
 from pyrovae.cli.spelling import with_flags
 from pyrovae.errors import UserError
 from pyrovae.system.claims import Claim, TakenError
@@ -51,8 +52,8 @@ def main(epochs: int, run: Path) -> int:
         return stopped(trained.fit.signal, f"{trained.report()}\nor begin anew with: make demo")
     trained_at = time.perf_counter()
     print("computing log p(x) of the 300 test digits, by integrating out both latents ...")
-    exact = pyrovae.evaluate(run, "exact", tolerance=TOLERANCE)
-    bound = pyrovae.evaluate(run, "elbo", samples=500)
+    exact = pyrovae.evaluate(run, Exact(tolerance=TOLERANCE))
+    bound = pyrovae.evaluate(run, "elbo")
     evaluated_at = time.perf_counter()
     pictures = pyrovae.figures(run)
     drawn_at = time.perf_counter()

@@ -10,17 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from estimates import annealed, importance
 from known_models import LinearGaussian, all_of, assert_same_evidence, digit_vae, shift_for
 from scipy import integrate, special, stats
 from torch import Tensor
 from torch.distributions import constraints
 
 import pyrovae
-from pyrovae import VAE, UserError
+from pyrovae import VAE, Annealed, UserError
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import importance
 from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, Steps, Trajectories, tune
-from pyrovae.evidence.annealing.route import Annealing, anneal, annealed, log_mean_weight
+from pyrovae.evidence.annealing.route import anneal, log_mean_weight
 from pyrovae.evidence.keyed import Generators
 from pyrovae.families.support import open_unit_interval
 
@@ -196,7 +196,7 @@ def test_steps_are_interpolated_by_their_logarithms():
 FAR = (0.0, 1.5), (1.0, 0.3)
 
 
-def chains_of(annealing: Annealing, path: Callable, size: int, steps_of: Callable[[Trajectories], Steps]) -> Tensor:
+def chains_of(annealing: Annealed, path: Callable, size: int, steps_of: Callable[[Trajectories], Steps]) -> Tensor:
     """Log-weights of chains from the standard normal along a path of normals."""
     trajectories = Trajectories(path, constraints.real, annealing.leapfrog)
     moves = Hamiltonian(trajectories, steps_of(trajectories), annealing.temperatures)
@@ -209,7 +209,7 @@ def chains_of(annealing: Annealing, path: Callable, size: int, steps_of: Callabl
 def test_weights_are_unbiased_whatever_the_pilot_run_found(pilot):
     """Frozen steps: only how much the weights vary depends on them. The constants' ratio is prod_d s_1 / s_0."""
     size = 2
-    annealing, path = Annealing(12, MANY // 2, 2, "sigmoid", "prior"), normals(*FAR)
+    annealing, path = Annealed(temperatures=12, chains=MANY // 2, leapfrog=2, schedule="sigmoid"), normals(*FAR)
 
     def steps_of(trajectories: Trajectories) -> Steps:
         if pilot in ("long", "short"):
@@ -229,7 +229,7 @@ def test_a_pilot_run_makes_chains_mix_where_latents_have_very_different_scales()
         ends = [-0.5 * ((z / s) ** 2).sum(-1) for s in (torch.ones(20), scales)]
         return ends[0], ends[1] - ends[0]
 
-    annealing, noise = Annealing(300, 100, 3, "sigmoid", "prior"), Generators(1, [0])
+    annealing, noise = Annealed(temperatures=300, chains=100, leapfrog=3, schedule="sigmoid"), Generators(1, [0])
     trajectories = Trajectories(path, constraints.real, 3)
     draw = noise.normal(16, 20).transpose(0, 1)
     moves = Hamiltonian(trajectories, tune(trajectories, draw, annealing.betas(200), noise), 300)
@@ -252,7 +252,7 @@ def test_weights_of_zero_are_counted():
     chains = 4000
     trajectories = Trajectories(path, open_unit_interval, 2)
     noise = Generators(0, [0])
-    betas = Annealing(4, chains, 2, "linear", "prior").betas()
+    betas = Annealed(temperatures=4, chains=chains, leapfrog=2, schedule="linear").betas()
     moves = Hamiltonian(trajectories, tune(trajectories, noise.uniform(16, 1).transpose(0, 1), betas, noise), 4)
     z = noise.uniform(chains, 1).transpose(0, 1)
     log_weight, _ = anneal(moves, moves.begin(z), betas, noise)
@@ -271,7 +271,7 @@ def test_weights_that_are_none_are_refused(bad):
 
 @pytest.mark.parametrize("schedule", ["linear", "sigmoid"])
 def test_schedules_rise_from_0_to_1(schedule):
-    betas = np.array(Annealing(50, 1, 1, schedule, "prior").betas())
+    betas = np.array(Annealed(temperatures=50, chains=1, leapfrog=1, schedule=schedule).betas())
     assert betas[0] == 0
     assert betas[-1] == 1
     assert (np.diff(betas) > 0).all()
@@ -491,14 +491,14 @@ def test_dequantised_levels_are_in_the_units_of_the_data():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"temperatures": 1}, "--temperatures 1: needs an integer of at least 2"),
-        ({"temperatures": 10.5}, "--temperatures 10.5: needs an integer"),
-        ({"chains": 0}, "--chains 0: needs an integer of at least 1"),
-        ({"leapfrog": 0}, "--leapfrog 0: needs an integer of at least 1"),
-        ({"schedule": "sigmod"}, "--schedule sigmod: unknown; did you mean sigmoid"),
-        ({"start": "posterior"}, "--start posterior: unknown; .*All: guide, prior"),
-        ({"seed": -1}, "--seed -1"),
-        ({"dequantisations": 0}, "--dequantisations 0"),
+        ({"temperatures": 1}, "temperatures=1: needs an integer of at least 2"),
+        ({"temperatures": 10.5}, "temperatures=10.5: needs an integer"),
+        ({"chains": 0}, "chains=0: needs an integer of at least 1"),
+        ({"leapfrog": 0}, "leapfrog=0: needs an integer of at least 1"),
+        ({"schedule": "sigmod"}, "schedule='sigmod': unknown; did you mean sigmoid"),
+        ({"start": "posterior"}, "start='posterior': unknown; .*All: guide, prior"),
+        ({"seed": -1}, "seed=-1"),
+        ({"dequantisations": 0}, "dequantisations=0"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(given, message):
@@ -509,7 +509,7 @@ def test_bad_options_are_refused_in_one_line(given, message):
 
 
 def test_a_plain_autoencoder_has_no_evidence():
-    with pytest.raises(UserError, match=r"--estimator annealed: .*delta"):
+    with pytest.raises(UserError, match=r"estimator='annealed': .*delta"):
         annealed(digit_vae(posterior="delta"), torch.zeros(2, 8, 8))
 
 

@@ -9,6 +9,7 @@ import arviz_stats
 import numpy as np
 import pytest
 import torch
+from estimates import importance
 from known_models import SHAPE, SIZE, LinearGaussian, all_of, digit_vae
 from scipy import special, stats
 from xarray import DataTree
@@ -16,7 +17,6 @@ from xarray import DataTree
 import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import importance
 from pyrovae.runs.exporting import to_arviz
 
 SHIFT = 0.5

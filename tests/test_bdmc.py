@@ -8,15 +8,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from estimates import annealed, bdmc, certify
 from known_models import EXACT, LinearGaussian, digit_vae, shift_for
 from scipy import special, stats
 from torch import Tensor
 
 import pyrovae
 from pyrovae import VAE, UserError
-from pyrovae.evidence.annealing.bdmc import Sandwich, bdmc, simulate
-from pyrovae.evidence.annealing.route import annealed
-from pyrovae.evidence.reports.certificate import certify
+from pyrovae.evidence.annealing.sandwich import Sandwich, simulate
 from pyrovae.evidence.scoring import estimating
 
 LEAST_P = 1e-3  # seeds are fixed: a right sampler fails such a test once in a thousand choices of them
@@ -176,14 +175,14 @@ def test_one_chain_and_one_datum_have_no_error():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"temperatures": 1}, "--temperatures 1: needs an integer of at least 2"),
-        ({"chains": 0}, "--chains 0"),
-        ({"leapfrog": 0}, "--leapfrog 0"),
-        ({"schedule": "cosine"}, "--schedule cosine: unknown"),
-        ({"start": "here"}, "--start here: unknown"),
-        ({"data": 0}, "--data 0: needs an integer of at least 1"),
-        ({"data": 3, "index": torch.tensor([3])}, "index 3: --data 3 are simulated"),
-        ({"seed": -1}, "--seed -1"),
+        ({"temperatures": 1}, "temperatures=1: needs an integer of at least 2"),
+        ({"chains": 0}, "chains=0"),
+        ({"leapfrog": 0}, "leapfrog=0"),
+        ({"schedule": "cosine"}, "schedule='cosine': unknown"),
+        ({"start": "here"}, "start='here': unknown"),
+        ({"data": 0}, "simulated=0: needs an integer of at least 1"),
+        ({"data": 3, "index": torch.tensor([3])}, "index 3: --simulated 3 are simulated"),
+        ({"seed": -1}, "seed=-1"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(given, message):
@@ -192,8 +191,8 @@ def test_bad_options_are_refused_in_one_line(given, message):
 
 
 def test_models_without_evidence_are_refused():
-    with pytest.raises(UserError, match=r"--estimator bdmc: .*delta"):
+    with pytest.raises(UserError, match=r"estimator='bdmc': .*delta"):
         bdmc(digit_vae(posterior="delta"))
     unprepared = VAE((4,), 2, "normal", preprocess="standardise", kind="reals")
-    with pytest.raises(UserError, match=r"--estimator bdmc: .*no data yet"):
+    with pytest.raises(UserError, match=r"estimator='bdmc': .*no data yet"):
         bdmc(unprepared)

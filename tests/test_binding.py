@@ -13,11 +13,11 @@ import torch
 import yaml
 
 import pyrovae
-from pyrovae import UserError, commands, runs
+from pyrovae import Importance, UserError, commands, runs
 from pyrovae.system.tensorfiles import read_tensors, write_tensors
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 2, "device": "cpu", "progress": False}
-QUICK = {"samples": 2, "limit": 5, "device": "cpu"}
+QUICK = {"estimator": Importance(samples=2), "limit": 5, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pyrovae import UserError, commands, runs
+from pyrovae import Importance, UserError, commands, runs
 from pyrovae.runs import records
 from pyrovae.system import bounds
 
@@ -86,7 +86,7 @@ def test_pipes_and_devices_are_no_configurations(cli: Any, pipe: Path) -> None:
 
 def test_what_stands_in_the_place_of_an_evaluation_is_not_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run from somebody else: pipes, devices and archives that grow are left out, and the evaluation beside them is found."""
-    commands.evaluate(run, samples=5, limit=4, device="cpu")
+    commands.evaluate(run, Importance(samples=5), limit=4, device="cpu")
     evidence = run / "evidence"
     true = (evidence / "importance.json").read_text()
     os.mkfifo(evidence / "importance-pipe.json")

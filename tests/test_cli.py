@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from pyrovae import commands
 from pyrovae.cli.program import COMMANDS
 from pyrovae.engines import Eager
-from pyrovae.parts import ROLES
+from pyrovae.parts import ROLES, option_of
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SMALL = shlex.split("--network.hidden [8] --latent-dim 2 --device cpu")
@@ -263,7 +263,7 @@ def test_list_names_every_family_of_every_table_with_its_options(cli):
         listed = {text.split()[0]: text for text in families}
         assert set(listed) == set(table)
         for name, part in table.items():
-            flags = {f"--{role}.{field.name}".replace("_", "-") for field in dataclasses.fields(part)}
+            flags = {f"--{option_of(role, field.name)}".replace("_", "-") for field in dataclasses.fields(part)}
             assert set(re.findall(r"^ +(--[\w.-]+)", listed[name], re.MULTILINE)) == flags
 
 

@@ -14,7 +14,7 @@ import yaml
 from scipy import stats
 
 import pyrovae
-from pyrovae import VAE, UserError, commands, runs
+from pyrovae import VAE, Importance, UserError, commands, runs
 from pyrovae.contracts import DataSpec
 from pyrovae.data import CsvFile, Dataset
 from pyrovae.data.columns import in_one_line, named_in
@@ -236,7 +236,9 @@ def test_runs_are_compared_on_new_data_whatever_the_order_of_their_columns(run, 
     new = table(tmp_path / "new.csv", *of(NEW, 1, 2, 0))
     league = pyrovae.compare(runs_, data=new, samples=200, device="cpu")
     assert (league.n, league.split) == (40, "all")
-    expected = {one.name: pyrovae.evaluate(one, data=new, samples=200, device="cpu").log_evidence.mean for one in runs_}
+    expected = {
+        one.name: pyrovae.evaluate(one, Importance(samples=200), data=new, device="cpu").log_evidence.mean for one in runs_
+    }
     assert {row.name: row.log_evidence for row in league.rows} == expected
     first, second = league.rows
     assert second.difference == pytest.approx(expected[second.name] - expected[first.name], rel=1e-12)
@@ -250,7 +252,7 @@ def test_one_table_is_the_same_data_in_whatever_order_its_columns_stand(run, mak
     other = make_run("columns-reordered", data=table(home / "reordered.csv", *of(X, 2, 0, 1)), **TINY)
     runs_ = [shutil.copytree(one, tmp_path / name) for one, name in ((run, "mine"), (other, "reordered"))]
     league = pyrovae.compare(runs_, samples=200, device="cpu")
-    expected = {one.name: pyrovae.evaluate(one, samples=200, device="cpu").log_evidence.mean for one in runs_}
+    expected = {one.name: pyrovae.evaluate(one, Importance(samples=200), device="cpu").log_evidence.mean for one in runs_}
     assert {row.name: row.log_evidence for row in league.rows} == expected
     also = pyrovae.compare(runs_, data=str(home / "mine.csv"), samples=200, device="cpu")
     assert {row.name: row.log_evidence for row in also.rows} == pytest.approx(expected, rel=1e-6)

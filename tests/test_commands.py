@@ -11,13 +11,13 @@ import docstring_parser
 import numpy as np
 import pytest
 import torch
+from estimates import importance
 from sklearn.datasets import load_digits
 
 import pyrovae
-from pyrovae import commands
+from pyrovae import Elbo, Importance, commands
 from pyrovae.errors import UserError
-from pyrovae.evidence import importance
-from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 from pyrovae.runs.folder import load
 
 DIGITS = load_digits()
@@ -42,11 +42,11 @@ def own_digits(tmp_path) -> Path:
     return tmp_path / "own.npz"
 
 
-def without(found: Evaluation, *names: str) -> dict:
+def without(found: DataEvaluation, *names: str) -> dict:
     return {key: value for key, value in numbers(found).items() if key not in {"seconds", "run", *names}}
 
 
-def numbers(found: Evaluation) -> dict:
+def numbers(found: DataEvaluation) -> dict:
     """The fields that are written as JSON."""
     return {key: value for key, value in dataclasses.asdict(found).items() if key != "per_datum"}
 
@@ -98,21 +98,21 @@ def test_splits_of_the_digits_are_disjoint_and_everything(digits_run):
 
 @pytest.mark.parametrize("estimator", ["importance", "elbo"])
 def test_evaluate_writes_the_documented_keys_and_finite_numbers(run, tmp_path, estimator):
-    found = commands.evaluate(run, estimator=estimator, samples=5, limit=30, json=str(tmp_path / "copy.json"))
+    found = commands.evaluate(run, {"name": estimator, "samples": 5}, limit=30, json=str(tmp_path / "copy.json"))
     text = (run / "evidence" / f"{estimator}.json").read_text()
     written = json.loads(text)
-    documented = [parameter.arg_name for parameter in docstring_parser.parse(Evaluation.__doc__).params]
-    assert list(written) == [name for name in documented if name != "per_datum"]
+    documented = [parameter.arg_name for parameter in docstring_parser.parse(DataEvaluation.__doc__).params]
+    assert list(written) == [name for name in documented if name not in ("per_datum", "words")]
     assert finite(written)
     assert text == (tmp_path / "copy.json").read_text() == found.to_json()
-    assert written == numbers(found)
+    assert written == found.summary()
     assert (written["log_evidence"] is None) == (estimator == "elbo")
     assert (written["run"], written["n"], written["samples"]) == (str(run), 30, 5)
 
 
 @pytest.mark.parametrize(("estimator", "key"), [("importance", "log_evidence"), ("elbo", "elbo")])
 def test_evaluate_writes_the_numbers_of_each_datum(run, estimator, key):
-    found = commands.evaluate(run, estimator=estimator, samples=5, limit=30, seed=2)
+    found = commands.evaluate(run, {"name": estimator, "samples": 5}, limit=30, seed=2)
     summary = json.loads((run / "evidence" / f"{estimator}.json").read_text())
     rows = commands.load_dataset("digits").test.subset(30, 2)
     with np.load(run / "evidence" / f"{estimator}.npz") as written:
@@ -129,14 +129,14 @@ def test_evaluate_writes_the_numbers_of_each_datum(run, estimator, key):
 
 @pytest.mark.parametrize("value", [0, 2.5])
 def test_the_number_of_dequantisations_is_checked(grey, value):
-    with pytest.raises(UserError, match=f"--dequantisations {value}: needs an integer of at least 1"):
-        commands.evaluate(load(grey), data="digits", samples=2, limit=2, dequantisations=value)
+    with pytest.raises(UserError, match=f"dequantisations={value}: needs an integer of at least 1"):
+        commands.evaluate(load(grey), Importance(samples=2, dequantisations=value), data="digits", limit=2)
 
 
 @pytest.mark.parametrize(("given", "draws"), [({}, 4), ({"dequantisations": 1}, 1)])
 def test_dequantised_levels_are_drawn_four_times_unless_told(grey, given, draws):
     rows = commands.load_dataset("digits").test.subset(9, 0)
-    found = commands.evaluate(load(grey), data="digits", samples=3, limit=9, **given)
+    found = commands.evaluate(load(grey), Importance(samples=3, **given), data="digits", limit=9)
     each = importance(load(grey), rows.x, samples=3, index=rows.index, dequantisations=draws)
     assert found.dequantisations == draws
     assert found.log_evidence.mean == pytest.approx(each.mean, rel=1e-12)
@@ -144,7 +144,7 @@ def test_dequantised_levels_are_drawn_four_times_unless_told(grey, given, draws)
 
 @pytest.mark.parametrize("estimator", ["importance", "elbo"])
 def test_its_numbers_agree_with_each_other(counting, estimator):
-    found = commands.evaluate(load(counting), data="digits", estimator=estimator, samples=20, device="cpu")
+    found = commands.evaluate(load(counting), {"name": estimator, "samples": 20}, data="digits", device="cpu")
     nats = found.elbo.mean if estimator == "elbo" else found.log_evidence.mean
     assert found.bits_per_dim == pytest.approx(-nats / 64 / math.log(2))
     assert found.bits_per_dim_kind == "exact"
@@ -158,7 +158,7 @@ def test_its_numbers_agree_with_each_other(counting, estimator):
 
 def test_its_means_and_errors_are_those_of_the_data_one_by_one(counting):
     vae, test = load(counting), commands.load_dataset("digits").test
-    found = commands.evaluate(vae, data="digits", samples=7, seed=4, device="cpu")
+    found = commands.evaluate(vae, Importance(samples=7), data="digits", seed=4, device="cpu")
     each = importance(vae, test.x, samples=7, seed=4, index=test.index).estimate.numpy()
     assert found.log_evidence.mean == pytest.approx(each.mean())
     assert found.log_evidence.standard_error == pytest.approx(each.std(ddof=1) / math.sqrt(len(each)))
@@ -166,7 +166,7 @@ def test_its_means_and_errors_are_those_of_the_data_one_by_one(counting):
 
 @pytest.mark.parametrize(("split", "share"), [("train", 25 / 36), ("valid", 5 / 36), ("test", 6 / 36), ("all", 1)])
 def test_a_split_is_evaluated(counting, split, share):
-    found = commands.evaluate(load(counting), data="digits", split=split, samples=1, estimator="elbo", device="cpu")
+    found = commands.evaluate(load(counting), Elbo(samples=1), data="digits", split=split, device="cpu")
     assert found.split == split
     assert found.n == pytest.approx(share * len(DIGITS.images), abs=1.5)
 
@@ -175,22 +175,20 @@ def test_a_limit_takes_a_seeded_random_subset(counting):
     vae, test = load(counting), commands.load_dataset("digits").test
     chosen = []
     for seed in range(4):
-        found, again = (
-            commands.evaluate(vae, data="digits", limit=1, samples=3, seed=seed, estimator="elbo", device="cpu") for _ in "12"
-        )
+        found, again = (commands.evaluate(vae, Elbo(samples=3), data="digits", limit=1, seed=seed, device="cpu") for _ in "12")
         assert without(found) == without(again)
         each = importance(vae, test.x, samples=3, seed=seed, index=test.index).diagnostics["elbo"]
         chosen.append(int((each - found.elbo.mean).abs().argmin()))
         assert each[chosen[-1]].item() == pytest.approx(found.elbo.mean, rel=1e-6)
     assert len(set(chosen)) > 1
-    everything = commands.evaluate(vae, data="digits", limit=10**6, samples=1, estimator="elbo", device="cpu")
+    everything = commands.evaluate(vae, Elbo(samples=1), data="digits", limit=10**6, device="cpu")
     assert everything.n == len(test)
 
 
 def test_a_run_and_its_vae_in_memory_have_the_same_evidence(counting, tmp_path):
     data = commands.load_dataset("digits")
-    on_disk = commands.evaluate(counting, samples=4, json=None)
-    in_memory = commands.evaluate(load(counting), data=data, samples=4)
+    on_disk = commands.evaluate(counting, Importance(samples=4), json=None)
+    in_memory = commands.evaluate(load(counting), Importance(samples=4), data=data)
     assert on_disk.run == str(counting)
     assert in_memory.run is None
     assert without(on_disk) == without(in_memory)
@@ -202,8 +200,8 @@ def test_a_vae_in_memory_needs_data(counting):
 
 
 def test_data_of_ones_own_have_the_evidence_of_the_same_data_by_name(counting, own_digits):
-    by_name = commands.evaluate(load(counting), data="digits", split="all", samples=2, device="cpu")
-    own = commands.evaluate(counting, data=own_digits, split="all", samples=2, device="cpu")
+    by_name = commands.evaluate(load(counting), Importance(samples=2), data="digits", split="all", device="cpu")
+    own = commands.evaluate(counting, Importance(samples=2), data=own_digits, split="all", device="cpu")
     assert own.data == str(own_digits)
     named = ("data", "data_sha256")  # of the bytes of the array, which differ with its type
     assert without(own, *named) == without(by_name, *named)
@@ -212,7 +210,7 @@ def test_data_of_ones_own_have_the_evidence_of_the_same_data_by_name(counting, o
 def test_kinds_of_bits_per_dim_are_named(run, grey, make_run, tmp_path):
     np.save(tmp_path / "reals.npy", np.random.default_rng(0).normal(size=(40, 3)))
     reals = make_run("reals", data=str(tmp_path / "reals.npy"), likelihood="normal")
-    kinds = [commands.evaluate(run, samples=1, limit=3).bits_per_dim_kind for run in (run, grey, reals)]
+    kinds = [commands.evaluate(run, Importance(samples=1), limit=3).bits_per_dim_kind for run in (run, grey, reals)]
     assert [kind.split()[0].rstrip(":") for kind in kinds] == ["binarised", "dequantisation", "density"]
 
 

@@ -18,12 +18,12 @@ import torch
 import yaml
 
 import pyrovae
-from pyrovae import commands, runs
+from pyrovae import Evaluation, Importance, commands, runs
 from pyrovae.comparison import League, Settings, rank, shown
 from pyrovae.comparison.entries import Entry, Quantity
 from pyrovae.comparison.ranking import paired_error
 from pyrovae.errors import UserError
-from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 from pyrovae.evidence.reports.numbers import Number
 from pyrovae.parts import describe, make
 from pyrovae.runs.opening import preprocessed
@@ -77,7 +77,7 @@ def entry(name: str, estimate: list[float], *, bound: bool = False, kind: str = 
     """A run with these numbers, of data with 2 elements each."""
     values = torch.tensor(estimate, dtype=torch.float64)
     number = Number(math.nan, monte_carlo_error_is="estimate")
-    evaluation = Evaluation(
+    evaluation = DataEvaluation(
         run=name, data="some", split="test", n=len(estimate), samples=4, seed=0, dequantisations=None, estimator="importance",
         quantity=symbol, units="nats", elbo=number, log_evidence=number, bits_per_dim=0.0,
         options={}, method=None, gap=None, bounds=None, decomposition=None, khat=None, acceptance=None, precision={},
@@ -91,6 +91,10 @@ def entry(name: str, estimate: list[float], *, bound: bool = False, kind: str = 
         folder=Path(name), parts=dict.fromkeys(roles, "some"), latent_dim=2, seed=0, evaluation=evaluation,
         quantity=Quantity(symbol=symbol, kind=kind, detail=""), is_bound=bound, size=2, parameters=3, epochs=1, seconds=None,
     )  # fmt: skip
+
+
+def evaluated(folder: Path, samples: int, dequantisations: int = 4, **options: object) -> Evaluation:
+    return commands.evaluate(folder, Importance(samples=samples, dequantisations=dequantisations), **options)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------------
@@ -509,7 +513,7 @@ def test_an_evaluation_of_an_older_version_is_used_and_judged_by_its_arrays(pair
 
 
 def test_an_evaluation_by_evaluate_is_used(pair):
-    found = [commands.evaluate(folder, seed=3, **QUICK) for folder in pair]
+    found = [evaluated(folder, seed=3, **QUICK) for folder in pair]
     before = [times(folder) for folder in pair]
     league = commands.compare(pair, seed=3, **QUICK)
     assert [times(folder) for folder in pair] == before
@@ -525,7 +529,7 @@ def test_an_evaluation_by_evaluate_is_used(pair):
 def test_what_has_changed_is_evaluated_anew(pair, change):
     change(pair[0])
     league = commands.compare(pair, **QUICK)
-    expected = {str(folder): commands.evaluate(folder, **QUICK).log_evidence.mean for folder in pair}
+    expected = {str(folder): evaluated(folder, **QUICK).log_evidence.mean for folder in pair}
     assert {row.run: row.log_evidence for row in league.rows} == expected
 
 
@@ -538,7 +542,7 @@ def test_other_settings_are_another_evaluation(pair, setting: Mapping[str, objec
     for folder, then in zip(pair, before, strict=True):
         assert {name: times(folder)[name] for name in then} == then
         assert len(times(folder)) == len(then) + 2
-    expected = {str(folder): commands.evaluate(folder, **options).log_evidence.mean for folder in pair}
+    expected = {str(folder): evaluated(folder, **options).log_evidence.mean for folder in pair}
     assert {row.run: row.log_evidence for row in rows} == expected
     again = [times(folder) for folder in pair]
     assert {row.run: row.log_evidence for row in commands.compare(pair, **options).rows} == expected

@@ -14,20 +14,20 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from estimates import importance
 from pyro import poutine
 from pyro.infer import SVI, Predictive, Trace_ELBO
 from scipy import stats
 from torch import Tensor, nn
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, runs
+from pyrovae import VAE, Dataset, Importance, UserError, commands, runs
 from pyrovae.contexts.label import MOST
 from pyrovae.contracts import Attribute, DataSpec
 from pyrovae.drawing import pictures
 from pyrovae.drawing.curves import Curves
 from pyrovae.drawing.images import Images
 from pyrovae.drawing.portraits import Portrait
-from pyrovae.evidence import importance
 from pyrovae.objectives import AnalyticElbo
 from pyrovae.runs.opening import open_run
 
@@ -399,7 +399,7 @@ def test_runs_without_frequencies_open_and_say_that_they_draw_uniformly(run_of, 
         drawn = commands.sample(old, count=5000, device="cpu").c
     assert stats.chisquare(drawn.bincount(minlength=10)).pvalue > 1e-4
     assert set(commands.sample(old, count=20, given="uniform", device="cpu").c.tolist()) <= set(range(10))  # and not a word
-    split = {"data": "digits", "limit": 20, "device": "cpu", "samples": 5}
+    split = {"data": "digits", "limit": 20, "device": "cpu", "estimator": Importance(samples=5)}
     assert commands.evaluate(old, **split).log_evidence == commands.evaluate(run_of("none"), **split).log_evidence
 
 
@@ -490,7 +490,7 @@ def faces_run(make_run, faces_file) -> Path:
 def test_every_command_works_on_a_conditional_run(run_of, prior, tmp_path, cli):
     run = run_of(prior)
     assert pyrovae.load(run).prior(torch.tensor([0, 1])).batch_shape == (() if prior == "none" else (2,))
-    found = commands.evaluate(pyrovae.load(run), data="digits", samples=5, limit=20, device="cpu")
+    found = commands.evaluate(pyrovae.load(run), Importance(samples=5), data="digits", limit=20, device="cpu")
     digits = pyrovae.load_dataset("digits")
     assert found.quantity == "log p(x|c)"
     assert "log p(x|c)" in found.table()
@@ -583,7 +583,7 @@ def test_labels_of_other_data_are_taken_by_name(tmp_path, make_run):
     opened = open_run(run, str(tmp_path / "two.npz"), None, "cpu")
     assert opened.dataset.y.tolist() == [2, 1] * 6
     assert opened.dataset.spec.class_names == ("ant", "bee", "cat")
-    found = commands.evaluate(run, data=str(tmp_path / "two.npz"), split="all", samples=4)
+    found = commands.evaluate(run, Importance(samples=4), data=str(tmp_path / "two.npz"), split="all")
     vae = pyrovae.load(run)
     each = importance(vae, torch.tensor(x), torch.tensor([2, 1] * 6), samples=4)
     assert found.log_evidence.mean == pytest.approx(each.mean)

@@ -8,17 +8,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from estimates import annealed, evaluate_split, importance, judge
 from known_models import LinearGaussian, all_of, shift_for
 from scipy import stats
 from torch import Tensor
 
 import pyrovae
 from pyrovae import VAE
-from pyrovae.contracts import Evidence
-from pyrovae.evidence import annealed, importance
-from pyrovae.evidence.evaluating import evaluate_split
+from pyrovae.contracts import Evidence, Trust
 from pyrovae.evidence.reports.numbers import Number
-from pyrovae.evidence.reports.trust import Trust, judge
 from pyrovae.evidence.scoring import as_evidence
 
 SEEDS = 200

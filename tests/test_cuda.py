@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from estimates import annealed, bdmc, elbo, exact, importance
 from known_models import LinearGaussian, digit_vae
 
 import pyrovae
 from pyrovae import VAE
 from pyrovae.contracts import Evidence
-from pyrovae.evidence import annealed, elbo, exact, importance
-from pyrovae.evidence.annealing.bdmc import bdmc
 from pyrovae.evidence.decomposition import decompose
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

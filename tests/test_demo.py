@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import pyrovae
+from pyrovae import Exact, Importance
 from pyrovae.system.claims import Claim
 
 DEMO = Path(__file__).parents[1] / "scripts" / "demo.py"
@@ -29,8 +30,8 @@ def test_the_demo_ends_in_exact_evidence_and_its_pictures(tmp_path, monkeypatch,
     elbo, evidence = (float(re.search(rf"^{name} +(-[\d.]+)", out, re.MULTILINE)[1]) for name in ("ELBO", "log evidence"))
     assert elbo < evidence
     # Importance sampling from the prior, which covers every mode of two latents, is another way to the same number.
-    found = pyrovae.evaluate(run, "importance", proposal="prior", samples=20000, limit=50)
-    other = pyrovae.evaluate(run, "exact", tolerance=1e-3, limit=50)
+    found = pyrovae.evaluate(run, Importance(proposal="prior", samples=20000), limit=50)
+    other = pyrovae.evaluate(run, Exact(tolerance=1e-3), limit=50)
     assert found.log_evidence.mean == pytest.approx(other.log_evidence.mean, abs=5 * found.log_evidence.monte_carlo_error + 0.01)
     named = [Path(line.strip()) for line in out.splitlines() if line.startswith("  runs/")]
     assert {path.name for path in named} >= {"reconstructions.png", "grid.png", "latent.png"}

@@ -9,6 +9,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from estimates import elbo, importance
 from scipy import stats
 from torch import Tensor
 
@@ -16,7 +17,6 @@ import pyrovae
 from pyrovae import VAE, Dataset, fit
 from pyrovae.contracts import DataSpec
 from pyrovae.engines import Eager
-from pyrovae.evidence import elbo, importance
 from pyrovae.objectives import Elbo, GraphElbo, Objective, weight_latents
 
 SHAPE = (2, 2)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from estimates import elbo
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, commands, fit, runs
+from pyrovae import VAE, Dataset, Importance, commands, fit, runs
 from pyrovae.contracts import DataSpec
 from pyrovae.engines import Eager
-from pyrovae.evidence import elbo
 from pyrovae.training import loop
 from pyrovae.training.divergence import CHECK_STEPS, DivergedError, is_worse
 from pyrovae.training.state import TrainingError, TrainingState
@@ -106,7 +106,7 @@ def test_good_epochs_are_kept_however_short_they_were(tmp_path, monkeypatch, act
     assert (state.epoch, state.step) == (10, 0)
     kept, expected = runs.load(tmp_path / "run").state_dict(), whole.vae.state_dict()
     assert [name for name in expected if not torch.equal(kept[name], expected[name])] == []
-    assert commands.evaluate(tmp_path / "run", samples=5, limit=20).n == 20
+    assert commands.evaluate(tmp_path / "run", Importance(samples=5), limit=20).n == 20
     assert len(commands.resume(tmp_path / "run", **QUIET).fit.history) == 20
 
 

@@ -11,16 +11,14 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from estimates import certify, evaluate_split, exact, judge
 from known_models import LinearGaussian, all_of, shift_for
 from scipy import stats
 
 import pyrovae
-from pyrovae import UserError, commands
+from pyrovae import All, UserError, commands
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence.evaluating import _khat, evaluate_split
-from pyrovae.evidence.exact.estimator import exact
-from pyrovae.evidence.reports.certificate import certify
-from pyrovae.evidence.reports.trust import judge
+from pyrovae.evidence.importance.pareto import summarise_khat
 from pyrovae.evidence.scoring import average
 from pyrovae.objectives import weight_latents
 
@@ -46,17 +44,17 @@ def toy(shift: float = 0.0) -> tuple[LinearGaussian, object, object]:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--estimator elbo --temperatures 5", "--temperatures 5: --estimator elbo has no such option; it has --samples"),
-        ("--estimator exact --samples 5", "--samples 5: --estimator exact has no such option; it has --tolerance"),
-        ("--estimator annealed --samples 5", "--samples 5: --estimator annealed has no such option; it has --temperatures"),
+        ("--estimator elbo --temperatures 5", "--temperatures: elbo has no such option; --estimator elbo has --samples"),
+        ("--estimator exact --samples 5", "--samples: exact has no such option; --estimator exact has --tolerance"),
+        ("--estimator annealed --samples 5", "--samples: annealed has no such option; --estimator annealed has --temperatures"),
         ("--estimator annealed --temperatures 1", "--temperatures 1: needs an integer of at least 2"),
         ("--estimator annealed --chains 0", "--chains 0: needs an integer of at least 1"),
         ("--estimator annealed --schedule cosine", "--schedule cosine: unknown"),
-        ("--estimator bdmc --limit 3", "--limit: --estimator bdmc simulates its data"),
-        ("--estimator bdmc --split train", "--split: --estimator bdmc simulates its data"),
-        ("--estimator bdmc --samples 3", "it has --temperatures, --chains, --leapfrog, --schedule, --start, --simulated"),
+        ("--estimator bdmc --limit 3", "--limit 3: this estimator simulates its data; leave it out, --simulated says how many"),
+        ("--estimator bdmc --split train", "--split train: this estimator simulates its data"),
+        ("--estimator bdmc --samples 3", "bdmc has --temperatures, --chains, --leapfrog, --schedule, --start, --simulated"),
         ("--estimator bdmc --simulated 0", "--simulated 0: needs an integer of at least 1"),
-        ("--estimator importance --simulated 3", "--simulated 3: --estimator importance has no such option"),
+        ("--estimator importance --simulated 3", "--simulated: importance has no such option"),
         ("--estimator reconstruction", "--estimator reconstruction: is for the posterior delta"),
         ("--estimator anealed", "--estimator anealed: unknown; did you mean annealed"),
         ("--samples 0", "--samples 0: needs an integer of at least 1"),
@@ -74,14 +72,14 @@ def test_an_option_of_another_estimator_is_refused(run, cli, snapshot, line, mes
 
 def test_tolerance_is_refused_where_there_is_a_closed_form():
     _, vae, dataset = toy()
-    with pytest.raises(UserError, match=r"--tolerance 0\.01: is for quadrature, this model is solved by linear-Gaussian"):
+    with pytest.raises(UserError, match=r"tolerance=0\.01: is for quadrature, this model is solved by linear-Gaussian"):
         evaluate_split(vae, dataset, estimator="exact", tolerance=0.01)
 
 
 def test_there_is_no_evidence_of_a_plain_autoencoder(make_run):
     plain = make_run("plain-for-evidence", posterior="delta")
     for name in ("elbo", "importance", "annealed", "exact", "bdmc", "all"):
-        with pytest.raises(UserError, match=r"the posterior delta is a point without a density.*--estimator reconstruction"):
+        with pytest.raises(UserError, match=r"the posterior delta is a point without a density.*estimator='reconstruction'"):
             commands.evaluate(plain, estimator=name)
     assert commands.evaluate(plain).estimator == "reconstruction"
 
@@ -148,8 +146,7 @@ def test_differences_of_dequantised_data_are_paired_by_draw(make_run):
     """Importance sampling and quadrature see the same noise u: their difference has the error of z alone."""
     run = make_run("dequantised-for-evidence", likelihood="normal", latent_dim=1)
     found = [
-        commands.evaluate(run, estimator="all", limit=10, samples=2000, seed=seed, simulated=1, temperatures=2, chains=2)
-        for seed in range(6)
+        commands.evaluate(run, All(samples=2000, simulated=1, temperatures=2, chains=2), limit=10, seed=seed) for seed in range(6)
     ]
     differences = np.array([each.differences["importance"].number.mean for each in found])
     errors = np.array([each.differences["importance"].number.monte_carlo_error for each in found])
@@ -162,9 +159,9 @@ def test_differences_of_dequantised_data_are_paired_by_draw(make_run):
 
 def test_all_says_why_there_is_no_exact_evidence(make_run, tmp_path):
     large = make_run("three-latents-for-evidence", latent_dim=3)
-    with pytest.raises(UserError, match=r"--tolerance 0\.1: no estimator of this model has such an option"):
-        commands.evaluate(large, estimator="all", tolerance=0.1, **FEW)
-    found = commands.evaluate(large, estimator="all", limit=3, samples=30, simulated=2, **FEW)
+    with pytest.raises(UserError, match=r"tolerance=0\.1: no estimator of this model has such an option"):
+        commands.evaluate(large, All(tolerance=0.1, **FEW))
+    found = commands.evaluate(large, All(samples=30, simulated=2, **FEW), limit=3)
     assert found.reference == "annealed"
     assert "at most 2 latents; this one has 3 latents" in found.table()
     assert set(found.differences) == {"importance"}
@@ -215,7 +212,7 @@ def test_an_error_that_is_known_to_be_too_small_is_a_lower_bound():
     # an average of logarithms needs no tail of the weights
     assert written["elbo"]["monte_carlo_error_is"] == "estimate"
     assert f"[{written['elbo']['monte_carlo_error']:.4f}]" in bad.table()
-    every = pyrovae.evaluate(narrow, data=dataset, estimator="all", samples=500, simulated=1, temperatures=80, chains=8)
+    every = pyrovae.evaluate(narrow, All(samples=500, simulated=1, temperatures=80, chains=8), data=dataset)
     assert every.differences["importance"].number.monte_carlo_error_is == "lower bound"
 
 
@@ -251,7 +248,7 @@ def test_the_parts_of_the_kl_are_reported():
 
 def test_a_model_in_memory_is_evaluated_and_nothing_is_written(here):
     _, vae, dataset = toy()
-    found = pyrovae.evaluate(vae, data=dataset, estimator="all", samples=30, simulated=3, **FEW)
+    found = pyrovae.evaluate(vae, All(samples=30, simulated=3, **FEW), data=dataset)
     assert found.reference == "exact"
     assert list(here.iterdir()) == []
 
@@ -268,7 +265,7 @@ def test_one_draw_that_did_not_converge_is_enough_to_distrust_a_datum():
 
 @pytest.mark.parametrize(("khat", "median"), [([0.1, math.inf, math.inf], math.inf), ([-math.inf, 0.1, 0.3, 0.5], 0.2)])
 def test_infinite_khats_have_a_median(khat, median):
-    assert _khat(torch.tensor(khat, dtype=torch.float64), 5000, 1)["median"] == pytest.approx(median)
+    assert summarise_khat(torch.tensor(khat, dtype=torch.float64), 5000, 1)["median"] == pytest.approx(median)
 
 
 def test_few_chains_cannot_be_trusted_whatever_their_weights():

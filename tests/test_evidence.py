@@ -10,6 +10,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from estimates import elbo, evaluate_split, importance
 from known_models import EXACT, LATENTS, NOISE, SHAPE, SIZE, LinearGaussian, all_of, digit_vae, shift_for
 from scipy import stats
 from torch import Tensor
@@ -18,9 +19,8 @@ from torch.distributions.kl import kl_divergence
 import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import elbo, importance, keyed
-from pyrovae.evidence.evaluating import evaluate_split
-from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence import keyed
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 
 # --- a guide that is the posterior --------------------------------------------------------------------------------------
 
@@ -203,7 +203,7 @@ def test_one_bad_datum_is_named_by_its_row(double_precision):
 
 @pytest.mark.parametrize("samples", [0, -1, 2.5, True])
 def test_number_of_samples_is_checked(samples):
-    with pytest.raises(UserError, match=f"--samples {samples}: needs an integer of at least 1"):
+    with pytest.raises(UserError, match=f"samples={samples}: needs an integer of at least 1"):
         elbo(digit_vae(), torch.zeros(2, 8, 8), samples=samples)
 
 
@@ -212,11 +212,11 @@ def test_number_of_samples_is_checked(samples):
     [
         (
             {"estimator": "importanec"},
-            r"--estimator importanec: unknown; did you mean importance\? All: annealed, elbo, exact, importance, reconstruction",
+            r"estimator='importanec': unknown; did you mean importance\? All: all, annealed, bdmc, elbo, exact, importance",
         ),
-        ({"samples": 0}, "--samples 0"),
-        ({"limit": 0}, "--limit 0"),
-        ({"seed": -1}, "--seed -1"),
+        ({"samples": 0}, "samples=0"),
+        ({"limit": 0}, "limit=0"),
+        ({"seed": -1}, "seed=-1"),
         ({"split": "tset"}, "--split tset: unknown.*train.*valid.*test.*all"),
     ],
 )
@@ -396,6 +396,6 @@ def test_the_number_of_a_conditional_model_is_named():
         assert line_of(bound, "ELBO").endswith(f"  bound on {quantity}")
 
 
-def line_of(report: Evaluation, name: str) -> str:
+def line_of(report: DataEvaluation, name: str) -> str:
     (line,) = (line for line in report.table().splitlines() if line.startswith(name))
     return line

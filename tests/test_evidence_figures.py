@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyrovae import UserError, commands, runs
+from pyrovae import Annealed, Bdmc, Importance, UserError, commands, runs
 from pyrovae.drawing import evidence_plots
 from pyrovae.drawing.evidence_pictures import EVIDENCE_FIGURES, evidence_pictures
 from pyrovae.runs.opening import open_run
@@ -25,10 +25,10 @@ def evaluated(digits_run, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(digits_run, run, ignore=shutil.ignore_patterns("evidence"))
     for samples, limit in ((50, 30), (600, 40)):
-        commands.evaluate(run, samples=samples, limit=limit)
+        commands.evaluate(run, Importance(samples=samples), limit=limit)
     for temperatures in (3, 6):
-        commands.evaluate(run, estimator="annealed", temperatures=temperatures, limit=40, **FEW)
-        commands.evaluate(run, estimator="bdmc", temperatures=temperatures, simulated=3, **FEW)
+        commands.evaluate(run, Annealed(temperatures=temperatures, **FEW), limit=40)
+        commands.evaluate(run, Bdmc(temperatures=temperatures, simulated=3, **FEW))
     return run
 
 
@@ -73,7 +73,7 @@ def test_bounds_are_drawn_against_the_temperatures(run):
     figure = evidence_pictures(open_run(run, None, None, "cpu"), ["evidence_annealing"])["evidence_annealing"]
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["The data", "Data simulated from the model"]
     of_data, lower, upper = lines(figure)
-    found = {t: commands.evaluate(run, estimator="bdmc", temperatures=t, simulated=3, **FEW) for t in (3, 6)}
+    found = {t: commands.evaluate(run, Bdmc(temperatures=t, simulated=3, **FEW)) for t in (3, 6)}
     np.testing.assert_allclose(lower[:, 1], [found[t].lower.mean for t in (3, 6)], rtol=1e-6)
     np.testing.assert_allclose(upper[:, 1], [found[t].upper.mean for t in (3, 6)], rtol=1e-6)
     assert np.isfinite(of_data).all()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from estimates import evaluate_split, importance
 from known_models import EXACT, SHAPE, SIZE, LinearGaussian, assert_same_evidence, delta_method, digit_vae, shift_for
 from scipy import special, stats
 from torch import Tensor
@@ -16,8 +17,7 @@ from torch import Tensor
 import pyrovae
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec, Evidence
-from pyrovae.evidence import importance, keyed
-from pyrovae.evidence.evaluating import evaluate_split
+from pyrovae.evidence import keyed
 from pyrovae.families import Normal
 from pyrovae.objectives import weight_latents
 
@@ -202,13 +202,13 @@ def test_streams_of_noise_never_meet(double_precision, monkeypatch):
         asked.clear()
         importance(vae, x, samples=samples, index=index, dequantisations=draws)
         assert len(asked) == len(set(asked)) == draws * (samples // 50 + 1)
-        with pytest.raises(UserError, match=rf"--samples {samples + 1}.*noise for {samples:,} samples a datum"):
+        with pytest.raises(UserError, match=rf"samples={samples + 1}.*noise for {samples:,} samples a datum"):
             importance(vae, x, samples=samples + 1, index=index, dequantisations=draws)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True])
 def test_number_of_dequantisations_is_checked(value):
-    with pytest.raises(UserError, match=f"--dequantisations {value}: needs an integer of at least 1"):
+    with pytest.raises(UserError, match=f"dequantisations={value}: needs an integer of at least 1"):
         importance(digit_vae(), torch.zeros(2, 8, 8), samples=2, dequantisations=value)
 
 

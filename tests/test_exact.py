@@ -9,13 +9,13 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from estimates import exact, importance
 from known_models import EXACT, LinearGaussian, digit_vae, jumble, raw_scale
 from scipy import stats
 
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import importance
-from pyrovae.evidence.exact.estimator import exact, exact_method
+from pyrovae.evidence.exact.method import exact_method
 from pyrovae.evidence.scoring import preprocessed
 from pyrovae.families.location_scale import GAIN
 
@@ -165,7 +165,7 @@ def test_tied_affine_weights_are_linear_too(double_precision):
 )
 def test_what_is_not_linear_or_not_gaussian_has_no_closed_form(role, part):
     given = {"likelihood": {"name": "normal", "scale": 0.3}, "network": "linear", "kind": "reals", role: part}
-    with pytest.raises(UserError, match="--estimator exact: needs a linear Gaussian model"):
+    with pytest.raises(UserError, match="estimator='exact': needs a linear Gaussian model"):
         exact_method(jumble(VAE((6,), 3, **given), 0))
     assert exact_method(jumble(VAE((6,), 2, **given), 0)) == "quadrature"
 
@@ -242,7 +242,7 @@ def test_a_model_without_exact_evidence_is_refused_with_what_there_is(options, w
     vae = VAE((4,), likelihood="bernoulli", kind="binary", **options)
     with pytest.raises(UserError, match=words) as refused:
         exact(vae, torch.zeros(1, 4))
-    assert "use --estimator annealed, importance or bdmc" in str(refused.value)
+    assert "use estimator='annealed', importance or bdmc" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -251,13 +251,13 @@ def test_twelve_bits_are_few_enough():
 
 
 def test_a_plain_autoencoder_has_no_evidence():
-    with pytest.raises(UserError, match="--estimator exact: the posterior delta"):
+    with pytest.raises(UserError, match="estimator='exact': the posterior delta"):
         exact(VAE((4,), 2, "bernoulli", posterior="delta", kind="binary"), torch.zeros(1, 4))
 
 
 @pytest.mark.parametrize("tolerance", [0, -1.0, 1.0, 1e-11, math.nan, math.inf, True, "small"])
 def test_a_tolerance_that_is_none_is_refused(tolerance):
-    with pytest.raises(UserError, match="--tolerance"):
+    with pytest.raises(UserError, match="tolerance"):
         exact(VAE((4,), 2, "bernoulli", kind="binary"), torch.zeros(1, 4), tolerance=tolerance)
 
 

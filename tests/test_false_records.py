@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from pyrovae import UserError, commands, runs
+from pyrovae import Importance, UserError, commands, runs
 from pyrovae.evidence import resumable as measuring
 from pyrovae.runs.records import Partial, read_records
 
-ASKED = {"samples": 20, "limit": 30, "device": "cpu"}
+ASKED = {"estimator": Importance(samples=20), "limit": 30, "device": "cpu"}
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from arviz_stats.base import array_stats
+from estimates import importance
 from known_models import LinearGaussian, assert_same_evidence, delta_method, digit_vae, shift_for
 from scipy import special, stats
 from torch import Tensor
 
 import pyrovae
 from pyrovae import VAE, UserError
-from pyrovae.evidence import importance
 from pyrovae.evidence.importance.pareto import tail_length, threshold
 from pyrovae.evidence.importance.weights import Weights, ladder
 from pyrovae.evidence.scoring import score
@@ -285,19 +285,19 @@ def test_chunks_are_halved_until_they_fit(error):
     def never(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
         raise error
 
-    with pytest.raises(UserError, match="one datum does not fit the memory; use --device cpu"):
+    with pytest.raises(UserError, match="one datum does not fit the memory; use device='cpu'"):
         score(vae, x, None, never, data_rows=5)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proposal": "giude"}, r"--proposal giude: unknown; did you mean guide"),
-        ({"widen": 2.0}, r"--widen 2: is for --proposal widened; leave it out, or add that"),
-        ({"proposal": "widened", "widen": 0.0}, r"--widen 0.0: needs a finite number above 0"),
-        ({"proposal": "widened", "widen": math.inf}, r"--widen inf: needs a finite number above 0"),
-        ({"repeats": 0}, r"--repeats 0: needs an integer of at least 1"),
-        ({"samples": 10**6}, r"--samples 1000000: there is noise for 51,150 samples"),
+        ({"proposal": "giude"}, r"proposal='giude': unknown; did you mean guide"),
+        ({"widen": 2.0}, r"widen=2.0: is for proposal='widened'; leave it out, or add that"),
+        ({"proposal": "widened", "widen": 0.0}, r"widen=0.0: needs a finite number above 0"),
+        ({"proposal": "widened", "widen": math.inf}, r"widen=inf: needs a finite number above 0"),
+        ({"repeats": 0}, r"repeats=0: needs an integer of at least 1"),
+        ({"samples": 10**6}, r"samples=1000000: there is noise for 51,150 samples"),
     ],
 )
 def test_bad_options_are_refused(options, message):

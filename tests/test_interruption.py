@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import pyrovae
-from pyrovae import commands, runs
+from pyrovae import Importance, commands, runs
 from pyrovae.system.interruption import SIGNALS, Interrupted, exiting, finishing, raising
 from pyrovae.training import loop
 from pyrovae.training.loop import TrainingState, fit
@@ -224,7 +224,7 @@ def test_an_evaluation_keeps_what_is_done(run, number):
     assert ended.err.splitlines()[-1] == "interrupted: 48 of 300 data are kept: the same command goes on with the others"
     (kept,) = (run / "evidence").iterdir()
     assert len(load_file(kept)["estimate"]) == 48
-    commands.evaluate(run, samples=60)
+    commands.evaluate(run, Importance(samples=60))
     assert sorted(path.name for path in (run / "evidence").iterdir()) == ["importance.json", "importance.npz"]
 
 

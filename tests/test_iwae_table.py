@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from estimates import importance
 from scipy import stats
 
 import pyrovae
 from pyrovae.contracts import DataSpec
 from pyrovae.data import Dataset
 from pyrovae.errors import UserError
-from pyrovae.evidence import importance
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 CPU = torch.device("cpu")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from estimates import elbo, exact
 from scipy import stats
 
 from pyrovae import VAE, UserError, commands, runs
@@ -17,8 +18,6 @@ from pyrovae.contracts import DataSpec
 from pyrovae.data.dataset import Dataset
 from pyrovae.evidence.decomposition import decompose
 from pyrovae.evidence.digests import model_digest
-from pyrovae.evidence.exact.estimator import exact
-from pyrovae.evidence.importance.estimators import elbo
 from pyrovae.preprocess.rounding import too_coarse
 from pyrovae.system.tensorfiles import read_tensors, write_tensors
 
@@ -96,7 +95,7 @@ def test_no_number_changes_when_the_data_are_moved(model, tmp_path):
     estimators = ("reconstruction",) if model == "delta" else ("elbo", "importance", "annealed", "exact")
     small = {"importance": {"samples": 50}, "annealed": {"temperatures": 5, "chains": 2}, "elbo": {"samples": 20}}
     for estimator in estimators:
-        options = {"estimator": estimator, "limit": 3, **small.get(estimator, {}), "device": "cpu"}
+        options = {"estimator": {"name": estimator, **small.get(estimator, {})}, "limit": 3, "device": "cpu"}
         found = [commands.evaluate(run, **options).per_datum["estimate"].numpy() for run in (near, far)]
         np.testing.assert_allclose(*found, err_msg=estimator, **closely)
     codes = [commands.encode(run, device="cpu") for run in (near, far)]

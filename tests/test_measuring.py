@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from estimates import importance
 from torch import Tensor
 
-from pyrovae import commands
-from pyrovae.evidence import importance
+from pyrovae import Importance, commands
 from pyrovae.evidence import resumable as measuring
 from pyrovae.evidence import table as estimators
 from pyrovae.evidence.resumable import in_pieces
@@ -127,7 +127,7 @@ def stop_after(count: int, monkeypatch) -> list[int]:
 
 
 def test_the_command_line_is_interrupted_and_goes_on(run, cli, monkeypatch):
-    whole = commands.evaluate(run, samples=60, json=str(run / "whole.json"))
+    whole = commands.evaluate(run, Importance(samples=60), json=str(run / "whole.json"))
     shutil.rmtree(run / "evidence")
     with monkeypatch.context() as patch:
         stop_after(3, patch)

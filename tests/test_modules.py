@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import pyrovae
+from pyrovae import Importance
 from pyrovae.contracts import DataSpec
 
 E, D = (1, 8, 8), 3
@@ -45,7 +46,7 @@ def test_modules_are_trained_saved_and_loaded_again(data: pyrovae.Dataset, tmp_p
     assert not torch.equal(mine[0][0].weight, before), "the user's own module is what was trained"
     pyrovae.save(vae, tmp_path / "run")
     again = pyrovae.load(tmp_path / "run", encoder=encoder(), decoder=decoder())
-    found = [pyrovae.evaluate(one, data=data, samples=20, split="test").log_evidence for one in (vae, again)]
+    found = [pyrovae.evaluate(one, Importance(samples=20), data=data, split="test").log_evidence for one in (vae, again)]
     assert found[0] == found[1]
     for module, other in zip(vae.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(module, other, rtol=0, atol=0)
@@ -74,8 +75,8 @@ def test_evaluation_does_not_depend_on_who_else_is_there(data: pyrovae.Dataset) 
     assert int(counted["num_batches_tracked"]) > 0, "training is in training mode"
     vae.train()
     vae.decoder.eval()  # as somebody does who keeps a decoder as it is
-    alone = pyrovae.evaluate(vae, data=data, samples=10, split="test", limit=1)
-    everyone = pyrovae.evaluate(vae, data=data, samples=10, split="test")
+    alone = pyrovae.evaluate(vae, Importance(samples=10), data=data, split="test", limit=1)
+    everyone = pyrovae.evaluate(vae, Importance(samples=10), data=data, split="test")
     place = everyone.per_datum["index"].tolist().index(alone.per_datum["index"][0])
     # Convolutions of one image and of ten round differently, by some units of float32's last digit of 40 nats.
     assert alone.per_datum["estimate"][0].item() == pytest.approx(everyone.per_datum["estimate"][place].item(), abs=1e-4)

@@ -50,8 +50,8 @@ def test_a_row_alone_has_the_number_that_it_has_among_others(run: Path, tmp_path
     torch.testing.assert_close(encoded[0].mean[:1], encoded[1].mean, **close)
     classified = [pyrovae.classify(run, data=path, samples=50, split="all", device="cpu") for path in (several, one)]
     torch.testing.assert_close(*(found.per_datum["log_evidence"][:1] for found in classified), **close)
-    few = {"samples": 5, "temperatures": 5, "chains": 2, "simulated": 2}
-    assert all(found.n == 1 for found in pyrovae.evaluate(run, "all", data=one, device="cpu", **few).evaluations.values())
+    few = pyrovae.All(samples=5, temperatures=5, chains=2, simulated=2)
+    assert all(found.n == 1 for found in pyrovae.evaluate(run, few, data=one, device="cpu").evaluations.values())
     assert all(path.is_file() for path in pyrovae.figures(run, data=one, out=tmp_path / "drawn", device="cpu"))
 
 

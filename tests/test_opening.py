@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from estimates import elbo, importance
 
 import pyrovae
-from pyrovae import UserError, commands, runs
+from pyrovae import Importance, UserError, commands, runs
 from pyrovae.drawing import charts, pictures
 from pyrovae.drawing.curves import Curves
-from pyrovae.evidence import elbo, importance
 from pyrovae.runs.opening import open_run, preprocessed
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
@@ -46,7 +46,9 @@ def test_every_row_of_a_new_file_counts_for_nothing_of_it_was_trained_on(table_r
     np.save(tmp_path / "other.npy", np.random.default_rng(1).normal(size=(60, 4)))
     found = open_run(table_run, str(tmp_path / "other.npy"), None, "cpu").dataset.split(split)
     assert found.index.tolist() == list(range(60))
-    assert commands.evaluate(table_run, data=str(tmp_path / "other.npy"), split=split, samples=2, device="cpu").n == 60
+    assert (
+        commands.evaluate(table_run, Importance(samples=2), data=str(tmp_path / "other.npy"), split=split, device="cpu").n == 60
+    )
 
 
 def test_other_data_with_splits_of_their_own_keep_them(table_run: Path, tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_a_run_is_used_from_any_folder(table: Path, tmp_path: Path, monkeypatch:
     commands.train(data=table.name, likelihood="normal", out="here", **TINY)
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
-    assert commands.evaluate("../here", samples=5).n == 10
+    assert commands.evaluate("../here", Importance(samples=5)).n == 10
 
 
 def test_data_that_are_gone_are_named_with_the_run(table_run: Path, table: Path) -> None:
@@ -98,7 +100,7 @@ def test_a_model_in_memory_stays_where_it_is() -> None:
     digits = pyrovae.load_dataset("digits")
     vae = pyrovae.VAE((8, 8), 2, "bernoulli", network={"name": "mlp", "hidden": [8]})
     before = [p.data_ptr() for p in vae.parameters()]
-    pyrovae.evaluate(vae, data=digits, samples=2, limit=5)
+    pyrovae.evaluate(vae, Importance(samples=2), data=digits, limit=5)
     pyrovae.sample(vae, count=2)
     assert [p.data_ptr() for p in vae.parameters()] == before
 

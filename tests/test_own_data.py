@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError
+from pyrovae import VAE, Dataset, Importance, UserError
 
 X = np.random.default_rng(0).normal([3.0, -1.0, 0.5], [1.0, 0.2, 2.0], (60, 3))
 Y = np.arange(60) % 3
@@ -77,7 +77,7 @@ def model(**options: Any) -> VAE:
 
 
 def numbers(model_or_run: Any, data: Any, **options: Any) -> tuple[str, int, str, float]:
-    found = pyrovae.evaluate(model_or_run, data=data, samples=20, device="cpu", **options)
+    found = pyrovae.evaluate(model_or_run, Importance(samples=20), data=data, device="cpu", **options)
     return found.split, found.n, found.data_sha256, found.per_datum["estimate"].double().mean().item()
 
 
@@ -188,9 +188,9 @@ def test_numbers_are_taken_for_what_the_model_was_made_for():
     vae = VAE((3,), 2, "binomial", levels=17, network="linear")
     pyrovae.fit(vae, counts, **QUIET)
     assert (vae.spec.kind, vae.spec.levels) == ("levels", 17)
-    assert pyrovae.evaluate(vae, data=counts[:5], samples=5, device="cpu").n == 5
+    assert pyrovae.evaluate(vae, Importance(samples=5), data=counts[:5], device="cpu").n == 5
     with pytest.raises(UserError, match=r"value \d+\.5 at \(0, 0\): the run models integers 0\.\.16"):
-        pyrovae.evaluate(vae, data=counts + 0.5, samples=5)
+        pyrovae.evaluate(vae, Importance(samples=5), data=counts + 0.5)
 
 
 def test_pictures_have_their_colours_first():
@@ -293,14 +293,14 @@ def test_a_run_says_that_it_needs_its_data_and_knows_them_again(tmp_path, cli):
     test = pyrovae.load_dataset(FRAME).test
     split, n, _, _ = numbers(run, FRAME)
     assert (split, n) == ("test", len(test))
-    assert pyrovae.evaluate(run, data=FRAME, samples=5).per_datum["index"].tolist() == test.index.tolist()
+    assert pyrovae.evaluate(run, Importance(samples=5), data=FRAME).per_datum["index"].tolist() == test.index.tolist()
     assert numbers(run, FRAME + 1)[:2] == ("all", 60)
     assert numbers(run, FRAME.iloc[:50])[:2] == ("all", 50)
     given = Dataset.from_arrays(FRAME, test=0.5)
     elsewhere = pyrovae.train(data=given, out=tmp_path / "elsewhere", **OPTIONS).run
     with pytest.raises(UserError, match="split otherwise; give the Dataset"):
         pyrovae.evaluate(elsewhere, data=FRAME)
-    assert pyrovae.evaluate(elsewhere, data=given, samples=5).n == 30
+    assert pyrovae.evaluate(elsewhere, Importance(samples=5), data=given).n == 30
 
 
 def test_runs_of_such_data_are_compared_where_they_are_given_data(tmp_path):
@@ -311,7 +311,8 @@ def test_runs_of_such_data_are_compared_where_they_are_given_data(tmp_path):
         pyrovae.compare(runs, samples=5, device="cpu")
     for data, n in ((FRAME, 10), (FRAME + 1, 60)):
         league = pyrovae.compare(runs, data=data, samples=50, device="cpu")
-        expected = {run.name: pyrovae.evaluate(run, data=data, samples=50, device="cpu").log_evidence.mean for run in runs}
+        estimator = Importance(samples=50)
+        expected = {run.name: pyrovae.evaluate(run, estimator, data=data, device="cpu").log_evidence.mean for run in runs}
         assert league.n == n
         assert {row.name: row.log_evidence for row in league.rows} == expected
 

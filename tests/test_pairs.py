@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES, PRIOR_CASES, cases
+from estimates import annealed, bdmc, elbo, importance, reconstruction
 from torch import Tensor
 
 from pyrovae import VAE, Dataset, UserError, fit
 from pyrovae.contracts import DataSpec
 from pyrovae.engines import Eager
-from pyrovae.evidence import annealed, elbo, importance, reconstruction
-from pyrovae.evidence.annealing.bdmc import bdmc
 from pyrovae.parts import ROLES, make
 
 SHAPE = (8, 8)

@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import pyrovae
-from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae import Importance
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 
 SIZE = 64
 TEST = 300
@@ -37,8 +38,8 @@ class Trained:
 
     result: pyrovae.commands.TrainResult
     pca: PCA
-    train: Evaluation
-    test: Evaluation
+    train: DataEvaluation
+    test: DataEvaluation
 
 
 def train(folder: Path, arrays: dict[str, np.ndarray], latents: int, samples: int, **options: object) -> Trained:
@@ -53,7 +54,7 @@ def train(folder: Path, arrays: dict[str, np.ndarray], latents: int, samples: in
         out=str(folder / "run"),
         **options,
     )
-    evaluated = {s: pyrovae.evaluate(result.run, samples=samples, split=s, device="cpu") for s in ("train", "test")}
+    evaluated = {s: pyrovae.evaluate(result.run, Importance(samples=samples), split=s, device="cpu") for s in ("train", "test")}
     return Trained(result, PCA(latents).fit(arrays["train"].astype("float64")), **evaluated)
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from estimates import certify, elbo, evaluate_split
 from known_models import LinearGaussian, all_of, digit_vae
 from scipy import special, stats
 from torch import Tensor, nn
@@ -17,10 +18,7 @@ from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.evidence import keyed, pieces
 from pyrovae.evidence.classification import classify_split
-from pyrovae.evidence.evaluating import evaluate_split
-from pyrovae.evidence.importance.estimators import elbo
 from pyrovae.evidence.precision import guard, representatives, roundings
-from pyrovae.evidence.reports.certificate import certify
 from pyrovae.evidence.validation import validate
 
 SHAPE = (2, 3)
@@ -129,7 +127,7 @@ def test_the_difference_from_float64_is_measured():
 def test_products_are_named_as_torch_names_them():
     model, vae = rounded(always=False)
     with (
-        pytest.raises(UserError, match="--matmul highets: unknown; did you mean highest"),
+        pytest.raises(UserError, match="matmul='highets': unknown; did you mean highest"),
         guard(vae, lambda _, part: model.draw(2)[part], None, [0, 1], matmul="highets"),
     ):
         pass

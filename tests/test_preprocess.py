@@ -16,7 +16,7 @@ from cases import Case, cases
 from scipy import integrate, stats
 from torch import Tensor
 
-from pyrovae import VAE, UserError, commands
+from pyrovae import VAE, Importance, UserError, commands
 from pyrovae.cli.spelling import with_flags
 from pyrovae.contracts import DataSpec, Transform
 from pyrovae.families.support import open_unit_interval
@@ -323,7 +323,7 @@ def test_training_and_evaluation_say_that_there_are_ends(tmp_path: Path) -> None
         commands.train(data=str(tmp_path / "x.npy"), likelihood="beta", preprocess="squeeze", out=str(tmp_path / "run"), **tiny)
     assert len({str(warning.message) for warning in caught if said.match(str(warning.message))}) == 1  # printed once
     with pytest.warns(UserWarning, match=said):
-        commands.evaluate(tmp_path / "run", split="all", samples=2, device="cpu")
+        commands.evaluate(tmp_path / "run", Importance(samples=2), split="all", device="cpu")
 
 
 def test_a_beta_refuses_reals_that_float32_cannot_tell_from_the_ends_and_squeeze_takes_them(tmp_path: Path) -> None:

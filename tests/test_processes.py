@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, UserError, commands, fit
+from pyrovae import VAE, Importance, UserError, commands, fit
 from pyrovae.engines import Eager
 
 TINY = shlex.split("--network.hidden [8] --latent-dim 2 --epochs 1 --device cpu")
@@ -164,7 +164,7 @@ def test_fits_in_threads_end_as_each_would_alone(digits, by_itself):
 
 @pytest.mark.usefixtures("switching")
 def test_whatever_else_goes_on_in_other_threads_changes_nothing(digits, by_itself, run):
-    expected = commands.evaluate(run, samples=20, limit=40).log_evidence.mean
+    expected = commands.evaluate(run, Importance(samples=20), limit=40).log_evidence.mean
     drawn = commands.sample(run, count=20).x
     vae, found, stop = made(1), [], threading.Event()
 
@@ -174,7 +174,7 @@ def test_whatever_else_goes_on_in_other_threads_changes_nothing(digits, by_itsel
 
     def others() -> None:
         while not stop.is_set():
-            evaluation = commands.evaluate(run, samples=20, limit=40)
+            evaluation = commands.evaluate(run, Importance(samples=20), limit=40)
             found.append((evaluation.log_evidence.mean, torch.equal(commands.sample(run, count=20).x, drawn)))
 
     run_at_once(train, others)

@@ -13,10 +13,10 @@ import torch
 import yaml
 
 import pyrovae
-from pyrovae import VAE, UserError
+from pyrovae import VAE, Importance, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.errors import check_integer, check_number, check_path, check_seed, plain, shown
-from pyrovae.parts import ROLES, defaults, describe, make
+from pyrovae.parts import ROLES, defaults, describe, make, option_of
 from pyrovae.training.settings import DEFAULTS
 
 NUMBERS = [np.int64(3), np.uint8(3), np.array(3), torch.tensor(3), 3]
@@ -108,7 +108,7 @@ def test_options_of_parts_are_refused_naming_role_and_option(role, name, option)
             continue
         with pytest.raises(UserError) as refusal:
             make(role, {"name": name, option: value})
-        assert refusal.value.option == f"{role}.{option}", value
+        assert refusal.value.option == option_of(role, option), value
         assert len(str(refusal.value)) < 600, value
 
 
@@ -117,7 +117,7 @@ def test_options_of_parts_are_refused_naming_role_and_option(role, name, option)
 FUNCTIONS = {
     "train": {"epochs": 1, "latent_dim": 2, "network": {"name": "mlp", "hidden": [4]}, "data": {"name": "digits", "valid": 0}},
     "sweep": {"epochs": 1, "latent_dim": 2, "network": {"name": "mlp", "hidden": [4]}, "limit": 2, "samples": 2},
-    "evaluate": {"limit": 2, "samples": 2},
+    "evaluate": {"limit": 2, "estimator": {"name": "importance", "samples": 2}},
     "classify": {"limit": 2, "samples": 2},
     "encode": {},
     "decode": {"z": [0.0, 0.0]},
@@ -248,9 +248,9 @@ def test_numbers_of_numpy_and_paths_are_taken_by_every_function_and_recorded_as_
     assert (config["network"], config["device"]) == ({"name": "mlp", "hidden": [16, 8], "activation": "relu"}, "cpu")
 
     found = pyrovae.evaluate(
-        tmp_path / "run", samples=np.int64(3), limit=np.int64(5), seed=np.int64(1), json=tmp_path / "numbers.json"
+        tmp_path / "run", Importance(samples=np.int64(3)), limit=np.int64(5), seed=np.int64(1), json=tmp_path / "numbers.json"
     )
-    same = pyrovae.evaluate(str(tmp_path / "run"), samples=3, limit=5, seed=1)
+    same = pyrovae.evaluate(str(tmp_path / "run"), Importance(samples=3), limit=5, seed=1)
     assert (found.log_evidence, found.samples) == (same.log_evidence, 3)
     assert (tmp_path / "numbers.json").is_file()
     pyrovae.sample(tmp_path / "run", count=np.int64(2), seed=np.int64(1), out=tmp_path / "drawn.npz")

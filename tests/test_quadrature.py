@@ -9,14 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from estimates import exact, importance
 from known_models import LinearGaussian, jumble
 from scipy import integrate, stats
 from torch import Tensor
 
 from pyrovae import VAE
-from pyrovae.evidence import importance
 from pyrovae.evidence.exact import cubature
-from pyrovae.evidence.exact.estimator import exact, exact_method
+from pyrovae.evidence.exact.method import exact_method
 from pyrovae.evidence.exact.quadrature import Quadrature, quadrature
 
 LABELS = [{"name": "class", "values": ["a", "b", "c"]}]

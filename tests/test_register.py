@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 import pyrovae
+from pyrovae import Importance
 from pyrovae.contracts import DataSpec, Family, Network
 
 pytestmark = pytest.mark.usefixtures("open_tables")
@@ -94,7 +95,7 @@ def test_an_object_of_a_users_class_is_taken_where_a_name_is(tmp_path: Path) -> 
     # The decoder is constant and the posterior is the prior, so that every sample's weight is the density of the datum.
     np.save(tmp_path / "x.npy", curves())
     dataset = pyrovae.load_dataset(tmp_path / "x.npy")
-    found = pyrovae.evaluate(vae, "importance", samples=3, proposal="guide", data=dataset, split="test")
+    found = pyrovae.evaluate(vae, Importance(samples=3, proposal="guide"), data=dataset, split="test")
     expected = scipy.stats.gumbel_r.logpdf(dataset.test.x.numpy(), scale=2.0).sum(-1)
     np.testing.assert_allclose(found.log_evidence.mean, expected.mean(), rtol=1e-5)
     fitted = pyrovae.fit(vae, dataset, epochs=1)

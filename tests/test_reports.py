@@ -17,7 +17,7 @@ import pyrovae
 from pyrovae.contracts import DataSpec, Evidence
 from pyrovae.evidence.keyed import Generators
 from pyrovae.evidence.purposes import Purpose
-from pyrovae.evidence.reports.evaluation import read_evaluation
+from pyrovae.evidence.reports.data_evaluation import read_evaluation
 from pyrovae.evidence.reports.numbers import Number
 
 SUMMARY = [

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from estimates import importance
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from pyrovae import commands, runs
+from pyrovae import Importance, commands, runs
 from pyrovae.contracts import DataSpec
 from pyrovae.errors import UserError
-from pyrovae.evidence import importance
 from pyrovae.system.files import write_whole
 from pyrovae.training import loop
 from pyrovae.training.loop import TrainingState, fit
@@ -247,7 +247,7 @@ def test_nothing_that_is_loaded_is_unpickled(run, monkeypatch):
     monkeypatch.setattr(yaml, "load", plain)
     assert runs.load(run).latent_dim == 2
     assert runs.load_state(run).epoch == 1
-    assert commands.evaluate(run, samples=2, limit=5).n == 5
+    assert commands.evaluate(run, Importance(samples=2), limit=5).n == 5
     assert len(commands.resume(run, epochs=2, device="cpu", progress=False).fit.history) == 2
 
 

@@ -13,7 +13,7 @@ import pytest
 import pyrovae
 from pyrovae import cli, commands
 from pyrovae.cli.parsing import TRAIN_ROLES
-from pyrovae.parts import ROLES
+from pyrovae.parts import MODEL_ROLES, ROLES
 
 ROOT = Path(pyrovae.__file__).parent
 
@@ -239,5 +239,7 @@ def test_every_parameter_of_the_api_is_typed_and_documented(name):
 
 
 def test_every_role_can_be_chosen_on_the_command_line():
-    assert set(TRAIN_ROLES) == set(ROLES)
-    assert set(ROLES) <= set(commands.options_of(commands.train))
+    assert set(TRAIN_ROLES) == set(MODEL_ROLES)
+    assert set(MODEL_ROLES) <= set(commands.options_of(commands.train))
+    assert set(ROLES) == {*MODEL_ROLES, "estimator"}
+    assert "estimator" in inspect.signature(commands.evaluate).parameters

@@ -7,17 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from estimates import evaluate_split, importance, judge
 from known_models import all_of, jumble
 from scipy import stats
 from torch import Tensor
 
-from pyrovae import VAE, UserError, commands, fit
+from pyrovae import VAE, Importance, UserError, commands, fit
 from pyrovae.comparison import entries
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import importance
-from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.evidence.importance.proposals import SPREAD, choose_proposal, propose
-from pyrovae.evidence.reports.trust import judge
 from pyrovae.evidence.scoring import estimating
 from pyrovae.priors import PRIORS
 
@@ -159,7 +157,7 @@ def test_it_is_chosen_where_the_tails_of_the_prior_are_heavier():
         chosen[name] = choose_proposal("auto", vae)
     assert {name for name, proposal in chosen.items() if proposal == "heavy"} == {"laplace", "student_t"}
     assert set(chosen.values()) == {"heavy", "guide"}
-    with pytest.raises(UserError, match=r"--proposal heavy: .*--posterior beta has others; use --proposal guide"):
+    with pytest.raises(UserError, match=r"proposal='heavy': .*posterior='beta' has others; use proposal='guide'"):
         importance(VAE((4,), 2, "normal", prior="uniform", kind="reals"), torch.zeros(1, 4), samples=2, proposal="heavy")
 
 
@@ -168,11 +166,11 @@ def test_it_is_reported_and_found_again_by_compare(tmp_path, monkeypatch):
     runs = [
         str(commands.train(data="digits", prior=prior, **given, out=str(tmp_path / prior)).run) for prior in ("laplace", "normal")
     ]
-    found = [commands.evaluate(run, samples=20, limit=20) for run in runs]
+    found = [commands.evaluate(run, Importance(samples=20), limit=20) for run in runs]
     assert [report.options for report in found] == [{"proposal": "heavy"}, {}]
     assert "proposal heavy" in found[0].table()
     assert "proposal" not in found[1].table().split("\n")[1]
-    assert commands.evaluate(runs[0], samples=20, limit=20, proposal="guide").options == {}
+    assert commands.evaluate(runs[0], Importance(samples=20, proposal="guide"), limit=20).options == {}
     commands.compare(runs, samples=20, limit=20)
     monkeypatch.setattr(entries, "evaluate_split", None)
     commands.compare(runs, samples=20, limit=20)

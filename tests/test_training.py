@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from estimates import elbo
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands, fit, runs
+from pyrovae import VAE, Dataset, Importance, UserError, commands, fit, runs
 from pyrovae.contracts import DataSpec, Evidence
 from pyrovae.engines import Eager
-from pyrovae.evidence import elbo, validation
+from pyrovae.evidence import validation
 from pyrovae.objectives import Elbo
 from pyrovae.training import loop
 from pyrovae.training.loop import TrainingState
@@ -371,7 +372,7 @@ USES = {
     "fit": lambda run: fit(tiny_vae(), pyrovae.load_dataset("digits"), epochs=1, seed=5, **QUIET),
     "train": lambda run: pyrovae.train(**TINY, epochs=1, out=f"{run}-{random.SystemRandom().random()}"),
     "resume": lambda run: pyrovae.resume(run, **QUIET),
-    "evaluate": lambda run: pyrovae.evaluate(run, samples=2, limit=9, device="cpu"),
+    "evaluate": lambda run: pyrovae.evaluate(run, Importance(samples=2), limit=9, device="cpu"),
     "sample": lambda run: pyrovae.sample(run, count=3, device="cpu"),
     "encode": lambda run: pyrovae.encode(run, device="cpu"),
 }

@@ -7,15 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from estimates import evaluate_split, importance, judge
 from known_models import LinearGaussian, all_of
 from scipy import stats
 from test_coverage import GUIDES, SEEDS, over_seeds
 
 from pyrovae.contracts import DataSpec
-from pyrovae.evidence import importance
-from pyrovae.evidence.evaluating import evaluate_split
 from pyrovae.evidence.importance.pareto import khat, limits, tail_length, threshold
-from pyrovae.evidence.reports.trust import judge
 from pyrovae.evidence.scoring import as_evidence
 
 DATA = 400

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyrovae import UserError, commands
+from pyrovae import Importance, UserError, commands
 from pyrovae.evidence import resumable as measuring
 from pyrovae.system.files import Unwritten
 
 pytestmark = pytest.mark.filterwarnings("always::pyrovae.system.files.Unwritten")
 
 LINE = ("--samples", 20, "--limit", 30, "--device", "cpu")
-ASKED = {"samples": 20, "limit": 30, "device": "cpu"}
+ASKED = {"estimator": Importance(samples=20), "limit": 30, "device": "cpu"}
 
 
 def refused(number: int, path: object) -> OSError:

@@ -11,6 +11,7 @@ import pyro
 import pytest
 import torch
 import yaml
+from estimates import elbo
 from pyro import poutine
 from pyro.infer import SVI, Predictive, Trace_ELBO
 from scipy import stats
@@ -18,7 +19,6 @@ from scipy import stats
 from pyrovae import VAE, UserError
 from pyrovae.contexts.none import NoContext
 from pyrovae.contracts import Attribute, DataSpec
-from pyrovae.evidence import elbo
 from pyrovae.families import Bernoulli, Binomial, Normal
 from pyrovae.families.delta import Delta
 from pyrovae.families.flow import Flow

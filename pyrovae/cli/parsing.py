@@ -160,6 +160,34 @@ def add_data(parser: Parser, tokens: list[str]) -> tuple[list[str], dict[str, st
     return tokens, None
 
 
+def add_estimator(parser: Parser, tokens: list[str]) -> tuple[list[str], str, list[str]]:
+    """Add ``--estimator``, and the options of the estimator that it names.
+
+    Returns:
+        The other tokens, the name as it was given, and the options that were added.
+
+    Raises:
+        UserError: If there is no such estimator, or an option is another one's.
+    """
+    from pyrovae import parts
+
+    tokens, given = take("estimator", tokens)
+    name = given or "auto"
+    own = "importance" if name == "auto" else name
+    options = list(parts.defaults("estimator", own))
+    of_any = {option for each in parts.ROLES["estimator"] for option in parts.defaults("estimator", each)}
+    parts.check_options("estimator", own, dict.fromkeys(option for option in sorted(of_any) if is_given(option, tokens)))
+    text = f"{parser.doc('estimator')} One of: {', '.join(sorted(parts.ROLES['estimator']))}, auto."
+    parser.add_argument("--estimator", default="auto", help=text)
+    parser.add_class_arguments(parts.lookup("estimator", own))
+    return tokens, name, options
+
+
+def is_given(option: str, tokens: Collection[str]) -> bool:
+    """Whether an option is among the tokens, ``--option V`` or ``--option=V``."""
+    return any(token.partition("=")[0] == f"--{option}" for token in tokens)
+
+
 def _is_tuple(hint: Any) -> bool:
     return any(get_origin(kind) is tuple for kind in (hint, *get_args(hint)))
 
@@ -265,7 +293,7 @@ def _readable(text: str) -> str:
     text = re.sub(r"\n  --[a-z_]+ CONFIG +Path to a configuration file\.", "", text)
     text = re.sub(r"\s*\[--(?!config)[a-z_]+ CONFIG\]", "", text)
     text = re.sub(r"--([a-z_]+)\.name NAME", r"--\1 NAME", text)
-    text = re.sub(r"Unvalidated<(.*?)>,", r"\1,", text, flags=re.DOTALL)
+    text = re.sub(r"Unvalidated<([^<>]*)>", r"\1", text)
     return re.sub(r"--[a-z][a-z_.]*", lambda match: match[0].replace("_", "-"), text)
 
 

@@ -15,8 +15,10 @@ from pyrovae.cli.parsing import (
     TRAIN_ROLES,
     Parser,
     add_data,
+    add_estimator,
     add_part,
     flat,
+    is_given,
     names_of,
     several,
     spelt_out,
@@ -88,7 +90,7 @@ def _run(command: str, tokens: list[str]) -> int:
         return 0
     if command not in COMMANDS:
         raise UserError(f"{shown(command)}: no such command; {suggest(command, COMMANDS)}")
-    run = {"train": _train, "sweep": _sweep, "compare": _compare, "list": _list}.get(command, _other)
+    run = {"train": _train, "evaluate": _evaluate, "sweep": _sweep, "compare": _compare, "list": _list}.get(command, _other)
     tokens = [underscored(token) for token in tokens]
     _check_each_option_once(tokens)
     tokens, path = take("plugin", tokens)
@@ -137,6 +139,23 @@ def _train(command: str, tokens: list[str]) -> int:
     return 0
 
 
+def _evaluate(command: str, tokens: list[str]) -> int:
+    from pyrovae import commands
+    from pyrovae.runs.records import place
+
+    parser = Parser(command, commands.evaluate, {"run", "data", "estimator"})
+    parser.add_argument("run", help=parser.doc("run"))
+    tokens, name, options = add_estimator(parser, tokens)
+    parsed = _with_data(parser, tokens)
+    values = {option: parsed.pop(option) for option in options}
+    given = {option: value for option, value in values.items() if is_given(option, tokens)}
+    with _noting_unwritten() as unwritten:
+        found = commands.evaluate(**{**parsed, "estimator": {**given, "name": name}})
+    print(wrapped(found.table(), LABELS))
+    _print_written(unwritten, place(Path(parsed["run"]), found.estimator, found), json=parsed["json"])
+    return 0
+
+
 def _other(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
     from pyrovae.runs.records import calibration_picture, place
@@ -149,10 +168,7 @@ def _other(command: str, tokens: list[str]) -> int:
     parsed = _with_data(parser, tokens) if "data" in inspect.signature(function).parameters else parser.parse(tokens)
     with _noting_unwritten() as unwritten:
         found = function(**parsed)
-    if command == "evaluate":
-        print(wrapped(found.table(), LABELS))
-        _print_written(unwritten, place(Path(parsed["run"]), found.estimator, found), json=parsed["json"])
-    elif command == "classify":
+    if command == "classify":
         print(wrapped(found.table(), LABELS))
         numbers = place(Path(parsed["run"]), "classes", found)
         shown = [] if parsed["out"] or _is_below(numbers, unwritten) else [calibration_picture(numbers)]

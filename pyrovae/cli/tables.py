@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from pyrovae.contracts import DataSpec, Family, Kind
 from pyrovae.errors import option_name
+from pyrovae.evidence import ESTIMATORS as ESTIMATORS  # which puts them among the roles
 from pyrovae.families.support import in_words
 from pyrovae.likelihoods import LIKELIHOODS, preprocess_by_default
-from pyrovae.parts import ROLES, defaults
+from pyrovae.parts import ROLES, defaults, option_of
 from pyrovae.system.terminal import wrapped
 
 LEVELS = 256
@@ -65,7 +66,7 @@ def _support(part: type) -> str:
 
 
 def _options(role: str, name: str) -> list[str]:
-    return [f"{option_name(f'{role}.{key}')} ({_shown(value)})" for key, value in defaults(role, name).items()]
+    return [f"{option_name(option_of(role, key))} ({_shown(value)})" for key, value in defaults(role, name).items()]
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import runs
-from pyrovae.commands.estimating import estimate
+from pyrovae.commands.evaluating import run_estimator
 from pyrovae.commands.recipe import TrainResult, options_of, recorded_options, resume, train
 from pyrovae.commands.sweeping import SweepResult, sweep
 from pyrovae.comparison import compare
@@ -29,15 +29,12 @@ from pyrovae.errors import (
     option,
     option_name,
     plain,
-    plain_option,
     shown,
 )
 from pyrovae.evidence.classification import Classification, classify_split
 from pyrovae.evidence.prepared import prepare_data
-from pyrovae.evidence.reports.agreement import Agreement
-from pyrovae.evidence.reports.certificate import Certificate
 from pyrovae.evidence.reports.evaluation import Evaluation
-from pyrovae.parts import register
+from pyrovae.parts import Choice, register
 from pyrovae.runs.opening import A_RUN, DataLike, Opened, context_of, inference, load_dataset, open_run
 from pyrovae.runs.records import Keeper, calibration_picture
 from pyrovae.runs.sampling import Samples, draw_samples
@@ -68,28 +65,16 @@ __all__ = [
 
 def evaluate(
     run: str | Path | VAE,
-    estimator: str = "auto",
-    samples: int | None = None,
-    proposal: str | None = None,
-    widen: float | None = None,
-    repeats: int | None = None,
-    temperatures: int | None = None,
-    chains: int | None = None,
-    leapfrog: int | None = None,
-    schedule: str | None = None,
-    start: str | None = None,
-    simulated: int | None = None,
-    tolerance: float | None = None,
+    estimator: Choice = "auto",
     split: str | None = None,
     data: DataLike | None = None,
     limit: int | None = None,
     seed: int = 0,
-    dequantisations: int | None = None,
     matmul: str | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
     json: str | Path | None = None,
-) -> Evaluation | Certificate | Agreement:
+) -> Evaluation:
     """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
 
     Numbers of a conditional model are log p(x|c). The numbers go into evidence/ESTIMATOR.json in the run and the arrays of each
@@ -98,30 +83,15 @@ def evaluate(
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
-        estimator: ``elbo``; ``importance`` (evidence and ELBO, the default; a mode that the proposal never visits is invisible to
-            its error, to the effective sample size and to k-hat: annealing is the check); ``annealed`` (evidence by annealed
-            importance sampling); ``bdmc`` (annealing from both sides on data simulated from the model); ``exact`` (linear
-            Gaussian models, at most 12 Bernoulli latents, at most 2 latents); ``all`` of these beside each other;
-            ``reconstruction`` (a plain autoencoder has nothing else).
-        samples: Samples of z a datum; 500 unless given. For elbo and importance.
-        proposal: What importance draws z from: guide; heavy (the guide made of noise with heavier tails); prior; or widened. The
-            default is heavy where the prior's tails are heavier than the guide's (laplace, student_t), and guide elsewhere.
-        widen: Factor by which the guide is stretched for --proposal widened; 1.5 unless given.
-        repeats: Independent runs of elbo or importance, whose spread is the Monte Carlo error; 1 unless given.
-        temperatures: Inverse temperatures of annealed and bdmc, from the start to the posterior; 1000 unless given.
-        chains: Annealed chains a datum; 16 unless given.
-        leapfrog: Leapfrog steps of a move (of Bernoulli latents: bits visited at a temperature); 3 unless given.
-        schedule: Of the inverse temperatures: sigmoid (the default) or linear.
-        start: Where annealing starts: prior (the default) or guide.
-        simulated: Data that bdmc simulates; 100 unless given.
-        tolerance: Of the quadrature for 1 or 2 latents, in nats; 1e-4 unless given.
+        estimator: How log p(x) is estimated. auto is importance (evidence and ELBO; a mode that the proposal never visits is
+            invisible to its error, to the effective sample size and to k-hat: annealing is the check), or reconstruction, where
+            the posterior is a point. Its options are listed with it. In Python a name, ``{"name": ..., option: ...}``, or an
+            object such as ``Importance(samples=5000)``.
         split: train, valid, test or all; test unless given.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
             (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z; 4 unless
-            given.
         matmul: How float32 products may be rounded: highest, high or medium (see torch.set_float32_matmul_precision); a probe
             against float64 decides whether the digits that are printed allow it.
         device: auto, cpu, cuda or cuda:N.
@@ -133,26 +103,17 @@ def evaluate(
             other.
     """
     json = _file(json, (".json",), "json")
-    options = {
-        "samples": samples,
-        "proposal": proposal,
-        "widen": widen,
-        "repeats": repeats,
-        "temperatures": temperatures,
-        "chains": chains,
-        "leapfrog": leapfrog,
-        "schedule": schedule,
-        "start": start,
-        "simulated": simulated,
-        "tolerance": tolerance,
-        "split": split,
-        "data": data,
-        "limit": limit,
-        "dequantisations": dequantisations,
-    }
-    given = {name: _plain(name, value) for name, value in options.items() if value is not None}
-    how = {"seed": check_seed("seed", seed), "matmul": matmul if matmul is None else _plain("matmul", matmul)}
-    found = estimate(run, estimator, given, how, device, data_root)
+    found = run_estimator(
+        run,
+        estimator,
+        data=data,
+        split=split,
+        limit=limit,
+        seed=seed,
+        matmul=matmul,
+        device=device,
+        data_root=data_root,
+    )
     if json is not None:
         with files.said_if_unwritten():
             files.write_whole(json, found.to_json().encode())
@@ -402,14 +363,6 @@ def _file(out: str | Path | None, allowed: tuple[str, ...], option: str = "out")
         raise UserError(f"{option_name(option)} {shown(str(path))}: needs a name that ends in {' or '.join(allowed)}")
     files.check_writable(path, option)
     return path
-
-
-def _plain(name: str, value: object) -> Any:
-    """An option of an estimator as plain data; a data set as it is."""
-    found = value if name == "data" else plain_option(name, value)
-    if name != "data" and not isinstance(found, bool | int | float | str):
-        raise UserError(f"{option_name(name)} {shown(value)}: needs a number or a name")
-    return found
 
 
 def _named(given: object) -> str:

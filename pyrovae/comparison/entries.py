@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -13,10 +13,12 @@ import torch
 from pyrovae import runs
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.evidence import Importance
 from pyrovae.evidence.digests import model_digest, rows_digest
-from pyrovae.evidence.evaluating import evaluate_split, judged
 from pyrovae.evidence.importance.proposals import choose_proposal
-from pyrovae.evidence.reports.evaluation import Evaluation, read_evaluation
+from pyrovae.evidence.importance.recorded import judged
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation, read_evaluation
+from pyrovae.evidence.task import Task
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.parts import defaults, describe, make, needed_by
 from pyrovae.preprocess.binarise import BINARISED
@@ -98,7 +100,7 @@ class Entry:
     parts: Mapping[str, str]
     latent_dim: int
     seed: int
-    evaluation: Evaluation
+    evaluation: DataEvaluation
     quantity: Quantity
     is_bound: bool
     size: int
@@ -130,8 +132,10 @@ def read_entry(
     opened = open_run(folder, data, data_root, device)
     evaluation = _recorded(folder, opened.vae, opened.dataset, settings)
     if evaluation is None:
-        evaluation = evaluate_split(opened.vae, opened.dataset, estimator=ESTIMATOR, run=str(folder), **asdict(settings))
-        Keeper(folder).keep(ESTIMATOR, evaluation)
+        estimator = Importance(samples=settings.samples, dequantisations=settings.dequantisations)
+        of_data = {"split": settings.split, "limit": settings.limit, "seed": settings.seed}
+        evaluation = Task(vae=opened.vae, dataset=opened.dataset, run=str(folder), **of_data).measured(estimator)
+        Keeper(folder).write(evaluation)
     history = runs.read_metrics(folder)
     config = opened.config
     return Entry(
@@ -150,7 +154,7 @@ def read_entry(
     )
 
 
-def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evaluation | None:
+def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> DataEvaluation | None:
     """What an earlier evaluation of the same model on the same data with the same settings wrote; None without one."""
     rows = dataset.split(settings.split)
     if settings.limit is not None:
@@ -184,7 +188,7 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> Evalu
     return None
 
 
-def _quantity(vae: VAE, evaluation: Evaluation) -> Quantity:
+def _quantity(vae: VAE, evaluation: DataEvaluation) -> Quantity:
     kind = {BINARISED: "bits", "density": "density"}.get(evaluation.bits_per_dim_kind, "probability")
     details = []
     if vae.parts["context"].reads is not None:

@@ -12,7 +12,7 @@ from pyrovae.comparison.entries import Entry, Quantity, Settings
 from pyrovae.comparison.league import League
 from pyrovae.comparison.rows import Group, Row
 from pyrovae.contracts import Evidence
-from pyrovae.evidence.reports.evaluation import why_untrusted
+from pyrovae.evidence.importance.recorded import why_untrusted
 
 KINDS = ("probability", "density", "bits")
 """What numbers can be, in the order of the groups."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from pyrovae.comparison.rows import Group, Row, told_apart
-from pyrovae.evidence.reports.trust import LOWER_BOUND
+from pyrovae.contracts import LOWER_BOUND
 from pyrovae.system.terminal import shortened, terminal_width, wrapped
 
 UNITS = "nats per datum, higher is better; +- standard error over data, [Monte Carlo error]; differences are paired"

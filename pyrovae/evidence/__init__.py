@@ -1,9 +1,33 @@
-"""Estimators of log p(x) and their diagnostics."""
+"""Estimators of log p(x): the table of them, open to others, and the classes."""
 
 from __future__ import annotations
 
-from pyrovae.evidence.annealing.route import annealed
-from pyrovae.evidence.exact.estimator import exact
-from pyrovae.evidence.importance.estimators import elbo, importance, reconstruction
+from pyrovae.contracts import Estimator
+from pyrovae.evidence.annealing.annealed import Annealed
+from pyrovae.evidence.annealing.bdmc import Bdmc
+from pyrovae.evidence.exact.exact import Exact
+from pyrovae.evidence.importance.elbo import Elbo
+from pyrovae.evidence.importance.importance import Importance
+from pyrovae.evidence.importance.reconstruction import Reconstruction
+from pyrovae.evidence.side_by_side import All
+from pyrovae.parts import open_role
+from pyrovae.tables import Table
 
-__all__ = ["annealed", "elbo", "exact", "importance", "reconstruction"]
+ESTIMATORS = Table(
+    "estimator",
+    Estimator,
+    "estimators",
+    {
+        "elbo": Elbo,
+        "importance": Importance,
+        "annealed": Annealed,
+        "bdmc": Bdmc,
+        "exact": Exact,
+        "all": All,
+        "reconstruction": Reconstruction,
+    },
+    flat=True,
+)
+open_role(ESTIMATORS)
+
+__all__ = ["ESTIMATORS", "All", "Annealed", "Bdmc", "Elbo", "Exact", "Importance", "Reconstruction"]

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from pyrovae.data import Dataset, Split
 from pyrovae.errors import UserError, check_integer
+from pyrovae.evidence.importance.importance import FEW_EFFECTIVE, Importance
 from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.numbers import Number, precision_notes
 from pyrovae.evidence.reports.report import Line, Report
-from pyrovae.evidence.reports.trust import FEW_EFFECTIVE
-from pyrovae.evidence.table import importance
 from pyrovae.vae import VAE
 
 BINS = 15
@@ -218,10 +217,11 @@ def _evidence(
     vae: VAE, rows: Split, chosen: Tensor, contexts: list[Tensor], possible: Tensor, samples: int, seed: int
 ) -> dict[str, Tensor]:
     """log p(x|c) and effective samples of the chosen rows, (n, C) each, with the same keys of noise for every context."""
+    estimator = Importance(samples=samples, dequantisations=1)
     log_evidence, ess = torch.full((2, len(chosen), len(contexts)), math.nan, dtype=torch.float64)
     for number in possible.nonzero().squeeze(-1).tolist():
         c = contexts[number].expand(len(chosen), *contexts[number].shape)
-        found = importance(vae, rows.x[chosen], c, samples=samples, seed=seed, index=rows.index[chosen])
+        found = estimator.measure(vae, rows.x[chosen], c, seed=seed, index=rows.index[chosen])
         log_evidence[:, number] = found.estimate
         ess[:, number] = found.diagnostics["effective_sample_size"]
     return {"log_evidence": log_evidence, "effective_sample_size": ess}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Density, Distribution
-from pyrovae.errors import UserError, check_seed
+from pyrovae.errors import UserError, check_seed, option
 from pyrovae.evidence.purposes import Purpose
 from pyrovae.system.devices import own_noise
 
@@ -34,8 +34,10 @@ def _key(seed: int, datum: int, stream: int) -> int:
     check_seed("seed", seed)
     if not (0 <= datum < _DATA_PER_STREAM and stream < _STREAMS):
         raise UserError(
-            f"noise for sample {(stream - 1) * BLOCK} of datum {datum}: there are keys for {_DATA_PER_STREAM:,} data and "
-            f"{(_STREAMS - 1) * BLOCK:,} samples each; take fewer"
+            None,
+            f"noise for sample {(stream - 1) * BLOCK} of datum {datum}",
+            f"there are keys for {_DATA_PER_STREAM:,} data and {(_STREAMS - 1) * BLOCK:,} samples each",
+            "take fewer",
         )
     return _mix(_mix(seed + 0x9E3779B9) ^ (datum + stream * _DATA_PER_STREAM))
 
@@ -47,9 +49,9 @@ def check_room(samples: int, draws: int) -> None:
         UserError: With the largest number of samples.
     """
     if draws * (math.ceil(samples / BLOCK) + 1) > _STREAMS:
-        of_draws = f" and --dequantisations {draws}" if draws > 1 else ""
+        of_draws = f"with {option('dequantisations', draws)} " if draws > 1 else ""
         most = max(0, _STREAMS // draws - 1) * BLOCK
-        raise UserError(f"--samples {samples}{of_draws}: there is noise for {most:,} samples a datum; take fewer")
+        raise UserError("samples", samples, f"{of_draws}there is noise for {most:,} samples a datum", "take fewer")
 
 
 def repeated(seed: int, repeat: int) -> int:

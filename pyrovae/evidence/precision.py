@@ -15,8 +15,8 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.errors import UserError, suggest
 from pyrovae.evidence import keyed
-from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.pieces import in_chunks
+from pyrovae.evidence.rows import ROWS, rows_at_a_time
 from pyrovae.evidence.scoring import estimating, preprocessed
 from pyrovae.system.devices import alone
 from pyrovae.vae import VAE
@@ -133,8 +133,8 @@ def guard(
     Raises:
         UserError: If ``matmul`` is unknown.
     """
-    if matmul is not None and matmul not in MATMULS:
-        raise UserError(f"--matmul {matmul}: unknown; {suggest(matmul, MATMULS)}")
+    if matmul is not None and (not isinstance(matmul, str) or matmul not in MATMULS):
+        raise UserError("matmul", matmul, "unknown", suggest(str(matmul), MATMULS))
     with alone():  # how products are rounded is the whole process's
         before = torch.get_float32_matmul_precision()
         nobody = torch.zeros(len(data), dtype=torch.bool)

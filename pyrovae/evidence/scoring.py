@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_integer, option
 from pyrovae.evidence import keyed
 from pyrovae.evidence.pieces import in_chunks
 from pyrovae.preprocess.dequantise import DEQUANTISED
@@ -119,8 +119,10 @@ def check_density(vae: VAE, estimator: str) -> None:
     """
     if not vae.parts["posterior"].has_density:
         raise UserError(
-            f"--estimator {estimator}: the posterior delta is a point without a density, so there is neither ELBO nor "
-            "evidence; use --estimator reconstruction"
+            "estimator",
+            estimator,
+            "the posterior delta is a point without a density, so there is neither ELBO nor evidence",
+            f"use {option('estimator', 'reconstruction')}",
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.evidence.importance.estimators import elbo, reconstruction
+from pyrovae.evidence.importance.elbo import Elbo
+from pyrovae.evidence.importance.reconstruction import Reconstruction
 from pyrovae.evidence.precision import guard_rows, representatives
 from pyrovae.vae import VAE
 
@@ -30,8 +31,9 @@ def validate(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str, fl
     """
     probed, share = representatives(rows.x, PROBED, seed)
     few = Split(rows.x[probed], None, rows.index[probed])
+    keys = {"seed": seed, "index": rows.index}
     with guard_rows(vae, few, None if c is None else c[probed], seed=seed, share=share) as guarded:
         if not vae.parts["posterior"].has_density:
-            return {"valid_reconstruction": reconstruction(guarded.vae, rows.x, c, seed=seed, index=rows.index).mean}
-        found = elbo(guarded.vae, rows.x, c, samples=1, seed=seed, index=rows.index)
+            return {"valid_reconstruction": Reconstruction(dequantisations=1).measure(guarded.vae, rows.x, c, **keys).mean}
+        found = Elbo(samples=1, dequantisations=1).measure(guarded.vae, rows.x, c, **keys)
     return {"valid_elbo": found.mean, "valid_reconstruction": found.diagnostics["reconstruction"].mean().item()}

@@ -14,11 +14,11 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.errors import UserError, check_integer, check_seed
 from pyrovae.evidence import keyed
-from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.importance.pareto import khat, tail_length
 from pyrovae.evidence.importance.proposals import choose_proposal, propose
 from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.purposes import Purpose
+from pyrovae.evidence.rows import ROWS, rows_at_a_time
 from pyrovae.evidence.scoring import check_log_weights, score
 from pyrovae.runs.opening import DataLike, open_run
 from pyrovae.vae import VAE

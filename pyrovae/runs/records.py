@@ -17,6 +17,7 @@ from torch import Tensor
 from pyrovae.data.numpy_files import NumpyFile
 from pyrovae.errors import UserError
 from pyrovae.evidence.reports.certificate import Certificate
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.system import files
 from pyrovae.system.bounds import open_regular, read_text
@@ -64,6 +65,7 @@ class Keeper:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = None
+        self._partials: list[Partial] = []
         with files.said_if_unwritten():
             if folder is not None:
                 _check_evidence(folder)
@@ -86,9 +88,22 @@ class Keeper:
             return path
         return None
 
-    def partial(self, settings: Mapping[str, Any]) -> Partial | None:
-        """Where the results of an evaluation under way are kept; None for nowhere."""
-        return None if self._folder is None else Partial(self._folder, settings)
+    def kept(self, asked: Mapping[str, Any]) -> Partial | None:
+        """Where the results of an evaluation under way are kept, until ``finish``; None for nowhere."""
+        if self._folder is None:
+            return None
+        self._partials.append(Partial(self._folder, asked))
+        return self._partials[-1]
+
+    def write(self, found: Evaluation) -> Path | None:
+        """``keep`` an evaluation under its estimator's name."""
+        return self.keep(found.estimator, found)
+
+    def finish(self, found: Evaluation) -> None:
+        """Write an evaluation, and keep no results of those under way any more once it is written."""
+        if self.write(found) is not None:
+            for partial in self._partials:
+                partial.remove()
 
 
 def _check_evidence(folder: Path) -> None:
@@ -184,7 +199,7 @@ MEANS = {"log_evidence": "estimate", "elbo": "elbo", "gap": "gap", "lower": "low
 
 def _is_plausible(summary: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> bool:
     """Whether a summary has what one has, and its means are those of the arrays."""
-    kind = Certificate if summary["estimator"] == "bdmc" else Evaluation
+    kind = Certificate if "lower" in summary else DataEvaluation
     needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
     if any(name not in summary for name in needed) or not isinstance(summary["options"], dict):
         return False

@@ -13,7 +13,7 @@ from torch.distributions import constraints
 
 from pyrovae.data import Split
 from pyrovae.errors import UserError, enough_memory, is_out_of_memory, option
-from pyrovae.evidence import elbo, reconstruction
+from pyrovae.evidence import Elbo, Reconstruction
 from pyrovae.evidence.scoring import NotFiniteError
 from pyrovae.training.checks import context_on
 from pyrovae.training.state import Run, TrainingError
@@ -60,8 +60,8 @@ def measure(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> tuple[float, 
     keys = {"seed": seed, "index": rows.index}
     try:
         if not vae.parts["posterior"].has_density:
-            return reconstruction(vae, rows.x, c, **keys).mean, 0.0
-        found = elbo(vae, rows.x, c, samples=1, **keys).diagnostics
+            return Reconstruction(dequantisations=1).measure(vae, rows.x, c, **keys).mean, 0.0
+        found = Elbo(samples=1, dequantisations=1).measure(vae, rows.x, c, **keys).diagnostics
     except NotFiniteError:
         return -math.inf, 0.0
     return found["reconstruction"].mean().item(), found["kl"].mean().item()

@@ -52,9 +52,16 @@ class Picture:
 
 def scored(studio: Studio, name: str, estimator: str, samples: int | None = None) -> Evaluation:
     """A model's numbers on a seeded subset of 500 test data; ``samples`` is for estimators that draw some."""
-    few = {"samples": samples and (10 if studio.quick else samples), "limit": 30 if studio.quick else 500}
-    options = {"seed": SEED, "dequantisations": 1, "data_root": studio.data_root, "device": studio.device}
-    return evaluate(studio.folder(name), estimator=estimator, **few, **options)
+    options = {} if samples is None else {"samples": 10 if studio.quick else samples}
+    limit = 30 if studio.quick else 500
+    return evaluate(
+        studio.folder(name),
+        {"name": estimator, "dequantisations": 1, **options},
+        limit=limit,
+        seed=SEED,
+        data_root=studio.data_root,
+        device=studio.device,
+    )
 
 
 def limits(opened: Opened) -> tuple[float, float]:

@@ -1,162 +1,122 @@
-"""Bidirectional Monte Carlo: the evidence of simulated data between a lower and an upper bound."""
+"""Bidirectional Monte Carlo: how exact annealing is, on data simulated from the model."""
 
 from __future__ import annotations
 
-import copy
-import math
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import final
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.errors import Note, UserError, check_integer
-from pyrovae.evidence import keyed
-from pyrovae.evidence.annealing.route import Annealing, Route, anneal, anneal_back, from_prior, log_mean_weight
-from pyrovae.evidence.importance.estimators import ROWS
-from pyrovae.evidence.pieces import in_chunks
-from pyrovae.evidence.purposes import Purpose
+from pyrovae.errors import UserError, check_integer, option
+from pyrovae.evidence.annealing.route import Annealing
+from pyrovae.evidence.annealing.sandwich import sandwich, simulate
+from pyrovae.evidence.digests import model_digest
+from pyrovae.evidence.precision import guard
+from pyrovae.evidence.reports.certificate import Certificate
+from pyrovae.evidence.reports.numbers import Number
+from pyrovae.evidence.resumable import in_pieces
 from pyrovae.evidence.scoring import check_density, estimating
 from pyrovae.vae import VAE
+
+if TYPE_CHECKING:
+    from pyrovae.evidence.task import Task
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Sandwich:
-    """log p(x) of simulated data from below and from above, in expectation, in nats and in the units of the data.
-
-    Args:
-        lower: Of annealing from the start to the posterior, (N,), float64.
-        upper: Of annealing from the exact latent to the start, (N,), float64.
-        lower_error: Standard error over chains, (N,); NaN for one chain.
-        upper_error: Likewise, the exact latent held fixed.
-        diagnostics: ``acceptance`` and ``reverse_acceptance`` (N, T - 1) at each temperature after the first, from b_2 to b_T;
-            ``effective_sample_size`` and ``reverse_effective_sample_size`` of the chains, (N,).
-    """
-
-    lower: Tensor
-    upper: Tensor
-    lower_error: Tensor
-    upper_error: Tensor
-    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def gap(self) -> Tensor:
-        """upper - lower, (N,), in nats: at least 0 in expectation, lower is better."""
-        return self.upper - self.lower
-
-    @property
-    def mean_gap(self) -> float:
-        """Mean gap over data."""
-        return self.gap.mean().item()
-
-    @property
-    def mean_gap_error(self) -> float | None:
-        """Standard error of the mean gap over data; None for one datum."""
-        error = Evidence(estimate=self.gap, monte_carlo_error=torch.hypot(self.lower_error, self.upper_error)).standard_error
-        return None if error is None or not math.isfinite(error) else error
-
-
-def bdmc(
-    vae: VAE,
-    *,
-    temperatures: int = 1000,
-    chains: int = 16,
-    leapfrog: int = 3,
-    schedule: str = "sigmoid",
-    start: str = "prior",
-    data: int = 100,
-    seed: int = 0,
-    index: Tensor | None = None,
-    rows: int = ROWS,
-) -> Sandwich:
-    """Sandwich log p(x) of data simulated from the model between annealing upwards and annealing backwards.
+class Bdmc(Annealing):
+    """Evidence of data simulated from the model, between annealing from below and annealing from above.
 
     x ~ p(x|z*), z* ~ p(z): the latent is an exact sample of p(z|x), so that chains from z* back to the start have weights with
-    E[1 / p(x)] = E[w], and -log (1/M) sum_m w_m is an upper bound on log p(x) in expectation, as the same of ``annealed`` is a
+    E[1 / p(x)] = E[w], and -log (1/M) sum_m w_m is an upper bound on log p(x) in expectation, as the same of annealed is a
     lower one. Their gap bounds the error of both. It certifies the sampler, with these settings, on SIMULATED data: on real
     data, which the model may not resemble, the chains can have a harder way to go.
 
     Args:
-        vae: The model, prepared.
-        temperatures: As in ``annealed``.
-        chains: M, of each datum and direction; those backwards all start at z*.
-        leapfrog: As in ``annealed``.
-        schedule: As in ``annealed``.
-        start: As in ``annealed``.
-        data: N, data that are simulated; of a conditional model with contexts that the context draws.
-        seed: Noise is keyed by (seed, datum): a simulated datum is the same whatever its company and the device.
-        index: Which of the N data to do, (n,); all unless given.
-        rows: Chains x data that are moved at a time.
+        temperatures: Inverse temperatures from the start to the posterior, both counted.
+        chains: Annealed chains a datum and direction; those backwards all start at z*.
+        leapfrog: Leapfrog steps of a move, a gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
+        schedule: Of the inverse temperatures: sigmoid (most of them near both ends) or linear.
+        start: Where annealing starts: prior, p(z|c), or guide, q(z|x,c).
+        simulated: Data that are simulated; of a conditional model with labels as frequent as in its training data.
 
     Raises:
-        UserError: If an option is out of range, the posterior is a point, the model's preprocessing is not known yet, or a
-            log-weight is NaN or +inf.
+        UserError: If a number is out of range, or schedule or start is unknown.
 
     Source: Grosse, Ghahramani and Adams (2015), Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo; Grosse,
     Ancha and Roy (2016), Measuring the Reliability of MCMC Inference with Bidirectional Monte Carlo.
     """
-    annealing = Annealing(temperatures, chains, leapfrog, schedule, start)
-    check_integer("data", data, 1)
-    check_density(vae, "bdmc")
-    if not vae.prepared:
-        raise UserError("--estimator bdmc: the VAE has met no data yet; call vae.prepare, or train it")
-    contexts, remark = vae.context_module.draw(data, seed), vae.context_module.remark()
-    if remark:
-        warnings.warn(Note(remark), stacklevel=2)
-    chosen = list(range(data)) if index is None else index.tolist()
-    if chosen and not 0 <= min(chosen) <= max(chosen) < data:
-        raise UserError(f"index {max(chosen)}: --data {data} are simulated, from row 0")
-    together = annealing.data_rows(vae, rows)
-    with estimating(vae):
-        found = in_chunks(lambda rows: _sandwich(vae, contexts, annealing, seed, chosen[rows]), len(chosen), together)
-    found = {name: values.cpu() for name, values in found.items()}
-    bounds = {name: found.pop(name) for name in ("lower", "upper", "lower_error", "upper_error")}
-    return Sandwich(**bounds, diagnostics=found)
+
+    takes_data: ClassVar[bool] = False
+
+    simulated: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("simulated", self.simulated, 1)
+
+    def check(self, vae: VAE) -> None:
+        """Refuse a plain autoencoder, and a model that cannot simulate yet."""
+        check_density(vae, "bdmc")
+        if not vae.prepared:
+            raise UserError("estimator", "bdmc", "the VAE has met no data yet", "call vae.prepare, or train it")
+
+    def measure(self, vae: VAE, x: Tensor, c: Tensor | None = None, *, seed: int = 0, index: Tensor | None = None) -> Evidence:
+        """Refuse data: the upper bound needs the latents that they were made from.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError("estimator", "bdmc", "simulates its data, and bounds no others", f"use {option('estimator', 'annealed')}")
+
+    def evaluate(self, task: Task) -> Certificate:
+        """Simulate data, and bound the evidence of each."""
+        vae, seed, simulated = task.vae, task.seed, self.simulated
+        self.check(vae)
+        began = time.perf_counter()
+        digest = model_digest(vae)
+
+        def of(model: VAE, index: Tensor) -> dict[str, Tensor]:
+            found = sandwich(model, self, simulated, seed=seed, index=index)
+            bounds = {name: getattr(found, name) for name in ("lower", "upper", "lower_error", "upper_error")}
+            return {**bounds, **found.diagnostics}
+
+        contexts, data = vae.context_module.draw(simulated, seed), list(range(simulated))
+        with estimating(vae):
+            y = simulate(vae, contexts, seed, data)[1]
+
+        def seen(model: VAE, part: slice) -> Tensor:
+            return y[part].to(next(model.parameters()))
+
+        with guard(vae, seen, contexts, data, matmul=task.matmul, seed=seed) as guarded:
+            asked = {"estimator": "bdmc", "seed": seed, **asdict(self), "model": digest, "path": guarded.precision.path}
+            arrays = in_pieces(lambda part: guarded.measure(of, part), simulated, task.kept(asked), "bdmc")
+        return Certificate(
+            run=task.run,
+            n=simulated,
+            seed=seed,
+            options=self.settings(),
+            estimator="bdmc",
+            quantity="log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
+            units=vae.units_of_draws,
+            **_bounds(arrays),
+            acceptance=arrays["acceptance"].double().mean(0).tolist(),
+            reverse_acceptance=arrays["reverse_acceptance"].double().mean(0).tolist(),
+            precision=guarded.precision.summary(),
+            seconds=time.perf_counter() - began,
+            model_sha256=digest,
+            per_datum={name: values for name, values in arrays.items() if not name.endswith("acceptance")},
+        )
 
 
-def _sandwich(vae: VAE, contexts: Tensor | None, annealing: Annealing, seed: int, data: Sequence[int]) -> dict[str, Tensor]:
-    """Both bounds of some simulated data, and what is known of the chains."""
-    device = vae.device
-    c = None if contexts is None else contexts[list(data)]
-    z, y = simulate(vae, c, seed, data)
-    route = Route(vae, y.to(device), None if c is None else c.to(device), annealing, seed, data)
-    moves, betas = route.moves(), annealing.betas()
-    noise = keyed.Generators(seed, data, Purpose.CHAINS)
-    at_z = moves.begin(z.to(device).expand(annealing.chains, *z.shape))
-    up, acceptance = anneal(moves, moves.begin(route.draw(noise)), betas, noise)
-    down, reverse_acceptance = anneal_back(moves, at_z, betas, keyed.Generators(seed, data, Purpose.REVERSE))
-    log_mean, lower_error, effective = log_mean_weight(up, data)
-    log_mean_inverse, upper_error, reverse_effective = log_mean_weight(down, data)
-    log_det = vae.transform.log_abs_det_jacobian()
+def _bounds(arrays: dict[str, Tensor]) -> dict[str, Any]:
+    lower, upper, lower_error, upper_error = (arrays[name] for name in ("lower", "upper", "lower_error", "upper_error"))
+    gap_error = torch.hypot(lower_error, upper_error)
     return {
-        "lower": log_mean + log_det,
-        "upper": -log_mean_inverse + log_det,
-        "lower_error": lower_error,
-        "upper_error": upper_error,
-        "acceptance": acceptance,
-        "reverse_acceptance": reverse_acceptance,
-        "effective_sample_size": effective,
-        "reverse_effective_sample_size": reverse_effective,
+        "lower": Number.of(Evidence(estimate=lower, monte_carlo_error=lower_error)),
+        "upper": Number.of(Evidence(estimate=upper, monte_carlo_error=upper_error)),
+        "gap": Number.of(Evidence(estimate=upper - lower, monte_carlo_error=gap_error)),
     }
-
-
-def simulate(vae: VAE, c: Tensor | None, seed: int, data: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Latents z* (B, D) of p(z|c) and data y (B, *E) of p(y|z*,c), as the likelihood sees them, on the CPU.
-
-    Args:
-        vae: The model, in evaluation mode.
-        c: Contexts of the data, or None.
-        seed: Noise is keyed by (seed, datum).
-        data: Number of each datum.
-    """
-    home = copy.deepcopy(vae).cpu()
-    c = None if c is None else c.cpu()
-    prior, noise = from_prior(home, c, len(data)), keyed.Generators(seed, data, Purpose.SIMULATION)
-    z = noise.each(lambda row: prior[row].sample())
-    # One at a time: products of several rows are rounded otherwise, which may turn a datum into another.
-    y = noise.each(lambda row: home.likelihood(z[row], None if c is None else c[row]).sample())
-    return z, y

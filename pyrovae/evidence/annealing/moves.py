@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Transform, biject_to, constraints
 
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.evidence.keyed import Generators
 from pyrovae.families.support import open_unit_interval
 
@@ -287,7 +287,10 @@ def unconstraining(support: constraints.Constraint) -> Transform:
         transform: Transform = biject_to(of)
     except NotImplementedError as error:
         raise UserError(
-            f"--estimator annealed: latents on {support} cannot be moved by trajectories; use --estimator importance"
+            "estimator",
+            "annealed",
+            f"latents on {support} cannot be moved by trajectories",
+            f"use {option('estimator', 'importance')}",
         ) from error
     return transform
 

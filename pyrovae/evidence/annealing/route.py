@@ -5,20 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyrovae.contracts import Evidence
+from pyrovae.contracts import Estimator
 from pyrovae.errors import UserError, check_integer, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, State, Trajectories, is_discrete, tune
-from pyrovae.evidence.importance.estimators import ROWS, rows_at_a_time
 from pyrovae.evidence.importance.weights import Weights
 from pyrovae.evidence.purposes import Purpose
-from pyrovae.evidence.scoring import as_evidence, check_density, check_log_weights, score
+from pyrovae.evidence.rows import rows_at_a_time
+from pyrovae.evidence.scoring import check_log_weights
 from pyrovae.vae import VAE
 
 SCHEDULES = ("linear", "sigmoid")
@@ -31,10 +31,9 @@ PILOT = 200
 """Temperatures of the pilot run, at most."""
 
 
-@final
-@dataclass(frozen=True)
-class Annealing:
-    """How chains go from f_0 to f_1.
+@dataclass(frozen=True, kw_only=True)
+class Annealing(Estimator):
+    """An estimator whose chains go from f_0 to f_1.
 
     Args:
         temperatures: T, inverse temperatures from b_1 = 0 to b_T = 1, at least 2.
@@ -47,19 +46,24 @@ class Annealing:
         UserError: If a number is out of range, or schedule or start is unknown.
     """
 
-    temperatures: int
-    chains: int
-    leapfrog: int
-    schedule: str
-    start: str
+    temperatures: int = 1000
+    chains: int = 16
+    leapfrog: int = 3
+    schedule: str = "sigmoid"
+    start: str = "prior"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_integer("temperatures", self.temperatures, 2)
         check_integer("chains", self.chains, 1)
         check_integer("leapfrog", self.leapfrog, 1)
         for name, value, known in (("schedule", self.schedule, SCHEDULES), ("start", self.start, STARTS)):
             if value not in known:
-                raise UserError(f"--{name} {value}: unknown; {suggest(str(value), known)}")
+                raise UserError(name, value, "unknown", suggest(str(value), known))
+
+    def settings(self) -> dict[str, Any]:
+        """How the chains go, by option."""
+        return {name: getattr(self, name) for name in ("temperatures", "chains", "leapfrog", "schedule", "start")}
 
     def betas(self, temperatures: int | None = None) -> list[float]:
         """Inverse temperatures of the schedule.
@@ -180,80 +184,6 @@ def anneal_back(moves: Moves, state: State, betas: Sequence[float], noise: keyed
         acceptance.append(probability.mean(0))
         log_weight = log_weight - (betas[number] - betas[number - 1]) * state.slope.double()
     return log_weight, torch.stack(acceptance[::-1], -1)
-
-
-def annealed(
-    vae: VAE,
-    x: Tensor,
-    c: Tensor | None = None,
-    *,
-    temperatures: int = 1000,
-    chains: int = 16,
-    leapfrog: int = 3,
-    schedule: str = "sigmoid",
-    start: str = "prior",
-    seed: int = 0,
-    index: Tensor | None = None,
-    rows: int = ROWS,
-    dequantisations: int = 1,
-) -> Evidence:
-    """log p(x) of each datum by annealed importance sampling: log (1/M) sum_m w_m over chains from the start to the posterior.
-
-    In expectation a lower bound on log p(x), the tighter the more temperatures and chains. It does not rely on the guide:
-    a mode of p(z|x) that the guide misses is found if chains from the prior come upon it. The moves are Hamiltonian in the
-    unconstrained space of the latents, with its Jacobian; their step sizes, by datum, temperature and latent, are found on
-    a pilot run of at most 200 temperatures, whose logarithms are interpolated along the schedule, and frozen. Bits are
-    flipped one at a time.
-
-    Args:
-        vae: The model.
-        x: Data (N, *E) as they were given; preprocessing and its Jacobian are applied here.
-        c: Context, or None.
-        temperatures: T, inverse temperatures from 0 to 1, both counted.
-        chains: M, of each datum.
-        leapfrog: Steps of a trajectory, a gradient each; for bits, how many are visited at each temperature, in turn.
-        schedule: ``sigmoid``, with most temperatures near both ends, or ``linear``.
-        start: ``prior``, p(z|c), or ``guide``, q(z|x,c).
-        seed: Noise is keyed by (seed, datum): ``rows`` and the company of a datum move its number by rounding alone.
-        index: Row of each datum in its data set, (N,); 0..N-1 where it is not given.
-        rows: Chains x data that are moved at a time.
-        dequantisations: Draws of the uniform noise for each datum where levels are dequantised, each with M chains: the
-            bound's mean over them, and their standard error as the Monte Carlo error.
-
-    Returns:
-        Per datum in nats, higher is better; the error is the delta method's over chains, NaN for one, with as many degrees
-        of freedom as there are effective chains, less one. Diagnostics: ``log_evidence`` with ``_error`` and ``_degrees``,
-        ``effective_sample_size`` of the chains (N,), ``acceptance`` (N, T - 1), the mean over
-        chains at each temperature after the first.
-
-    Raises:
-        UserError: If an option is out of range, the posterior is a point, the data have no density under the likelihood, or a
-            log-weight is NaN or +inf.
-
-    Source: Neal (2001), Annealed Importance Sampling; Wu, Burda, Salakhutdinov and Grosse (2017), On the Quantitative
-    Analysis of Decoder-Based Generative Models.
-    """
-    annealing = Annealing(temperatures, chains, leapfrog, schedule, start)
-    check_density(vae, "annealed")
-
-    def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
-        route = Route(vae, y, c, annealing, keyed.repeated(seed, draw), data)
-        noise = keyed.Generators(route.seed, data, Purpose.CHAINS)
-        moves = route.moves()
-        log_weight, acceptance = anneal(moves, moves.begin(route.draw(noise)), annealing.betas(), noise)
-        log_mean, error, effective = log_mean_weight(log_weight, data)
-        return {
-            "log_evidence": log_mean + vae.transform.log_abs_det_jacobian(),
-            "log_evidence_error": error,
-            # Chains that weigh nothing say nothing of the spread of the others.
-            "log_evidence_degrees": (effective - 1).clamp(min=1),
-            "effective_sample_size": effective,
-            "acceptance": acceptance,
-        }
-
-    data_rows = annealing.data_rows(vae, rows)
-    found = score(vae, x, c, measure, index=index, seed=seed, dequantisations=dequantisations, data_rows=data_rows)
-    return as_evidence(found)
 
 
 def log_mean_weight(log_weight: Tensor, data: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

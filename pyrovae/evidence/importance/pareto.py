@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -100,6 +100,37 @@ def khat(largest: Tensor, samples: int) -> Tensor:
     Source: Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto Smoothed Importance Sampling.
     """
     return fit_tail(largest, samples).khat
+
+
+def summarise_khat(values: Tensor, samples: int, looks: int = 1) -> dict[str, Any] | None:
+    """What is reported of the k-hats of data; None where none is known.
+
+    Args:
+        values: Of each datum, (N,).
+        samples: K.
+        looks: Independent k-hats whose mean each is.
+
+    Returns:
+        ``median`` and ``maximum``, the ``threshold``, the ``limits`` (None for fewer than 25 samples), the number ``above`` the
+        threshold and its ``share`` of the data.
+    """
+    known = values[~values.isnan()]
+    if not len(known):
+        return None
+    above = int((known > threshold(samples)).sum())
+    between = list(limits(samples, looks)) if samples >= FEWEST else None
+    spread = {"median": median(known), "maximum": known.max().item(), "threshold": threshold(samples)}
+    return {**spread, "limits": between, "above": above, "share": above / len(values)}
+
+
+def median(values: Tensor) -> float:
+    """The median, also where it lies between or at infinities, of which ``torch.quantile`` makes NaN.
+
+    Args:
+        values: (N,).
+    """
+    low, high = (values.sort().values[i].item() for i in ((len(values) - 1) // 2, len(values) // 2))
+    return low if low == high else (low + high) / 2
 
 
 def fit_tail(largest: Tensor, samples: int) -> Tail:

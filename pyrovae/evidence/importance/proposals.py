@@ -13,7 +13,7 @@ from torch.distributions import Normal, StudentT, constraints
 from torch.nn.functional import logsigmoid
 
 from pyrovae.contracts import Distribution
-from pyrovae.errors import UserError, check_number, suggest
+from pyrovae.errors import UserError, check_number, option, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.purposes import Purpose
 from pyrovae.families.support import open_unit_interval
@@ -201,11 +201,11 @@ def check_proposal(name: str, widen: float | None) -> None:
         UserError: Naming the option.
     """
     if name not in PROPOSALS:
-        raise UserError(f"--proposal {name}: unknown; {suggest(name, PROPOSALS)}")
+        raise UserError("proposal", name, "unknown", suggest(str(name), PROPOSALS))
     if widen is not None:
         check_number("widen", widen, positive=True)
         if name != "widened":
-            raise UserError(f"--widen {widen:g}: is for --proposal widened; leave it out, or add that")
+            raise UserError("widen", widen, f"is for {option('proposal', 'widened')}", "leave it out, or add that")
 
 
 def propose(
@@ -234,8 +234,10 @@ def choose_proposal(name: str, vae: VAE) -> str:
     if name == "heavy" and not stretches:
         posterior = name_of("posterior", vae.parts["posterior"])
         raise UserError(
-            f"--proposal heavy: is for guides with the tails of a normal density, --posterior {posterior} has others; "
-            "use --proposal guide, prior or widened"
+            "proposal",
+            "heavy",
+            f"is for guides with the tails of a normal density, {option('posterior', posterior)} has others",
+            f"use {option('proposal', 'guide')}, prior or widened",
         )
     return name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -25,6 +25,20 @@ def ladder(samples: int) -> list[int]:
         [1, 5, 50, 300]
     """
     return [rung for rung in RUNGS if rung < samples] + [samples]
+
+
+def summarise_bounds(bound: Tensor, samples: int) -> list[dict[str, Any]]:
+    """Mean over data, with its standard error, of the bound at each number of ``samples`` of the ladder.
+
+    Args:
+        bound: Of each datum, (N, rungs).
+        samples: K.
+    """
+    found = []
+    for rung, values in zip(ladder(samples), bound.T, strict=True):
+        error = (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None
+        found.append({"samples": rung, "mean": values.mean().item(), "standard_error": error})
+    return found
 
 
 @final

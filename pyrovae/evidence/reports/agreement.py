@@ -10,12 +10,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pyrovae.contracts import Evidence
+from pyrovae.contracts import ESTIMATED, LOWER_BOUND, Evidence
 from pyrovae.evidence.reports.certificate import Certificate
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.evidence.reports.numbers import Number
 from pyrovae.evidence.reports.report import Line, Report
-from pyrovae.evidence.reports.trust import ESTIMATED, LOWER_BOUND
 
 BY_DRAW = "log_evidence_by_draw"
 
@@ -56,7 +56,7 @@ class Difference:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Agreement(Report):
+class Agreement(Evaluation):
     """What ``evaluate --estimator all`` reports: how far the estimators of log p(x) are apart on the same data, in nats.
 
     Args:
@@ -66,7 +66,13 @@ class Agreement(Report):
         per_datum: ``index``, and ESTIMATOR and ESTIMATOR_error of each datum.
     """
 
-    evaluations: Mapping[str, Evaluation]
+    elbo = None
+    log_evidence = None
+    gap = None
+    lower = None
+    upper = None
+
+    evaluations: Mapping[str, DataEvaluation]
     certificate: Certificate
     no_exact: str | None = None
     estimator: str = field(default="all", init=False)

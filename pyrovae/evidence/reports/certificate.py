@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-import torch
-from torch import Tensor
-
-from pyrovae.contracts import Evidence
-from pyrovae.errors import UserError, check_integer, check_seed
-from pyrovae.evidence.annealing.bdmc import bdmc, simulate
-from pyrovae.evidence.digests import model_digest
-from pyrovae.evidence.options import checked
-from pyrovae.evidence.precision import guard
+from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.evidence.reports.numbers import Number, precision_notes
-from pyrovae.evidence.reports.report import Line, Report
-from pyrovae.evidence.resumable import Kept, in_pieces
-from pyrovae.evidence.scoring import check_density, estimating
-from pyrovae.vae import VAE
-
-SIMULATED = 100
-"""Data that are simulated unless another number is given."""
+from pyrovae.evidence.reports.report import Line
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Certificate(Report):
+class Certificate(Evaluation):
     """What ``evaluate --estimator bdmc`` reports: per simulated datum, in nats.
 
     Args:
@@ -51,6 +35,8 @@ class Certificate(Report):
     """
 
     ASKED: ClassVar = ("estimator", "n", "seed", "options")
+    elbo = None
+    log_evidence = None
 
     run: str | None
     n: int
@@ -86,76 +72,3 @@ class Certificate(Report):
         ]
         notes += precision_notes(self.precision)
         return rows + [("", note) for note in notes]
-
-
-def certify(
-    vae: VAE,
-    *,
-    simulated: int = SIMULATED,
-    seed: int = 0,
-    matmul: str | None = None,
-    run: str | None = None,
-    kept: Callable[[Mapping[str, Any]], Kept] | None = None,
-    **options: Any,
-) -> Certificate:
-    """Sandwich the evidence of data simulated from the model between annealing in both directions.
-
-    Args:
-        vae: The model, prepared, on the device to use.
-        simulated: Number of data.
-        seed: Of the simulation and of the chains.
-        matmul: How float32 products may be rounded, see ``precision.guard``.
-        run: Name to report.
-        kept: Settings and digests -> where results of a run that is interrupted are kept.
-        options: Those of ``bdmc``.
-
-    Raises:
-        UserError: If an option is out of range or unknown, the model has no density, or its preprocessing is not known yet.
-
-    Source: Grosse, Ancha and Roy (2016), Measuring the reliability of MCMC inference with bidirectional Monte Carlo.
-    """
-    chosen = checked("bdmc", bdmc, options, but=("data",), also=("simulated",))
-    check_integer("simulated", simulated, 1)
-    check_seed("seed", seed)
-    check_density(vae, "bdmc")
-    if not vae.prepared:
-        raise UserError("--estimator bdmc: the VAE has met no data yet; call vae.prepare, or train it")
-    began = time.perf_counter()
-    digest = model_digest(vae)
-
-    def of(model: VAE, index: Tensor) -> dict[str, Tensor]:
-        found = bdmc(model, data=simulated, index=index, seed=seed, **chosen)
-        bounds = {name: getattr(found, name) for name in ("lower", "upper", "lower_error", "upper_error")}
-        return {**bounds, **found.diagnostics}
-
-    contexts, data = vae.context_module.draw(simulated, seed), list(range(simulated))
-    with estimating(vae):
-        y = simulate(vae, contexts, seed, data)[1]
-
-    def seen(model: VAE, part: slice) -> Tensor:
-        return y[part].to(model.device, model.dtype)
-
-    with guard(vae, seen, contexts, data, matmul=matmul, seed=seed) as guarded:
-        path = guarded.precision.path
-        asked = {"estimator": "bdmc", "simulated": simulated, "seed": seed, **chosen, "model": digest, "path": path}
-        keeper = None if kept is None else kept(asked)
-        arrays = in_pieces(lambda part: guarded.measure(of, part), simulated, keeper, "bdmc")
-    gap_error = torch.hypot(arrays["lower_error"], arrays["upper_error"])
-    return Certificate(
-        run=run,
-        n=simulated,
-        seed=seed,
-        options=chosen,
-        estimator="bdmc",
-        quantity="log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
-        units=vae.units_of_draws,
-        lower=Number.of(Evidence(estimate=arrays["lower"], monte_carlo_error=arrays["lower_error"])),
-        upper=Number.of(Evidence(estimate=arrays["upper"], monte_carlo_error=arrays["upper_error"])),
-        gap=Number.of(Evidence(estimate=arrays["upper"] - arrays["lower"], monte_carlo_error=gap_error)),
-        acceptance=arrays["acceptance"].double().mean(0).tolist(),
-        reverse_acceptance=arrays["reverse_acceptance"].double().mean(0).tolist(),
-        precision=guarded.precision.summary(),
-        seconds=time.perf_counter() - began,
-        model_sha256=digest,
-        per_datum={name: values for name, values in arrays.items() if not name.endswith("acceptance")},
-    )

@@ -9,8 +9,7 @@ from typing import Any, final
 
 from scipy import stats
 
-from pyrovae.contracts import Evidence
-from pyrovae.evidence.reports.trust import LOWER_BOUND
+from pyrovae.contracts import LOWER_BOUND, Evidence
 
 FEW_DEGREES = 20.0
 """Degrees of freedom below which the quantiles of Student's t differ from the normal ones by more than 7 %."""

@@ -1,0 +1,143 @@
+"""The evidence by annealed importance sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from pyrovae.contracts import Evidence, Trust
+from pyrovae.errors import check_integer
+from pyrovae.evidence import keyed
+from pyrovae.evidence.annealing.route import Annealing, Route, anneal, log_mean_weight
+from pyrovae.evidence.purposes import Purpose
+from pyrovae.evidence.rows import ROWS
+from pyrovae.evidence.scoring import as_evidence, check_density, score
+from pyrovae.vae import VAE
+
+FEWEST_CHAINS, ENOUGH_CHAINS = 2.0, 4.0
+"""Effective chains below which they tell nothing of each other, and from which they do."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Annealed(Annealing):
+    """Evidence by annealed importance sampling: log (1/M) sum_m w_m over chains from the start to the posterior.
+
+    In expectation a lower bound on log p(x), the tighter the more temperatures and chains. It does not rely on the guide:
+    a mode of p(z|x) that the guide misses is found if chains from the prior come upon it. The moves are Hamiltonian in the
+    unconstrained space of the latents, with its Jacobian; their step sizes, by datum, temperature and latent, are found on
+    a pilot run of at most 200 temperatures, whose logarithms are interpolated along the schedule, and frozen. Bits are
+    flipped one at a time.
+
+    Args:
+        temperatures: Inverse temperatures from the start to the posterior, both counted.
+        chains: Annealed chains a datum.
+        leapfrog: Leapfrog steps of a move, a gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
+        schedule: Of the inverse temperatures: sigmoid (most of them near both ends) or linear.
+        start: Where annealing starts: prior, p(z|c), or guide, q(z|x,c).
+        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own chains. The bound is
+            their mean, and their standard error the Monte Carlo error.
+
+    Raises:
+        UserError: If a number is out of range, or schedule or start is unknown.
+
+    Source: Neal (2001), Annealed Importance Sampling; Wu, Burda, Salakhutdinov and Grosse (2017), On the Quantitative
+    Analysis of Decoder-Based Generative Models.
+    """
+
+    effective: ClassVar[str] = "chains"
+    bound: ClassVar[str] = "lower bound in expectation"
+    unwritten: ClassVar[tuple[str, ...]] = ("acceptance",)
+
+    dequantisations: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_integer("dequantisations", self.dequantisations, 1)
+
+    def check(self, vae: VAE) -> None:
+        """Refuse a plain autoencoder."""
+        check_density(vae, "annealed")
+
+    def measure(
+        self,
+        vae: VAE,
+        x: Tensor,
+        c: Tensor | None = None,
+        *,
+        seed: int = 0,
+        index: Tensor | None = None,
+        rows: int = ROWS,
+    ) -> Evidence:
+        """log p(x) of each datum, see ``Estimator.measure``; ``rows`` and the company of a datum move it by rounding alone.
+
+        Args:
+            vae: The model.
+            x: Data as they were given, (N, *E).
+            c: Their contexts, or None.
+            seed: Of the noise.
+            index: Row of each datum in its data set, (N,).
+            rows: Chains x data that are moved at a time.
+
+        Returns:
+            The error is the delta method's over chains, NaN for one, with as many degrees of freedom as there are effective
+            chains, less one. Diagnostics: ``log_evidence`` with ``_error`` and ``_degrees``, ``effective_sample_size`` of the
+            chains (N,), ``acceptance`` (N, T - 1), the mean over chains at each temperature after the first.
+
+        Raises:
+            UserError: If the posterior is a point, the data have no density under the likelihood, or a log-weight is NaN or +inf.
+        """
+        self.check(vae)
+
+        def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
+            route = Route(vae, y, c, self, keyed.repeated(seed, draw), data)
+            noise = keyed.Generators(route.seed, data, Purpose.CHAINS)
+            moves = route.moves()
+            log_weight, acceptance = anneal(moves, moves.begin(route.draw(noise)), self.betas(), noise)
+            log_mean, error, effective = log_mean_weight(log_weight, data)
+            return {
+                "log_evidence": log_mean + vae.transform.log_abs_det_jacobian(),
+                "log_evidence_error": error,
+                # Chains that weigh nothing say nothing of the spread of the others.
+                "log_evidence_degrees": (effective - 1).clamp(min=1),
+                "effective_sample_size": effective,
+                "acceptance": acceptance,
+            }
+
+        data_rows, draws = self.data_rows(vae, rows), self.dequantisations
+        return as_evidence(score(vae, x, c, measure, index=index, seed=seed, dequantisations=draws, data_rows=data_rows))
+
+    def untrusted(self, arrays: Mapping[str, Tensor]) -> Trust:
+        """Untrusted with fewer effective chains than a quarter of them, or than 2.
+
+        It cannot be told with fewer than half of them, or than 4.
+        """
+        effective = arrays["effective_sample_size"]
+        few = effective < max(self.chains / 4, FEWEST_CHAINS)
+        return Trust(
+            reasons={"effective_sample_size": few},
+            unclear=~few & (effective < max(self.chains / 2, ENOUGH_CHAINS)),
+        )
+
+    def warning(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
+        """Why data are untrusted, and what to try."""
+        which = f"{int(trust.untrusted.sum())} of {len(trust.unclear)} data"
+        few = f"{which} have fewer effective chains than a quarter of them, or than 2"
+        return f"{few}; try more --temperatures, --leapfrog steps or --chains"
+
+    def doubt(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
+        """Why it cannot be told, and what to try."""
+        which = f"{int(trust.unclear.sum())} of {len(trust.unclear)} data"
+        return f"{which} have fewer effective chains than half of them, or than 4; try more --temperatures or --chains"
+
+    def reported(self, vae: VAE) -> dict[str, Any]:
+        """How the chains go, whether by default or not."""
+        return self.settings()
+
+    def summary(self, arrays: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The mean acceptance at each temperature after the first."""
+        return {"acceptance": torch.as_tensor(arrays["acceptance"]).double().mean(0).tolist()}

@@ -1,0 +1,78 @@
+"""What is evaluated, and how, whatever the estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+from pyrovae.contracts import Estimator
+from pyrovae.data import Dataset
+from pyrovae.evidence.measured import measured
+from pyrovae.evidence.prepared import PreparedData, prepare_data
+from pyrovae.evidence.reports.data_evaluation import DataEvaluation
+from pyrovae.evidence.reports.evaluation import Evaluation
+from pyrovae.evidence.resumable import Kept
+from pyrovae.vae import VAE
+
+
+class Records(Protocol):
+    """Where evaluations are written, and kept until they are."""
+
+    def kept(self, asked: Mapping[str, Any]) -> Kept | None:
+        """Where the results of an evaluation under way are kept; None for nowhere.
+
+        Args:
+            asked: What they depend on, as plain data.
+        """
+
+    def write(self, found: Evaluation) -> object:
+        """Write what was found."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A model, the data to measure, and the settings that every estimator shares.
+
+    Args:
+        vae: The model, on the device to use.
+        dataset: Data of the kind that it was trained on; None for an estimator that simulates its own.
+        split: ``train``, ``valid``, ``test`` or ``all``.
+        limit: At most that many data, a seeded random subset; None for all.
+        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        matmul: How float32 products may be rounded, see ``precision.guard``.
+        run: Name to report; None for a model in memory.
+        records: Where evaluations are written; None for nowhere.
+    """
+
+    vae: VAE
+    dataset: Dataset | None = None
+    split: str = "test"
+    limit: int | None = None
+    seed: int = 0
+    matmul: str | None = None
+    run: str | None = None
+    records: Records | None = None
+
+    def measured(self, estimator: Estimator) -> DataEvaluation:
+        """The data, measured by an estimator."""
+        return measured(estimator, self)
+
+    def prepared(self) -> PreparedData:
+        """The data, chosen, bound to the model and checked.
+
+        Raises:
+            UserError: If a setting is wrong, or the data do not fit the model.
+        """
+        assert self.dataset is not None
+        return prepare_data(self.vae, self.dataset, self.split, limit=self.limit, seed=self.seed)
+
+    def kept(self, asked: Mapping[str, Any]) -> Kept | None:
+        """Where results are kept until the evaluation is complete."""
+        return None if self.records is None else self.records.kept(asked)
+
+    def write(self, found: Evaluation) -> None:
+        """Write what was found, as soon as it is."""
+        if self.records is not None:
+            self.records.write(found)
