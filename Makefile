@@ -41,7 +41,7 @@ gallery: .venv/installed
 	$(PY) scripts/gallery.py --out docs/images/gallery --page docs/gallery.md $(if $(DATA),--data-root '$(DATA)')
 
 docs: .venv/installed
-	$(PY) scripts/tables.py docs/parts.md docs/data.md
+	$(PY) scripts/tables.py docs/parts.md docs/data.md docs/training.md
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -44,7 +44,7 @@ def commands_of(page: str) -> list[str]:
     return [line[2:] for line in lines if line.startswith(("$ pyrovae", "$ python"))]
 
 
-@pytest.mark.parametrize("name", ["docs/parts.md", "docs/data.md"])
+@pytest.mark.parametrize("name", ["docs/parts.md", "docs/data.md", "docs/training.md"])
 def test_generated_tables_are_up_to_date(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "<!-- generated:" in text
@@ -60,7 +60,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_every_role_has_its_table() -> None:
-    text = (ROOT / "docs/parts.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / f"docs/{page}.md").read_text(encoding="utf-8") for page in ("parts", "training"))
     assert set(re.findall(r"<!-- generated: (\w+) -->", text)) == {*ROLES, "preprocessing"}
     for role, count in re.findall(r"(\d+) (likelihood|prior|posterior|network|objective)s", README):
         assert len(ROLES[count]) == int(role)
