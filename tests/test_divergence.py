@@ -93,7 +93,7 @@ def test_divergence_within_a_long_epoch_is_noticed_within_so_many_steps(monkeypa
 
 @pytest.mark.filterwarnings("ignore:Encountered NaN:UserWarning")
 @pytest.mark.parametrize(
-    ("act", "said"), [(poison, "diverged in epoch 11"), (no_memory, "--batch-size 128: this needs more memory")]
+    ("act", "said"), [(poison, "diverged in epoch 11"), (no_memory, "batch_size=128: this needs more memory")]
 )
 def test_good_epochs_are_kept_however_short_they_were(tmp_path, monkeypatch, act, said):
     """All within the first seconds, before the clock has saved anything."""
