@@ -201,3 +201,25 @@ def test_every_command_of_a_page_runs(page: str, least: int, tmp_path: Path) -> 
         words = [sys.executable, "-c", example]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_page_about_own_parts_works(
+    tmp_path: Path, open_tables: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its file, its Python and its commands, one after the other in an empty folder."""
+    plugin, *blocks = code_blocks((ROOT / "docs/extending.md").read_text(encoding="utf-8"), "python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("my_parts.py").write_text(plugin)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+    x = torch.as_tensor(np.load("x.npy")[:20])
+    mine, again = (names[name].eval() for name in ("mine", "again"))
+    torch.testing.assert_close(mine.encode(x).mean, again.encode(x).mean, rtol=0, atol=0)
+    LIKELIHOODS._lines.pop("gumbel")
+    for line in commands_of("docs/extending.md"):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(shlex.split(line)[1:])
+        assert stopped.value.code == 0, capsys.readouterr().err
+    assert "Gumbel with a location from the network" in capsys.readouterr().out
