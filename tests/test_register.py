@@ -6,18 +6,31 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
+from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 import pyrovae
 from pyrovae import Importance
-from pyrovae.contracts import DataSpec, Family, Network
+from pyrovae.contracts import (
+    Context,
+    ContextModule,
+    DataSpec,
+    Family,
+    Network,
+    Objective,
+    Preprocess,
+    Prior,
+    PriorModule,
+    Transform,
+)
 
 pytestmark = pytest.mark.usefixtures("open_tables")
 
@@ -278,3 +291,163 @@ def test_a_package_does_not_take_a_name_of_ours(site: Path) -> None:
         pytest.raises(pyrovae.UserError),
     ):
         pyrovae.VAE(event_shape=(3,), network="mpl")
+
+
+def test_what_is_taken_for_a_part_has_one_type_which_is_not_any() -> None:
+    """Everywhere a part is taken, a type checker sees a name, a mapping or a part."""
+    from pyrovae.parts import Choice
+
+    taken = {"likelihood", "prior", "network", "context", "preprocess", "objective"}
+    for function, names in ((pyrovae.train, taken), (pyrovae.VAE.__init__, taken - {"objective"})):
+        hints = get_type_hints(function)
+        given = {name: set(get_args(hints[name])) for name in names}
+        assert all(set(get_args(Choice)) <= kinds for kinds in given.values()), given
+        assert not any(Any in kinds for kinds in given.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Narrow(Prior):
+    """A normal prior of another scale.
+
+    Args:
+        scale: Its scale.
+    """
+
+    scale: float = 0.5
+    natural_posterior = "normal"
+
+    def build(self, latent: DataSpec, data: DataSpec, embedding_dim: int) -> PriorModule:
+        return NarrowModule(latent.event_shape, self.scale)
+
+
+class NarrowModule(PriorModule):
+    support = constraints.real
+
+    def __init__(self, shape: tuple[int, ...], scale: float) -> None:
+        super().__init__()
+        self.register_buffer("scales", torch.full(shape, scale), persistent=False)
+
+    def forward(self, embedding: Tensor | None, encode: object) -> dist.Distribution:
+        return dist.Normal(0.0, self.scales).to_event(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess(Family):
+    """A normal posterior of one scale."""
+
+    reparametrised = True
+
+    def support(self, spec: DataSpec) -> constraints.Constraint:
+        return constraints.real
+
+    def n_params(self, spec: DataSpec) -> int:
+        return 1
+
+    def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> dist.Distribution:
+        (loc,) = params.unbind(-1 - len(spec.event_shape))
+        return dist.Normal(loc, 0.5).to_event(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wide(Network):
+    """A linear encoder and a linear decoder, of any leading batch shape."""
+
+    def encoder(self, event_shape: tuple[int, ...], out_shape: tuple[int, ...], embedding_dim: int = 0) -> nn.Module:
+        return Affine(event_shape, out_shape)
+
+    def decoder(self, latent_dim: int, out_shape: tuple[int, ...], embedding_dim: int = 0) -> nn.Module:
+        return Affine((latent_dim,), out_shape)
+
+
+class Affine(nn.Module):
+    def __init__(self, given: tuple[int, ...], out: tuple[int, ...]) -> None:
+        super().__init__()
+        self.given, self.out = given, out
+        self.net = nn.Linear(int(np.prod(given)), int(np.prod(out)))
+
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+        return self.net(x.flatten(-len(self.given))).unflatten(-1, self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halve(Preprocess):
+    """y = x / 2."""
+
+    def build(self, spec: DataSpec, x: Tensor | None) -> Transform:
+        return Half(spec, spec)
+
+
+class Half(Transform):
+    def exactly(self, x: Tensor, u: Tensor | None = None) -> Tensor:
+        return x.double() / 2
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return 2 * y
+
+    def log_abs_det_jacobian(self) -> float:
+        return -self.given.size * float(np.log(2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign(Context):
+    """What the model is conditioned on: whether the label is odd."""
+
+    reads = "y"
+
+    def build(self, spec: DataSpec) -> ContextModule:
+        return SignModule()
+
+
+class SignModule(ContextModule):
+    embedding_dim = 1
+
+    def forward(self, c: Tensor | None) -> Tensor | None:
+        assert c is not None
+        return (c % 2).unsqueeze(-1).to(torch.get_default_dtype())
+
+    def given(self, text: str) -> Tensor:
+        return torch.tensor(int(text))
+
+    def draw(self, count: int, seed: int, given: str | None = None) -> Tensor | None:
+        return torch.arange(count) % 2
+
+    def each(self) -> dict[str, Tensor]:
+        return {"even": torch.tensor(0), "odd": torch.tensor(1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Objective):
+    """Minus the evidence lower bound."""
+
+    def build(self, particles: int) -> Trace_ELBO:
+        return Trace_ELBO(num_particles=particles, max_plate_nesting=1)
+
+
+OWN = {"prior": Narrow, "posterior": Guess, "network": Wide, "preprocess": Halve, "context": Sign}
+
+
+def test_every_role_takes_an_object_of_a_users_class(tmp_path: Path) -> None:
+    """The evidence of x through y = x / 2 under p(y) = Gumbel(0, 1) is that of x under Gumbel(0, 2)."""
+    x = curves()
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(len(x)) % 4)
+    dataset = pyrovae.load_dataset(tmp_path / "x.npz")
+    parts = {role: cls() for role, cls in OWN.items()}
+    vae = pyrovae.VAE(dataset.spec.event_shape, 2, Gumbel(), **parts, kind="reals", labels=dataset.spec.labels)
+    pyrovae.fit(vae, dataset, epochs=1, objective=Plain())
+    assert pyrovae.sample(vae, count=3).x.shape == (3, 3)
+    with torch.no_grad():
+        vae.decoder.net.weight.zero_()
+        vae.decoder.net.bias.zero_()
+    found = pyrovae.evaluate(vae, Importance(samples=400, proposal="prior"), data=dataset, split="test")
+    expected = scipy.stats.gumbel_r.logpdf(dataset.test.x.numpy(), scale=2.0).sum(-1).mean()
+    assert found.log_evidence.mean == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(pyrovae.UserError, match="is not registered"):
+        pyrovae.save(vae, tmp_path / "run")
+    for role, cls in {**OWN, "likelihood": Gumbel}.items():
+        pyrovae.register(role, "mine", cls)
+    again = pyrovae.load(pyrovae.save(vae, tmp_path / "run"))
+    assert {role: type(again.parts[role]) for role in OWN if role != "preprocess"} == {
+        role: cls for role, cls in OWN.items() if role != "preprocess"
+    }
+    z = torch.randn(4, 2)
+    torch.testing.assert_close(again.decode(z, torch.tensor([0, 1, 2, 3])), vae.decode(z, torch.tensor([0, 1, 2, 3])))

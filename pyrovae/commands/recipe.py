@@ -21,9 +21,9 @@ from pyrovae.data.in_memory import NAME
 from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option, option_name
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import natural_objective
-from pyrovae.parts import ROLES, describe, is_auto, make
+from pyrovae.parts import ROLES, Choice, describe, is_auto, make
 from pyrovae.runs.binding import MAY_DIFFER, with_newer
-from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, Part, check_data, data_source, load_source
+from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, check_data, data_source, load_source
 from pyrovae.system.claims import Claim, check_new, claim_next
 from pyrovae.system.devices import device_name, own_noise
 from pyrovae.system.files import check_writable, quoted
@@ -96,13 +96,13 @@ class TrainResult:
 
 def train(
     data: DataLike = "digits",
-    likelihood: Part = "bernoulli",
-    prior: Part = "normal",
-    posterior: Part | None = None,
-    network: Part = "mlp",
-    context: Part = "none",
-    preprocess: Part = "auto",
-    objective: Part = "auto",
+    likelihood: Choice = "bernoulli",
+    prior: Choice = "normal",
+    posterior: Choice | None = None,
+    network: Choice = "mlp",
+    context: Choice = "none",
+    preprocess: Choice = "auto",
+    objective: Choice = "auto",
     latent_dim: int = 20,
     training: Training | None = None,
     device: str = "auto",
@@ -236,7 +236,7 @@ def recorded_options(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in with_newer(runs.read_config(folder)).items() if key != "run"}
 
 
-def resolved_objective(objective: Part, prior: Part, posterior: Part | None) -> Objective:
+def resolved_objective(objective: Choice, prior: Choice, posterior: Choice | None) -> Objective:
     """The objective that these options choose: what ``auto`` stands for depends on the posterior.
 
     Raises:
@@ -288,12 +288,12 @@ def new_vae(
     seed: int,
     latent_dim: int,
     *,
-    likelihood: Part,
-    prior: Part,
-    posterior: Part | None,
-    network: Part,
-    context: Part,
-    preprocess: Part,
+    likelihood: Choice,
+    prior: Choice,
+    posterior: Choice | None,
+    network: Choice,
+    context: Choice,
+    preprocess: Choice,
 ) -> VAE:
     """A model for the data with the weights that the seed draws, prepared; the caller's random state is left as it was.
 

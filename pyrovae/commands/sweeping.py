@@ -16,9 +16,9 @@ from pyrovae.commands.refusals import IMPOSSIBLE, earlier_refusals, write_refusa
 from pyrovae.comparison import Entry, League, Settings, rank, read_entry, write_league
 from pyrovae.data import Dataset
 from pyrovae.errors import UserError, check_flag, check_path, in_python, one_line, option, option_name
-from pyrovae.parts import describe
+from pyrovae.parts import Choice, describe
 from pyrovae.runs.binding import MAY_DIFFER, with_newer
-from pyrovae.runs.opening import Part, check_data, data_source, load_source
+from pyrovae.runs.opening import check_data, data_source, load_source
 from pyrovae.system import files
 from pyrovae.system.claims import Claim
 from pyrovae.system.devices import device_name
@@ -77,14 +77,14 @@ class SweepResult:
 
 
 def sweep(
-    data: Part = "digits",
-    likelihood: Part | Sequence[Part] = "bernoulli",
-    prior: Part | Sequence[Part] = "normal",
-    posterior: Part | Sequence[Part] | None = None,
-    network: Part | Sequence[Part] = "mlp",
-    context: Part | Sequence[Part] = "none",
-    preprocess: Part | Sequence[Part] = "auto",
-    objective: Part | Sequence[Part] = "auto",
+    data: Choice = "digits",
+    likelihood: Choice | Sequence[Choice] = "bernoulli",
+    prior: Choice | Sequence[Choice] = "normal",
+    posterior: Choice | Sequence[Choice] | None = None,
+    network: Choice | Sequence[Choice] = "mlp",
+    context: Choice | Sequence[Choice] = "none",
+    preprocess: Choice | Sequence[Choice] = "auto",
+    objective: Choice | Sequence[Choice] = "auto",
     latent_dim: int | Sequence[int] = 20,
     seed: int | Sequence[int] | None = None,
     training: Training | None = None,
@@ -159,7 +159,7 @@ def sweep(
 class _Plan:
     """What is the same for all points."""
 
-    data: Part
+    data: Choice
     training: Training
     device: str
     data_root: str | None

@@ -23,14 +23,11 @@ from pyrovae.data.in_memory import Arrays, Given, source_of
 from pyrovae.data.own import OtherKindError, OwnNumbers
 from pyrovae.errors import UserError, check_path, option
 from pyrovae.evidence import keyed
-from pyrovae.parts import Choice, make, needed_by
+from pyrovae.parts import make, needed_by
 from pyrovae.runs.matching import SPLITTING, is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.system.devices import choose_device
 from pyrovae.system.modes import in_evaluation
 from pyrovae.vae import VAE
-
-Part = Choice
-
 
 DataLike = str | Path | Mapping[str, Any] | Source | Dataset | InMemory
 """Data by name, path, ``{"name": ..., option: ...}`` or source, or themselves: a data set, or what a program has in memory."""
