@@ -59,7 +59,7 @@ def completion_script(shell: str, described: dict[str, str]) -> str:
             None, f"--print-completion {shell}", "needs the package shtab", "pip install 'pyrovae[completion]'"
         ) from error
     names = " ".join(sorted(parts.ROLES["data"]))
-    preamble = {name: text.format(names=names) for name, text in PREAMBLE.items()}
+    preamble: Any = {name: text.format(names=names) for name, text in PREAMBLE.items()}  # shtab says that it is text
     script: str = shtab.complete(_program(described, shtab.FILE, shtab.DIRECTORY), shell, preamble=preamble)
     return script
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -16,7 +16,7 @@ from pyrovae.parts import describe, make
 LISTED = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", "latent_dim", "seed")
 """What may be a list: the axes of the grid."""
 
-SIZES = {"latent_dim": partial(check_integer, minimum=1), "seed": check_seed}
+SIZES: dict[str, Callable[[str, object], int]] = {"latent_dim": partial(check_integer, minimum=1), "seed": check_seed}
 """Those that are numbers and no parts."""
 
 UNNAMED = {"posterior": "natural", "preprocess": "auto", "objective": "auto"}

@@ -16,7 +16,7 @@ import torch
 
 from pyrovae import runs
 from pyrovae.contracts import Objective
-from pyrovae.data import Dataset
+from pyrovae.data import Dataset, OwnData
 from pyrovae.data.in_memory import NAME
 from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option, option_name
 from pyrovae.likelihoods import default_preprocess
@@ -28,11 +28,10 @@ from pyrovae.system.claims import Claim, check_new, claim_next
 from pyrovae.system.devices import device_name, own_noise
 from pyrovae.system.files import check_writable, quoted
 from pyrovae.training.checks import check_contexts, check_objective, check_one_process, check_sizes, learn_contexts
-from pyrovae.training.divergence import TrainingError
 from pyrovae.training.events import check_tensorboard, event_log
-from pyrovae.training.loop import FitResult, TrainingState, fit, score_name
+from pyrovae.training.loop import FitResult, fit, score_name
 from pyrovae.training.settings import DEFAULTS, Training, TrainingOptions, chosen_training
-from pyrovae.training.state import check_goes_on
+from pyrovae.training.state import TrainingError, TrainingState, check_goes_on
 from pyrovae.vae import VAE
 
 
@@ -147,7 +146,7 @@ def train(
     source = data_source(data)
     chosen_objective = resolved_objective(objective, prior, posterior)
     # The run is used from other folders too.
-    recorded = replace(source, path=str(Path(source.path).absolute())) if hasattr(source, "path") else source
+    recorded = replace(source, path=str(Path(source.path).absolute())) if isinstance(source, OwnData) else source
     choices = {
         # Data from a program's memory have no name to be found by: what is done with the run is given them again.
         **({"data": describe("data", recorded)} if source.can_be_named else {}),

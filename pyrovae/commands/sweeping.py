@@ -18,7 +18,7 @@ from pyrovae.data import Dataset
 from pyrovae.errors import UserError, check_flag, check_path, in_python, one_line, option, option_name
 from pyrovae.parts import Choice, describe
 from pyrovae.runs.binding import MAY_DIFFER, with_newer
-from pyrovae.runs.opening import check_data, data_source, load_source
+from pyrovae.runs.opening import DataLike, check_data, data_source, load_source
 from pyrovae.system import files
 from pyrovae.system.claims import Claim
 from pyrovae.system.devices import device_name
@@ -61,7 +61,7 @@ class SweepResult:
         """
         if self.interrupted:
             return f"interrupted after {len(self.runs)} runs; the same command goes on"
-        lines = [self.league.table(wide=wide)]
+        lines = [] if self.league is None else [self.league.table(wide=wide)]
         if self.refusals:
             lines += ["", f"not in the league ({self.out / IMPOSSIBLE}):"]
             lines += [wrapped(f"  {', '.join(names)}: {reason}", 4) for reason, names in self._reasons(spell).items()]
@@ -77,7 +77,7 @@ class SweepResult:
 
 
 def sweep(
-    data: Choice = "digits",
+    data: DataLike = "digits",
     likelihood: Choice | Sequence[Choice] = "bernoulli",
     prior: Choice | Sequence[Choice] = "normal",
     posterior: Choice | Sequence[Choice] | None = None,
@@ -159,7 +159,7 @@ def sweep(
 class _Plan:
     """What is the same for all points."""
 
-    data: Choice
+    data: DataLike
     training: Training
     device: str
     data_root: str | None
@@ -189,7 +189,7 @@ def _swept(points: Sequence[Point], plan: _Plan, ranking: Settings) -> SweepResu
     check_sizes(plan.training, dataset)
     possible, refusals = _checked(points, plan, dataset)
     finished, trained, signal = _trained(possible, refusals, plan)
-    made = {"out": plan.out, "runs": tuple(finished), "trained": trained}
+    made: dict[str, Any] = {"out": plan.out, "runs": tuple(finished), "trained": trained}
     if signal is not None:
         return SweepResult(**made, refusals=tuple(refusals), league=None, interrupted=True, signal=signal)
     entries = _entries(finished, refusals, plan, ranking)

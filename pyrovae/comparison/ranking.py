@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae.comparison.entries import Entry, Quantity, Settings
 from pyrovae.comparison.league import League
 from pyrovae.comparison.rows import Group, Row
-from pyrovae.contracts import Evidence
+from pyrovae.contracts import ESTIMATED, Evidence
 from pyrovae.evidence.importance.recorded import why_untrusted
 
 KINDS = ("probability", "density", "bits")
@@ -76,6 +76,7 @@ def paired_error(first: Tensor, second: Tensor) -> float | None:
 
 def _row(title: str, place: int, name: str, entry: Entry, best: Entry) -> Row:
     found, top, evaluation = _evidence(entry), _evidence(best), entry.evaluation
+    error_is = None if evaluation.log_evidence is None else evaluation.log_evidence.monte_carlo_error_is
     elbo = evaluation.per_datum["elbo"].mean().item()
     return Row(
         group=title,
@@ -96,14 +97,14 @@ def _row(title: str, place: int, name: str, entry: Entry, best: Entry) -> Row:
         is_bound=entry.is_bound,
         elbo=elbo,
         elbo_gap=found.mean - elbo,
-        active_units=evaluation.active_units,
+        active_units=evaluation.active_units or 0,
         parameters=entry.parameters,
         epochs=entry.epochs,
         seconds=entry.seconds,
-        monte_carlo_error_is=evaluation.log_evidence.monte_carlo_error_is,
-        untrusted=evaluation.untrusted,
+        monte_carlo_error_is=error_is or ESTIMATED,
+        untrusted=evaluation.untrusted or 0,
         untrusted_because=why_untrusted(evaluation) if evaluation.untrusted else "",
-        cannot_tell=evaluation.cannot_tell,
+        cannot_tell=evaluation.cannot_tell or 0,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -86,7 +87,9 @@ def latent_scatter(
         axis.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, alpha=0.6, linewidths=0)
     # Class by class the last would cover the others: the data are drawn in an order of their own, in slices of each class.
     order = np.random.default_rng(1).permutation(len(values))
-    for piece in np.array_split(order, 8) if codes is not None else ():
+    for piece in np.array_split(order, 8):
+        if codes is None:
+            break
         for code in np.unique(codes[piece]).tolist():
             here = piece[codes[piece] == code]
             axis.scatter(
@@ -133,7 +136,7 @@ def learning_curves(history: Sequence[Mapping[str, float]], log_det: float) -> F
     score = next((name for name in scores if not all(math.isnan(row.get(name, math.nan)) for row in history)), None)
     figure = Figure(figsize=(6.0, 3.4), layout="constrained")
     axis = figure.add_subplot()
-    style = {"marker": "o" if len(epochs) < FEW_EPOCHS else None, "markersize": 3, "linewidth": 1.4}
+    style: dict[str, Any] = {"marker": "o" if len(epochs) < FEW_EPOCHS else None, "markersize": 3, "linewidth": 1.4}
     trained = [log_det - row["loss"] for row in history]
     axis.plot(epochs, trained, color=RED, linestyle="--", label="training: minus the loss", **style)
     if score is not None:
@@ -167,7 +170,7 @@ def calibration(bins: Sequence[Mapping[str, float | int | None]], error: float) 
     figure = Figure(figsize=(4.6, 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="calibrated")
-    full = [row for row in bins if row["count"]]
+    full: list[Mapping[str, Any]] = [row for row in bins if row["count"]]
     low, width = [row["low"] for row in full], [row["high"] - row["low"] for row in full]
     accuracy = np.array([row["accuracy"] for row in full])
     upper.bar(low, accuracy, width, align="edge", color=BLUE, alpha=0.35, edgecolor="white", label="accuracy of the bin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from matplotlib import colormaps
@@ -170,9 +170,9 @@ class Curves(Portrait):
         low, high = shown
         return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
-    def _line(self, axis: Axes, value: Tensor, **style: object) -> None:
+    def _line(self, axis: Axes, value: Tensor, **style: Any) -> None:
         values = value.double().numpy().ravel()
-        dots = {"marker": ".", "markersize": 3} if len(values) < FEW else {}
+        dots: dict[str, Any] = {"marker": ".", "markersize": 3} if len(values) < FEW else {}
         axis.plot(np.arange(len(values)), values, **dots, **style)
 
 

@@ -69,7 +69,7 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
         )
     digest = model_digest(opened.vae)
     records = {
-        name: [record for record in read_records(opened.folder, name) if record[0].get("model_sha256") == digest]
+        name: [record for record in read_records(opened.home, name) if record[0].get("model_sha256") == digest]
         for name in ("importance", "bdmc", *OTHERS)
     }
     scene = _Scene(opened, records)
@@ -79,7 +79,7 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
     drawn = {name: draw(scene) for name, draw in EVIDENCE_FIGURES.items() if only is None or name in only}
     missing = [name for name, figure in drawn.items() if figure is None]
     if len(missing) == len(drawn) or (only is not None and missing):
-        commands = dict.fromkeys(f"pyrovae evaluate {quoted(opened.folder)} {NEEDS[name]}" for name in missing)
+        commands = dict.fromkeys(f"pyrovae evaluate {quoted(opened.home)} {NEEDS[name]}" for name in missing)
         raise UserError(
             f"--evidence: {opened.folder} has no evaluation of its present weights to draw; make one with {' or '.join(commands)}"
         )
@@ -141,7 +141,8 @@ def _comparable(records: Sequence[Record]) -> list[Record]:
 
 
 def _line(number: dict[str, float | None]) -> tuple[float, float]:
-    return tuple(math.nan if number[name] is None else number[name] for name in ("mean", "monte_carlo_error"))
+    mean, error = (number[name] for name in ("mean", "monte_carlo_error"))
+    return math.nan if mean is None else mean, math.nan if error is None else error
 
 
 def _lowest(scene: _Scene) -> Figure | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -65,7 +66,8 @@ def khat_histogram(khat: Tensor, threshold: float, samples: int, limits: Sequenc
     shown = np.clip(values, low, HIGHEST_KHAT)
     figure, axis = _single()
     edges = np.linspace(low, HIGHEST_KHAT, 41)
-    counts, _, bars = axis.hist(shown, edges, color=BLUE)
+    drawn: Any = axis.hist(shown, edges.tolist(), color=BLUE)
+    counts, _, bars = drawn
     centres = (edges[:-1] + edges[1:]) / 2
     for bar, centre in zip(bars, centres, strict=True):
         bar.set_color(BLUE if centre <= limits[0] else RED if centre > limits[1] else UNCLEAR)

@@ -125,7 +125,8 @@ class Images(Portrait):
         return figure
 
     def _pixels(self) -> tuple[int, int]:
-        return self.spec.event_shape[-2:]
+        height, width = self.spec.event_shape[-2:]
+        return height, width
 
     def _tile(self, columns: float, room: float = WIDTH) -> tuple[float, float]:
         """Inches of one picture, wide and high, gaps included, in the room that so many have."""
@@ -139,17 +140,19 @@ class Images(Portrait):
         low, high = limits
         scaled = np.clip((value.double().numpy() - low) / (high - low), 0, 1)
         scaled = scaled.reshape(-1, *self._pixels())
-        return np.broadcast_to(scaled, (3, *self._pixels())).transpose(1, 2, 0)
+        colours: np.ndarray = np.broadcast_to(scaled, (3, *self._pixels())).transpose(1, 2, 0)
+        return colours
 
 
 _FULL = {"left": 0, "right": 1, "bottom": 0, "top": 1}
 
 
 def _side_by_side(figure: Figure) -> np.ndarray:
-    return figure.subplots(1, 2, gridspec_kw=_FULL | {"wspace": 0.08})
+    axes: np.ndarray = figure.subplots(1, 2, gridspec_kw=_FULL | {"wspace": 0.08})
+    return axes
 
 
-def _letters(inches: float, size: int) -> int:
+def _letters(inches: float, size: float) -> int:
     """How many letters of a size have room."""
     return max(3, int(inches * 72 / (LETTER * size)))
 

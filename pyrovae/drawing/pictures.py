@@ -81,7 +81,7 @@ def _absent(opened: Opened) -> dict[str, str]:
     if opened.vae.parts["context"].reads is None:
         for name in ("classes", "relabelled"):
             absent[name] = "needs a conditional model, this run has no context; draw --only samples or reconstructions instead"
-    if not runs.read_metrics(opened.folder):
+    if not runs.read_metrics(opened.home):
         absent["learning_curves"] = "the run has no metrics.csv; train writes it"
     return absent
 
@@ -117,7 +117,7 @@ def _heads(scene: _Scene) -> list[str]:
 
 def _untrained(opened: Opened) -> VAE:
     """The model as it was before training: the seed of the run draws the same weights again."""
-    vae = runs.rebuild(opened.folder, opened.config["seed"])
+    vae = runs.rebuild(opened.home, opened.config["seed"])
     vae.transform.load_state_dict(opened.vae.transform.state_dict())
     vae.context_module.initialise(context_of(opened.vae, opened.dataset.train))
     return vae.to(opened.vae.device)
@@ -259,7 +259,7 @@ def _relabelled(scene: _Scene) -> Figure:
 
 
 def _learning_curves(scene: _Scene) -> Figure:
-    return charts.learning_curves(runs.read_metrics(scene.opened.folder), float(scene.vae.transform.log_abs_det_jacobian()))
+    return charts.learning_curves(runs.read_metrics(scene.opened.home), float(scene.vae.transform.log_abs_det_jacobian()))
 
 
 FIGURES: dict[str, Callable[[_Scene], Figure]] = {

@@ -108,7 +108,7 @@ def label(axis: Axes, x: str, y: str) -> None:
 def titled(figure: Figure, title: str) -> None:
     """A title above all that the figure shows, whatever that is; to be called last."""
     FigureCanvasAgg(figure)
-    top = Bbox.union([axis.get_tightbbox() for axis in figure.axes]).y1 / figure.bbox.height
+    top = Bbox.union([box for axis in figure.axes if (box := axis.get_tightbbox()) is not None]).y1 / figure.bbox.height
     figure.suptitle(title, fontsize=TEXT + 1, y=top + 0.08 / figure.get_figheight(), va="bottom")
 
 

@@ -59,7 +59,7 @@ class Tables(Portrait):
         figure, axes = self._panels(1.6, "")
         bins = min(25, max(5, math.isqrt(len(draws))))
         for column, axis in enumerate(axes):
-            edges = np.linspace(*bounds([means[:, column], draws[:, column]]), bins + 1)
+            edges = np.linspace(*bounds([means[:, column], draws[:, column]]), bins + 1).tolist()
             axis.hist(means[:, column].double().numpy(), edges, histtype="step", color=RED, linewidth=1.2, label=titles[0])
             axis.hist(draws[:, column].double().numpy(), edges, color=BLUE, alpha=0.5, label=titles[1])
             label(axis, shortened(self.spec.columns[column], LETTERS), "draws" if column % BESIDE == 0 else "")

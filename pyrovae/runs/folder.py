@@ -26,7 +26,7 @@ from pyrovae.system.claims import Claim, check_new
 from pyrovae.system.devices import choose_device, own_noise
 from pyrovae.system.files import quoted, write_whole
 from pyrovae.system.tensorfiles import check_finite, read_plain, read_tensors, write_tensors
-from pyrovae.training.loop import TrainingState
+from pyrovae.training.state import TrainingState
 from pyrovae.vae import VAE
 from pyrovae.version import __version__
 
@@ -236,7 +236,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         there = "has no config.yaml" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: is not a run ({there}); give the folder that pyrovae train printed")
     try:
-        config = read_yaml(path)
+        config: dict[str, Any] = read_yaml(path)
         written = config["run"]["format"]
         newer = written > FORMAT
         version = config["run"]["pyrovae"]

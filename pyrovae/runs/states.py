@@ -12,8 +12,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pyrovae.training.loop import TrainingState, score_name
+from pyrovae.training.loop import score_name
 from pyrovae.training.settings import Training
+from pyrovae.training.state import TrainingState
 from pyrovae.vae import VAE
 
 GROUPS = ("weights", "best", "random", "optimizer")
@@ -147,8 +148,8 @@ def check_fits(state: TrainingState, vae: VAE, training: Training) -> None:
     if any(score_name(vae) not in row for row in state.history):
         raise ValueError(f"its history has no {score_name(vae)}")
     try:
-        torch.Generator().set_state(state.random.get("cpu"))
-    except (RuntimeError, TypeError) as error:
+        torch.Generator().set_state(state.random["cpu"])
+    except (RuntimeError, TypeError, KeyError) as error:
         raise ValueError("its random state is none") from error
 
 

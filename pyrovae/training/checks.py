@@ -48,7 +48,7 @@ def check_sizes(training: Training, dataset: Dataset) -> None:
             f"give {option('data.valid')}, or {option('patience', 0)}",
         )
     if training.rate_schedule.needs_validation:
-        name = name_of("schedule", training.schedule)
+        name = name_of("schedule", training.rate_schedule)
         raise UserError("schedule", name, "needs validation data to watch", f"give {option('data.valid')}, or another schedule")
 
 

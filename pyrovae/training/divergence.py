@@ -170,7 +170,8 @@ def memory_for(run: Run) -> Iterator[None]:
     except UserError as error:
         if error.__cause__ is None or not is_out_of_memory(error.__cause__):
             raise
-        raise TrainingError(*error.args[:3], f"{error.args[3]}{_kept(run)}") from error
+        name, value, reason, remedy = error.args
+        raise TrainingError(name, value, reason, f"{remedy}{_kept(run)}") from error
 
 
 def _kept(run: Run) -> str:
