@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, final, get_args, overload
 
 from pyrovae.contexts import CONTEXTS
-from pyrovae.contracts import Context, Family, Kind, Network, Objective, Part, Preprocess, Prior, options_of
+from pyrovae.contracts import Context, Estimator, Family, Kind, Network, Objective, Part, Preprocess, Prior, options_of
 from pyrovae.data import SOURCES, Source
 from pyrovae.errors import NOT_GIVEN, UserError, option, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
@@ -231,6 +231,8 @@ def make(role: Literal["preprocess"], value: Any) -> Preprocess: ...
 def make(role: Literal["objective"], value: Any) -> Objective: ...
 @overload
 def make(role: Literal["data"], value: Any) -> Source: ...
+@overload
+def make(role: Literal["estimator"], value: Any) -> Estimator: ...
 @overload
 def make(role: str, value: Any) -> Any: ...
 

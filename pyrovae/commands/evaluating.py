@@ -50,7 +50,7 @@ def run_estimator(
         run=None if folder is None else str(folder),
         records=keeper,
     )
-    found = (fitting(estimator, vae) if chosen is None else chosen).evaluate(task)
+    found: Evaluation = (fitting(estimator, vae) if chosen is None else chosen).evaluate(task)
     keeper.finish(found)
     return found
 
@@ -87,8 +87,7 @@ def _check_no_data(given: Mapping[str, object]) -> None:
 def _without_data(run: str | Path | VAE, device: str) -> tuple[VAE, Path | None]:
     """The model, and its folder where it is a run."""
     chosen = choose_device(device)
-    folder = None if isinstance(run, VAE) else check_path("run", run, A_RUN)
-    vae = runs.load(folder, chosen) if folder is not None else run
-    if folder is None and device != "auto":
-        vae.to(chosen)
-    return vae, folder
+    if isinstance(run, VAE):
+        return run if device == "auto" else run.to(chosen), None
+    folder = check_path("run", run, A_RUN)
+    return runs.load(folder, chosen), folder

@@ -133,7 +133,7 @@ def read_entry(
     evaluation = _recorded(folder, opened.vae, opened.dataset, settings)
     if evaluation is None:
         estimator = Importance(samples=settings.samples, dequantisations=settings.dequantisations)
-        of_data = {"split": settings.split, "limit": settings.limit, "seed": settings.seed}
+        of_data: dict[str, Any] = {"split": settings.split, "limit": settings.limit, "seed": settings.seed}
         evaluation = Task(vae=opened.vae, dataset=opened.dataset, run=str(folder), **of_data).measured(estimator)
         Keeper(folder).write(evaluation)
     history = runs.read_metrics(folder)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -49,6 +49,7 @@ def measured(estimator: Estimator, task: Task) -> DataEvaluation:
     estimator.check(vae)
     estimator = estimator.settled(vae)
     prepared = task.prepared()
+    assert is_dataclass(estimator)  # as every part is
     digests, options = prepared.digests(), asdict(estimator)
     began = time.perf_counter()
     with nullcontext(prepared.unguarded()) if estimator.in_float64 else prepared.guarded(task.matmul) as guarded:
@@ -59,7 +60,8 @@ def measured(estimator: Estimator, task: Task) -> DataEvaluation:
     arrays, judged = found.diagnostics, estimator.estimates == "log_evidence"
     trust = estimator.untrusted(arrays) if judged else None
     degrees = {} if found.degrees_of_freedom is None else {"degrees_of_freedom": found.degrees_of_freedom}
-    further = _numbers(arrays, trust, judged) | (estimator.summary(arrays) if judged else {})
+    written: dict[str, Any] = {"bounds": None, "khat": None, "acceptance": None, **digests}
+    written |= _numbers(arrays, trust, judged) | (estimator.summary(arrays) if judged else {})
     return DataEvaluation(
         run=task.run,
         data=prepared.name,
@@ -73,14 +75,13 @@ def measured(estimator: Estimator, task: Task) -> DataEvaluation:
         method=estimator.method(vae),
         quantity="log p(x)" if vae.parts["context"].reads is None else "log p(x|c)",
         units=vae.units,
-        **{"bounds": None, "khat": None, "acceptance": None} | further,
+        **written,
         bits_per_dim=None if estimator.estimates == "reconstruction" else -found.mean / vae.spec.size / math.log(2),
         bits_per_dim_kind=vae.bits_kind,
         latent_dim=vae.latent_dim,
         decomposition=parts,
         precision=guarded.precision.summary(),
         seconds=seconds,
-        **digests,
         per_datum={"index": prepared.rows.index, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error}
         | degrees
         | {name: values for name, values in arrays.items() if name not in estimator.unwritten}

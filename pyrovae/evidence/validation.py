@@ -31,9 +31,12 @@ def validate(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str, fl
     """
     probed, share = representatives(rows.x, PROBED, seed)
     few = Split(rows.x[probed], None, rows.index[probed])
-    keys = {"seed": seed, "index": rows.index}
     with guard_rows(vae, few, None if c is None else c[probed], seed=seed, share=share) as guarded:
         if not vae.parts["posterior"].has_density:
-            return {"valid_reconstruction": Reconstruction(dequantisations=1).measure(guarded.vae, rows.x, c, **keys).mean}
-        found = Elbo(samples=1, dequantisations=1).measure(guarded.vae, rows.x, c, **keys)
+            return {
+                "valid_reconstruction": Reconstruction(dequantisations=1)
+                .measure(guarded.vae, rows.x, c, seed=seed, index=rows.index)
+                .mean
+            }
+        found = Elbo(samples=1, dequantisations=1).measure(guarded.vae, rows.x, c, seed=seed, index=rows.index)
     return {"valid_elbo": found.mean, "valid_reconstruction": found.diagnostics["reconstruction"].mean().item()}

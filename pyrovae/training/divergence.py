@@ -57,11 +57,10 @@ def measure(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> tuple[float, 
         c: Their contexts, or None.
         seed: Of the noise.
     """
-    keys = {"seed": seed, "index": rows.index}
     try:
         if not vae.parts["posterior"].has_density:
-            return Reconstruction(dequantisations=1).measure(vae, rows.x, c, **keys).mean, 0.0
-        found = Elbo(samples=1, dequantisations=1).measure(vae, rows.x, c, **keys).diagnostics
+            return Reconstruction(dequantisations=1).measure(vae, rows.x, c, seed=seed, index=rows.index).mean, 0.0
+        found = Elbo(samples=1, dequantisations=1).measure(vae, rows.x, c, seed=seed, index=rows.index).diagnostics
     except NotFiniteError:
         return -math.inf, 0.0
     return found["reconstruction"].mean().item(), found["kl"].mean().item()

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyrovae.contracts import Estimator
+from pyrovae.contracts import Distribution, Estimator
 from pyrovae.errors import UserError, check_integer, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, State, Trajectories, is_discrete, tune
@@ -143,7 +142,9 @@ def from_prior(home: VAE, c: Tensor | None, count: int) -> list[Distribution]:
     """
     c = None if c is None else c.cpu()
     shared = home.prior(c)
-    return [home.prior(c[row]) if shared.batch_shape else shared for row in range(count)]
+    if c is None or not shared.batch_shape:
+        return [shared] * count
+    return [home.prior(one) for one in c]
 
 
 def anneal(moves: Moves, state: State, betas: Sequence[float], noise: keyed.Generators) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pyrovae.evidence.importance.importance import Importance, in_words
 from pyrovae.evidence.importance.pareto import limits
@@ -24,7 +25,9 @@ def judged(evaluation: DataEvaluation) -> DataEvaluation:
     arrays = {name: evaluation.per_datum[name] for name in ("effective_sample_size", "khat")}
     trust = Importance(samples=evaluation.samples).untrusted(arrays)
     numbers = {"log_evidence": evaluation.log_evidence, "gap": evaluation.gap}
-    known = {name: number and replace(number, monte_carlo_error_is=trust.error_is) for name, number in numbers.items()}
+    known: dict[str, Any] = {
+        name: number and replace(number, monte_carlo_error_is=trust.error_is) for name, number in numbers.items()
+    }
     khat = None if evaluation.khat is None else {**evaluation.khat, "limits": list(limits(evaluation.samples))}
     return replace(evaluation, **known, khat=khat, **trust.summary())
 

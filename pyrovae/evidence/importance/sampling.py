@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from pyro.distributions import Distribution
 from torch import Tensor
 
+from pyrovae.contracts import Distribution
 from pyrovae.evidence import keyed
 from pyrovae.evidence.importance.factorised import factorised
 from pyrovae.evidence.importance.pareto import Tail
@@ -104,10 +104,10 @@ def _guides_own(drawn: Proposal, y: Tensor, samples: int, first_block: int, foun
 
 def _log_ratio(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
     """log q(z|x) - log p(z), (K, B), and its parts by dimension summed over samples, (B, D); NaN where they are none."""
-    marginals = [factorised(q), factorised(p)]
-    if None in marginals:
+    posterior, prior = factorised(q), factorised(p)
+    if posterior is None or prior is None:
         return (q.log_prob(z) - p.log_prob(z)).double(), torch.full(z.shape[1:], math.nan, dtype=torch.float64, device=z.device)
-    each = marginals[0].log_prob(z) - marginals[1].log_prob(z)
+    each = posterior.log_prob(z) - prior.log_prob(z)
     return each.sum(-1).double(), each.sum(0).double()
 
 

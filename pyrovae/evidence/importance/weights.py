@@ -119,6 +119,7 @@ class Weights:
     @property
     def mean_log(self) -> Tensor:
         """(1/K) sum of log w, (B,)."""
+        assert self.shift is not None  # there is one from the first weights on
         return self.shift + self.log_weight / self.seen
 
     @property
@@ -175,6 +176,7 @@ class Weights:
         squares = (self.weight_squared - (w**2).sum(0) + (new**2).sum(0)) / mean**2 - self.seen
         inside = new / mean - 1
         if log_share:  # not multiplied by 0: a weight of zero has a logarithm of -inf
+            assert self.shift is not None
             log, log_new = largest - self.shift, instead - self.shift
             mean_log = (self.log_weight - log.sum(0) + log_new.sum(0)) / self.seen
             spread = self.log_weight_squared - (log**2).sum(0) + (log_new**2).sum(0) - self.seen * mean_log**2

@@ -98,7 +98,8 @@ class Agreement(Evaluation):
             if evaluation is reference:
                 continue
             difference = _difference(evaluation.per_datum, reference.per_datum)
-            errors_are = {each.log_evidence.monte_carlo_error_is for each in (evaluation, reference)}
+            numbers = (evaluation.log_evidence, reference.log_evidence)
+            errors_are = {each.monte_carlo_error_is for each in numbers if each is not None}
             number = Number.of(difference, LOWER_BOUND if LOWER_BOUND in errors_are else ESTIMATED)
             found[name] = Difference(number, difference.estimate.abs().max().item())
         return found

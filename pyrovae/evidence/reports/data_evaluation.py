@@ -116,7 +116,7 @@ class DataEvaluation(Evaluation):
     active_units: int | None
     latent_dim: int
     effective_sample_size: dict[str, float] | None
-    khat: dict[str, float | int] | None
+    khat: dict[str, Any] | None
     acceptance: list[float] | None
     untrusted: int | None
     untrusted_by: dict[str, int] | None = None
