@@ -23,10 +23,10 @@ from pyrovae.comparison import League, Settings, rank, shown
 from pyrovae.comparison.entries import Entry, Quantity
 from pyrovae.comparison.ranking import paired_error
 from pyrovae.errors import UserError
+from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 from pyrovae.evidence.reports.numbers import Number
 from pyrovae.parts import describe, make
-from pyrovae.runs.opening import preprocessed
 
 QUICK = {"samples": 4, "limit": 40, "device": "cpu"}
 
@@ -326,9 +326,9 @@ def test_titles_of_groups_differ_and_name_what_is_given(trained):
 
 
 def test_binarised_runs_see_the_same_bits(trained):
-    test = commands.load_dataset("digits").test
+    digits = commands.load_dataset("digits")
     models = [pyrovae.load(folder) for folder in trained("bernoulli", "bernoulli2")]
-    first, second = (torch.cat(list(preprocessed(vae, test.x, test.index, 0))) for vae in models)
+    first, second = (prepare_data(vae, digits, "test").seen() for vae in models)
     assert torch.equal(first, second)
     assert set(first.unique().tolist()) == {0.0, 1.0}
 

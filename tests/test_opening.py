@@ -15,7 +15,8 @@ import pyrovae
 from pyrovae import Importance, UserError, commands, runs
 from pyrovae.drawing import charts, pictures
 from pyrovae.drawing.curves import Curves
-from pyrovae.runs.opening import open_run, preprocessed
+from pyrovae.evidence.prepared import prepare_data
+from pyrovae.runs.opening import open_run
 
 TINY = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "epochs": 1, "device": "cpu", "progress": False}
 
@@ -182,8 +183,8 @@ def test_looking_at_a_batch_leaves_gradients_and_training_mode_on() -> None:
     digits = pyrovae.load_dataset("digits")
     vae = pyrovae.VAE((8, 8), 2, "bernoulli", network={"name": "mlp", "hidden": [8]})
     vae.prepare(digits.spec, digits.train.x)
-    batches = preprocessed(vae, digits.x, torch.arange(len(digits.x)), 0, rows=100)
-    assert next(batches).shape == (100, 8, 8)
+    batches = prepare_data(vae, digits, "all").batches(rows=100)
+    assert next(batches)[0].shape == (100, 8, 8)
     assert torch.is_grad_enabled()
     assert vae.training
     encoding = commands.encode(vae, data=digits)

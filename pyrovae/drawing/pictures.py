@@ -17,7 +17,8 @@ from pyrovae.drawing.choice import portrait_of
 from pyrovae.drawing.portraits import Portrait
 from pyrovae.drawing.words import mean_of, prior_of
 from pyrovae.errors import UserError, suggest
-from pyrovae.runs.opening import Opened, context_of, inference, posteriors, preprocessed
+from pyrovae.evidence.prepared import PreparedData, prepare_data
+from pyrovae.runs.opening import Opened, context_of, inference
 from pyrovae.runs.sampling import Samples, draw_samples, prior_samples, value_range
 from pyrovae.system.devices import own_noise, seed_all
 from pyrovae.vae import VAE
@@ -35,8 +36,8 @@ class _Scene:
     """A run and the rows of its data that are shown."""
 
     opened: Opened
-    shown: Split
-    scattered: Split
+    shown: PreparedData
+    scattered: PreparedData
     of: str
     seed: int
     portrait: Portrait
@@ -59,7 +60,9 @@ def pictures(opened: Opened, seed: int, only: Sequence[str] | None = None) -> di
     """
     name = "test" if len(opened.dataset.rows["test"]) else "train"
     portrait = portrait_of(opened.vae.spec, value_range(opened.vae))
-    shown, scattered = (opened.dataset.split(name).subset(count, seed) for count in (portrait.shown, SCATTERED))
+    shown, scattered = (
+        prepare_data(opened.vae, opened.dataset, name, limit=count, seed=seed) for count in (portrait.shown, SCATTERED)
+    )
     scene = _Scene(opened, shown, scattered, "test data" if name == "test" else "training data", seed, portrait)
     absent = _absent(opened)
     for wanted in only or ():
@@ -86,32 +89,27 @@ def _absent(opened: Opened) -> dict[str, str]:
     return absent
 
 
-def _means(vae: VAE, rows: Split, seed: int) -> Tensor:
-    with inference(vae):
-        return torch.cat([vae.parts["posterior"].mean(q) for q in posteriors(vae, rows, seed)])
-
-
-def _seen(scene: _Scene) -> Tensor:
-    """The data shown, as the likelihood sees them."""
-    return torch.cat(list(preprocessed(scene.vae, scene.shown.x, scene.shown.index, scene.seed)))
+def _means(data: PreparedData) -> Tensor:
+    with inference(data.vae):
+        return torch.cat([data.vae.parts["posterior"].mean(q) for q in data.posteriors()])
 
 
 def _reconstructions(scene: _Scene) -> Figure:
     vae = scene.vae
-    rows = {"data": vae.transform.inverse(_seen(scene)).cpu()}
-    c = context_of(vae, scene.shown)
+    rows = {"data": vae.transform.inverse(scene.shown.seen()).cpu()}
+    c = scene.shown.contexts
     # A model saved from Python has no seed on record that would draw its first weights again.
     models = {"before training": _untrained(scene.opened)} if "seed" in scene.opened.config else {}
     for name, model in {**models, "after training": vae}.items():
         with inference(model):
-            rows[name] = model.decode(_means(model, scene.shown, scene.seed), c).cpu()
+            rows[name] = model.decode(_means(scene.shown.on(model)), c).cpu()
     title = f"Reconstructions: {mean_of(vae)} at the posterior mean of z" + ("" if c is None else ", given the c of the datum")
     return scene.portrait.reconstructions(rows, _heads(scene), title)
 
 
 def _heads(scene: _Scene) -> list[str]:
     """The context of each datum shown, by its name; nothing without a context."""
-    c = context_of(scene.vae, scene.shown)
+    c = scene.shown.contexts
     return [] if c is None else scene.vae.context_module.named(c)
 
 
@@ -149,7 +147,7 @@ def sample_picture(vae: VAE, drawn: Samples, given: str | None) -> Figure:
 
 
 def _latent(scene: _Scene) -> Figure:
-    means, split = _means(scene.vae, scene.scattered, scene.seed).cpu(), scene.scattered
+    means, split = _means(scene.scattered).cpu(), scene.scattered.rows
     y, names = class_labels(scene.opened, split)
     labels = scene.opened.dataset.spec.labels
     return charts.latent_scatter(means, y, names, scene.of, labels[0].name if labels else "class")
@@ -166,13 +164,13 @@ def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str
 def _interpolation(scene: _Scene) -> Figure:
     """Between two of the data shown, under the context of the first."""
     vae, shown = scene.vae, scene.shown
-    c = context_of(vae, shown)
-    ends = _ends(class_labels(scene.opened, shown)[0], c, len(shown))
-    z = _means(vae, shown, scene.seed)[ends]
+    c = shown.contexts
+    ends = _ends(class_labels(scene.opened, shown.rows)[0], c, len(shown))
+    z = _means(shown)[ends]
     with inference(vae):
         steps = torch.linspace(0, 1, STEPS, device=z.device).unsqueeze(-1)
         path = vae.decode(z[0] + steps * (z[1] - z[0]), None if c is None else c[ends[0]].expand(STEPS, *c.shape[1:])).cpu()
-    seen = vae.transform.inverse(_seen(scene)[ends]).cpu()
+    seen = vae.transform.inverse(scene.shown.seen()[ends]).cpu()
     heads, title = ("datum", "datum"), f"{mean_of(vae)} on the line between the posterior means of two {scene.of}"
     if c is not None:
         names = _heads(scene)
@@ -198,7 +196,7 @@ def _grid(scene: _Scene) -> Figure:
     if vae.parts["posterior"].has_density:
         z, where = quantile_grid(vae, side, scene.seed, c), f"the quantiles of {prior_of(vae)}"
     else:
-        z, where = range_grid(_means(vae, scene.scattered, scene.seed), side), "even steps over the encoded data"
+        z, where = range_grid(_means(scene.scattered), side), "even steps over the encoded data"
     with inference(vae):
         decoded = vae.decode(z, None if c is None else c.expand(side, side, *c.shape[1:])).cpu()
     given = "" if c is None else f", given c = {vae.context_module.named(c)[0]}"
@@ -249,8 +247,8 @@ def _classes(scene: _Scene) -> Figure:
 def _relabelled(scene: _Scene) -> Figure:
     """Data, and what each becomes under every context, z inferred under its own."""
     vae = scene.vae
-    z = _means(vae, scene.shown, scene.seed)
-    rows = {"data": vae.transform.inverse(_seen(scene)).cpu()}
+    z = _means(scene.shown)
+    rows = {"data": vae.transform.inverse(scene.shown.seen()).cpu()}
     for name, c in _contexts(vae).items():
         with inference(vae):
             rows[name] = vae.decode(z, c.expand(len(z), *c.shape)).cpu()

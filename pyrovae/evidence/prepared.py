@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import final
 
+import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Distribution
@@ -47,6 +48,11 @@ class PreparedData:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def contexts(self) -> Tensor | None:
+        """``c`` on the device of the model."""
+        return None if self.c is None else self.c.to(self.vae.device)
+
     def on(self, vae: VAE) -> PreparedData:
         """The same data for another model of the same kind, such as a copy in float64 or the one before training."""
         return replace(self, vae=vae)
@@ -75,6 +81,10 @@ class PreparedData:
             y = preprocessed(self.vae, self.rows.x[part], index[part], self.seed)
             yield y, None if self.c is None else self.c[part].to(y.device)
 
+    def seen(self) -> Tensor:
+        """What the likelihood sees of all of them, y (N, *E), on the model's device."""
+        return torch.cat([y for y, _ in self.batches()])
+
     def posteriors(self) -> Iterator[Distribution]:
         """q(z|x,c) of batches of the data, with the noise of evaluation: batch shape (B,), event shape (D,)."""
         for y, c in self.batches():
@@ -99,9 +109,25 @@ def prepare_data(vae: VAE, dataset: Dataset, split: str = "test", *, limit: int 
     rows = dataset.split(split)
     if limit is not None:
         rows = rows.subset(check_integer("limit", limit, 1), seed)
+    return prepare_rows(vae, dataset, rows, split=dataset.reported(split), seed=seed)
+
+
+def prepare_rows(vae: VAE, dataset: Dataset, rows: Split, *, split: str = "some", seed: int = 0) -> PreparedData:
+    """The same for rows that were chosen already.
+
+    Args:
+        vae: As above.
+        dataset: As above.
+        rows: Rows of it.
+        split: What reports call them.
+        seed: Of the noise of the preprocessing.
+
+    Raises:
+        UserError: As above.
+    """
     vae.prepare(dataset.spec, rows.x if vae.prepared else dataset.train.x, dataset.name)
     reads = vae.parts["context"].reads
     c = None if reads is None else getattr(rows, reads)
     vae.context_module.check(c)
     vae.check_support(rows.x)
-    return PreparedData(vae=vae, name=dataset.name, split=dataset.reported(split), spec=dataset.spec, rows=rows, c=c, seed=seed)
+    return PreparedData(vae=vae, name=dataset.name, split=split, spec=dataset.spec, rows=rows, c=c, seed=seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.contexts.words import listed
-from pyrovae.contracts import DataSpec, Distribution
+from pyrovae.contracts import DataSpec
 from pyrovae.data import CsvFile, Dataset, OwnData, Source, Split, from_path
 from pyrovae.data.as_arrays import WANTED, InMemory, is_in_memory
 from pyrovae.data.columns import named_in
@@ -22,7 +22,6 @@ from pyrovae.data.dataset import VALUES, changed
 from pyrovae.data.in_memory import Arrays, Given, source_of
 from pyrovae.data.own import OtherKindError, OwnNumbers
 from pyrovae.errors import UserError, check_path, option
-from pyrovae.evidence import keyed
 from pyrovae.parts import make, needed_by
 from pyrovae.runs.matching import SPLITTING, is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.system.devices import choose_device
@@ -159,7 +158,8 @@ def data_source(data: DataLike, vae: VAE | None = None, own: Source | None = Non
             raise UserError(
                 "data", data, "is none of what data may be", f"give a name, a path, a mapping with a name, or {WANTED}"
             )
-        return make("data", from_path(data))
+        found: Source = make("data", from_path(data))
+        return found
     label = own.label if isinstance(own, CsvFile) else None
     labels = [] if label is None else named_in("data.label", label, ())
     return source_of(data, None if vae is None else vae.spec, labels)
@@ -272,17 +272,6 @@ def inference(vae: VAE) -> Iterator[None]:
         yield
 
 
-def preprocessed(vae: VAE, x: Tensor, index: Tensor, seed: int, rows: int = 4096) -> Iterator[Tensor]:
-    """Batches of preprocessed data on the model's device, with the noise that evaluation uses."""
-    device = vae.device
-    for start in range(0, len(x), rows):
-        part = x[start : start + rows]
-        u = None
-        if vae.transform.needs_noise:
-            u = keyed.uniform(seed, index[start : start + rows].tolist(), tuple(x.shape[1:])).to(device)
-        yield vae.preprocessed(part.to(device), u)
-
-
 def context_of(vae: VAE, split: Split) -> Tensor | None:
     """What the model is conditioned on, for each datum, on its device; None without a context.
 
@@ -293,11 +282,3 @@ def context_of(vae: VAE, split: Split) -> Tensor | None:
     c = None if reads is None else getattr(split, reads)
     vae.context_module.check(c)
     return None if c is None else c.to(vae.device)
-
-
-def posteriors(vae: VAE, split: Split, seed: int) -> Iterator[Distribution]:
-    """q(z|x,c) of batches of data, with the noise that evaluation uses."""
-    c, start = context_of(vae, split), 0
-    for y in preprocessed(vae, split.x, split.index, seed):
-        yield vae.posterior_of_preprocessed(y, None if c is None else c[start : start + len(y)])
-        start += len(y)

@@ -14,8 +14,9 @@ from torch import Tensor
 from gallery.models import Studio
 from pyrovae.commands import evaluate
 from pyrovae.data import Split
+from pyrovae.evidence.prepared import PreparedData, prepare_rows
 from pyrovae.evidence.reports.evaluation import Evaluation
-from pyrovae.runs.opening import Opened, context_of, inference, posteriors, preprocessed
+from pyrovae.runs.opening import Opened, inference
 from pyrovae.runs.sampling import value_range
 
 SEED = 0
@@ -70,24 +71,27 @@ def limits(opened: Opened) -> tuple[float, float]:
     return value_range(opened.vae) or (x.min().item(), x.max().item())
 
 
+def _prepared(opened: Opened, split: Split) -> PreparedData:
+    return prepare_rows(opened.vae, opened.dataset, split, seed=SEED)
+
+
 def means(opened: Opened, split: Split) -> Tensor:
     """Posterior means (N, D)."""
     with inference(opened.vae):
-        parts = [opened.vae.parts["posterior"].mean(q) for q in posteriors(opened.vae, split, SEED)]
+        parts = [opened.vae.parts["posterior"].mean(q) for q in _prepared(opened, split).posteriors()]
     return torch.cat(parts).cpu()
 
 
 def scales(opened: Opened, split: Split) -> Tensor:
     """Standard deviations (N, D) of the posteriors."""
     with inference(opened.vae):
-        parts = [opened.vae.parts["posterior"].stddev(q) for q in posteriors(opened.vae, split, SEED)]
+        parts = [opened.vae.parts["posterior"].stddev(q) for q in _prepared(opened, split).posteriors()]
     return torch.cat(parts).cpu()
 
 
 def seen(opened: Opened, split: Split) -> Tensor:
     """Data (N, *E) as the likelihood sees them, in the units of the data."""
-    batches = preprocessed(opened.vae, split.x, split.index, SEED)
-    return torch.cat([opened.vae.transform.inverse(y) for y in batches]).cpu()
+    return opened.vae.transform.inverse(_prepared(opened, split).seen()).cpu()
 
 
 def decoded(opened: Opened, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -99,7 +103,7 @@ def decoded(opened: Opened, z: Tensor, c: Tensor | None = None) -> Tensor:
 
 def reconstructed(opened: Opened, split: Split) -> Tensor:
     """E[x|z,c] (N, *E) at the posterior mean of z."""
-    return decoded(opened, means(opened, split), context_of(opened.vae, split))
+    return decoded(opened, means(opened, split), _prepared(opened, split).c)
 
 
 def unit(opened: Opened, x: Tensor) -> Tensor:
