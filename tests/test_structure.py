@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,6 +218,14 @@ def test_what_is_public_has_a_docstring(name):
     typed = [node.name for node in public if "overload" in map(dotted, node.decorator_list)]
     assert [node.name for node in public if not ast.get_docstring(node)] == typed
     assert ast.get_docstring(TREES[name])
+
+
+def test_what_the_type_checker_is_not_told_has_a_reason():
+    """An error of mypy is left out by its code, with the reason beside it."""
+    lines = [line for path in ROOT.rglob("*.py") for line in path.read_text(encoding="utf-8").splitlines()]
+    ignored = [line for line in lines if "type: ignore" in line]
+    assert ignored
+    assert [line for line in ignored if not re.search(r"# type: ignore\[[a-z-]+\]  # \w", line)] == []
 
 
 # --- commands and roles ----------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def _add_options(parser: argparse.ArgumentParser, command: str, file: Any, folde
             continue
         help_text = about.get(name, "").partition(";")[0].replace("%", "%%")
         if name == "run":
-            parser.add_argument("run", nargs="+" if command == "compare" else None, help=help_text).complete = folder  # type: ignore[attr-defined]
+            parser.add_argument("run", nargs="+" if command == "compare" else None, help=help_text).complete = folder  # type: ignore[attr-defined]  # shtab's
         elif name in parts.ROLES and name != "estimator":
             _add_role(parser, name, help_text)
         else:
@@ -104,7 +104,7 @@ def _add_role(parser: argparse.ArgumentParser, role: str, about: str) -> None:
     """The option of a role, and those of all its parts."""
     table = parts.ROLES[role]
     if role == "data":
-        parser.add_argument("--data", help=about).complete = dict.fromkeys(SHELLS, DATA)  # type: ignore[attr-defined]
+        parser.add_argument("--data", help=about).complete = dict.fromkeys(SHELLS, DATA)  # type: ignore[attr-defined]  # shtab's
     else:
         parser.add_argument(f"--{role}", choices=[*table, *(["auto"] if role in AUTOMATIC else [])], help=about)
     options = {option.name: option.type for part in table.values() for option in options_of(part)}
@@ -120,4 +120,4 @@ def _add_value(parser: argparse.ArgumentParser, name: str, about: str, is_bool: 
         words = list(parts.ROLES[name])
     action = parser.add_argument(option_name(name), choices=words, help=about)
     if name in FILES or name in FOLDERS:
-        action.complete = file if name in FILES else folder  # type: ignore[attr-defined]
+        action.complete = file if name in FILES else folder  # type: ignore[attr-defined]  # shtab's

@@ -168,7 +168,7 @@ def _columns(rows: Sequence[Row], everyone: Sequence[Row] | None = None, *, at_l
     cells: dict[str, Callable[[Row], str]] = {"#": lambda row: str(row.rank), "run": lambda row: row.name}
     for name in CHOICES:
         if len(_values(rows if everyone is None else everyone, name)) > 1:
-            cells[HEADS.get(name, name)] = lambda row, name=name: str(getattr(row, name))  # type: ignore[misc]
+            cells[HEADS.get(name, name)] = lambda row, name=name: str(getattr(row, name))  # type: ignore[misc]  # bound now
     cells |= {
         "log evidence": lambda row: _log_evidence(row, at_least),
         "to the best": _difference,
