@@ -44,6 +44,7 @@ from torch import Tensor
 
 import pyrovae
 from pyrovae import Importance
+from pyrovae.cli.spelling import with_flags
 from pyrovae.contracts import Evidence
 from pyrovae.data import Split
 from pyrovae.errors import UserError, check_integer
@@ -195,7 +196,7 @@ def report(
     test = dataset.test
     finished = [s for s in range(1, STAGES + 1) if any((home / name / f"stage_{s}.safetensors").exists() for name in ROWS)]
     if not finished:
-        raise UserError(f"--home {home}: has no finished stage; run benchmarks/iwae_table.py train first")
+        raise UserError("home", home, "has no finished stage", "run benchmarks/iwae_table.py train first")
     few = test.subset(limit, 0)
     images = dict.fromkeys(finished, few) | {finished[-1]: test.subset(limit_last, 0)}
     on = choose_device(device)
@@ -274,4 +275,4 @@ if __name__ == "__main__":
             limits = (given.limit, given.limit_last)
             report(given.home, given.data_root, given.samples, *limits, given.repeats, given.device, given.out)
     except UserError as error:
-        sys.exit(str(error))
+        sys.exit(with_flags(error))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import pyrovae
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.objectives import OBJECTIVES
 from pyrovae.system.devices import random_states, seed_all, set_random_states
 from pyrovae.system.files import write_whole
@@ -180,7 +180,9 @@ class Training:
         at = self.position
         loss = at.loss_sum / at.images
         if not math.isfinite(loss):
-            raise UserError(f"stage {at.stage}, epoch {at.epoch + 1}: the loss is {loss}; what was saved before it is kept")
+            raise UserError(
+                None, f"stage {at.stage}, epoch {at.epoch + 1}", f"the loss is {loss}", "what was saved before it is kept"
+            )
         at.epoch, at.block, at.loss_sum = at.epoch + 1, 0, 0.0
         print(f"stage {at.stage} epoch {at.epoch}/{stage_epochs(at.stage)} loss {loss:.3f} at {at.seconds:.0f} s", flush=True)
         if at.epoch == stage_epochs(at.stage):
@@ -208,8 +210,10 @@ class Training:
         for name in ("seed", "images", "device"):
             if getattr(found, name) != getattr(wanted, name):
                 raise UserError(
-                    f"{self.checkpoint}: was trained with {name} {getattr(found, name)}, not {getattr(wanted, name)}; "
-                    "give another --home"
+                    None,
+                    self.checkpoint,
+                    f"was trained with {option(name, getattr(found, name))}, not {getattr(wanted, name)}",
+                    f"give another {option('home')}",
                 )
         self.position = found
         groups: dict[str, dict[str, Tensor]] = {"weights": {}, "random": {}, "optimizer": {}}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pyrovae.errors import NOT_GIVEN, UserError, option, plain_option
+from pyrovae.supports import Support, as_support
 
 Kind = Literal["levels", "counts", "reals", "binary"]
 
@@ -163,7 +164,7 @@ class Family(Part):
     has_density: ClassVar[bool] = True
 
     @abstractmethod
-    def support(self, spec: DataSpec) -> Constraint:
+    def support(self, spec: DataSpec) -> Support | Constraint:
         """The values of one element (not of the event) that have a density."""
 
     @abstractmethod
@@ -247,7 +248,7 @@ class Density(nn.Module):
         super().__init__()
         self.family = family
         self.spec = spec
-        self.support = family.support(spec)
+        self.support = as_support(family.support(spec))
         self.params_shape = (family.n_params(spec), *spec.event_shape)
         self.learned = family.learned(spec)
 
@@ -294,7 +295,7 @@ class PriorModule(nn.Module, ABC):
         support: The values of one latent element that have a density.
     """
 
-    support: Constraint
+    support: Support | Constraint
 
     if TYPE_CHECKING:
 

@@ -52,7 +52,7 @@ class UserError(ValueError):
     exit_code: ClassVar[int] = 2
     """What the command line exits with."""
 
-    def __init__(self, option: str | None, value: object = NOT_GIVEN, reason: str = "", remedy: str = "") -> None:
+    def __init__(self, option: str | None, value: object, reason: str, remedy: str = "") -> None:
         super().__init__(option, value, reason, remedy)
         self.option, self.value = option, value
         self._reason, self._remedy = reason, remedy
@@ -75,16 +75,13 @@ class UserError(ValueError):
 
     def said(self, *, remedy: bool = True) -> str:
         """The message with its options still to be spelled, to stand in the reason of another error."""
-        if not self._reason:
-            return self.option or ""
         subject = shown_path(self.value) if self.option is None else option(self.option, self.value)
         parts = [f"{subject}: {self._reason}" if subject else self._reason, self._remedy if remedy else ""]
         return "; ".join(part for part in parts if part)
 
-    def but(self, **changes: object) -> UserError:
-        """The same error but for its option, value, reason or remedy."""
-        kept: dict[str, Any] = {"option": self.option, "value": self.value, "reason": self._reason, "remedy": self._remedy}
-        return UserError(**(kept | changes))
+    def but(self, *, option: str = "", reason: str = "", remedy: str = "") -> UserError:
+        """The same error with another option, reason or remedy."""
+        return UserError(option or self.option, self.value, reason or self._reason, remedy or self._remedy)
 
 
 class Note(UserWarning):

@@ -21,7 +21,7 @@ from pyrovae.contracts import (
     PriorModule,
     Transform,
 )
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import NOT_GIVEN, UserError, check_integer
 from pyrovae.inputs import agreement, fitting
 from pyrovae.inputs.given import as_codes, as_data, as_noise, as_preprocessed, as_tensor, check_values, data_spec
 from pyrovae.likelihoods import default_preprocess, native_kind
@@ -275,7 +275,7 @@ class VAE(nn.Module):
     def _check_prepared(self, call: str) -> None:
         if not self.prepared:
             reason = "the VAE has not met its data, so how they are preprocessed is unknown"
-            raise UserError(call, reason=reason, remedy="call fit, or prepare")
+            raise UserError(call, NOT_GIVEN, reason, "call fit, or prepare")
 
     def _checked(self, c: Tensor | None) -> Tensor | None:
         """Contexts on the device of the model, if training saw such."""

@@ -14,7 +14,6 @@ from estimates import annealed, importance
 from known_models import LinearGaussian, all_of, assert_same_evidence, digit_vae, shift_for
 from scipy import integrate, special, stats
 from torch import Tensor
-from torch.distributions import constraints
 
 import pyrovae
 from pyrovae import VAE, Annealed, UserError
@@ -22,7 +21,7 @@ from pyrovae.contracts import DataSpec
 from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, Steps, Trajectories, tune
 from pyrovae.evidence.annealing.route import anneal, log_mean_weight
 from pyrovae.evidence.keyed import Generators
-from pyrovae.families.support import open_unit_interval
+from pyrovae.supports import OPEN_UNIT, REALS, Support
 
 MANY = 20_000
 LEAST_P = 1e-3  # seeds are fixed: a right sampler fails such a test once in a thousand choices of them
@@ -56,7 +55,7 @@ def between(b: float, means: tuple[float, float], scales: tuple[float, float]) -
     return stats.norm((shares[0] * means[0] + shares[1] * means[1]) / sum(shares), sum(shares) ** -0.5)
 
 
-def trajectories_of(path: Callable, support: constraints.Constraint, step: float, leapfrog: int) -> Hamiltonian:
+def trajectories_of(path: Callable, support: Support, step: float, leapfrog: int) -> Hamiltonian:
     steps = Steps(torch.full((2, 1), math.log(step)), torch.zeros(2, 1, 1))
     return Hamiltonian(Trajectories(path, support, leapfrog), steps, temperatures=2)
 
@@ -77,7 +76,7 @@ def test_trajectories_leave_a_normal_density_as_it_is(b, way):
     truth = between(b, *ends)
     start = torch.tensor(truth.rvs(MANY, random_state=1)).float()
     # long steps, so that their error is large and must be made good by rejection
-    moves = trajectories_of(normals(*ends), constraints.real, 1.9 * truth.std(), 2)
+    moves = trajectories_of(normals(*ends), REALS, 1.9 * truth.std(), 2)
     at, acceptance = moved(moves, start[:, None, None], b, 2, way)
     assert 0.5 < acceptance < 0.95
     assert (at.flatten() != start).float().mean() > 0.5
@@ -92,7 +91,7 @@ def test_trajectories_reach_a_density_between_0_and_1_from_anywhere(dtype):
     def path(z: Tensor) -> tuple[Tensor, Tensor]:
         return beta.log_prob(z).sum(-1), (0 * z).sum(-1)
 
-    moves = trajectories_of(path, open_unit_interval, 1.5, 2)
+    moves = trajectories_of(path, OPEN_UNIT, 1.5, 2)
     at, acceptance = moved(moves, torch.full((MANY // 4, 1, 1), 0.5, dtype=dtype), 1.0, 40)
     z = moves.trajectories.transform(at).flatten().numpy()
     assert 0.5 < acceptance < 0.99
@@ -109,7 +108,7 @@ def test_a_trajectory_is_its_own_reversal():
         return (-z - 2 * torch.nn.functional.softplus(-z)).sum(-1), (0 * z).sum(-1)
 
     start = torch.tensor(truth.rvs(MANY, random_state=2)).float()
-    at, _ = moved(trajectories_of(path, constraints.real, 2.5, 2), start[:, None, None], 0.0, 1)
+    at, _ = moved(trajectories_of(path, REALS, 2.5, 2), start[:, None, None], 0.0, 1)
     skewed = (start**2 * at.flatten() - start * at.flatten() ** 2).double().numpy()
     assert abs(skewed.mean()) < 3 * skewed.std() / math.sqrt(MANY)
 
@@ -119,7 +118,7 @@ def test_a_trajectory_that_ends_nowhere_is_not_followed():
         return (-0.5 * z**2).sum(-1), torch.where(z > 0.3, 0 * z, math.nan).sum(-1)
 
     start = torch.full((100, 1, 1), 0.31)
-    at, acceptance = moved(trajectories_of(path, constraints.real, 1.0, 2), start, 1.0, 5)
+    at, acceptance = moved(trajectories_of(path, REALS, 1.0, 2), start, 1.0, 5)
     assert torch.isfinite(at).all()
     assert at.min() > 0.3
     assert 0 < acceptance < 1
@@ -198,7 +197,7 @@ FAR = (0.0, 1.5), (1.0, 0.3)
 
 def chains_of(annealing: Annealed, path: Callable, size: int, steps_of: Callable[[Trajectories], Steps]) -> Tensor:
     """Log-weights of chains from the standard normal along a path of normals."""
-    trajectories = Trajectories(path, constraints.real, annealing.leapfrog)
+    trajectories = Trajectories(path, REALS, annealing.leapfrog)
     moves = Hamiltonian(trajectories, steps_of(trajectories), annealing.temperatures)
     noise = Generators(7, [0])
     z = noise.normal(annealing.chains, size).transpose(0, 1)
@@ -230,7 +229,7 @@ def test_a_pilot_run_makes_chains_mix_where_latents_have_very_different_scales()
         return ends[0], ends[1] - ends[0]
 
     annealing, noise = Annealed(temperatures=300, chains=100, leapfrog=3, schedule="sigmoid"), Generators(1, [0])
-    trajectories = Trajectories(path, constraints.real, 3)
+    trajectories = Trajectories(path, REALS, 3)
     draw = noise.normal(16, 20).transpose(0, 1)
     moves = Hamiltonian(trajectories, tune(trajectories, draw, annealing.betas(200), noise), 300)
     z = noise.normal(100, 20).transpose(0, 1)
@@ -250,7 +249,7 @@ def test_weights_of_zero_are_counted():
         return (0 * z).sum(-1), torch.where(z > 0.3, 0 * z, -math.inf).sum(-1)
 
     chains = 4000
-    trajectories = Trajectories(path, open_unit_interval, 2)
+    trajectories = Trajectories(path, OPEN_UNIT, 2)
     noise = Generators(0, [0])
     betas = Annealed(temperatures=4, chains=chains, leapfrog=2, schedule="linear").betas()
     moves = Hamiltonian(trajectories, tune(trajectories, noise.uniform(16, 1).transpose(0, 1), betas, noise), 4)

@@ -175,7 +175,7 @@ def test_a_conditional_model_says_so():
     [
         ({"samples": 0}, "--samples 0"),
         ({"limit": 0}, "--limit 0"),
-        ({"seed": -1}, "--seed -1"),
+        ({"seed": -1}, "seed=-1"),
         ({"split": "tset"}, "--split tset"),
     ],
 )

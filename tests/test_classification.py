@@ -349,11 +349,11 @@ def test_the_same_seed_classifies_the_same(labelled):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "--samples 0: needs an integer"),
-        ({"split": "tset"}, "--split tset: unknown"),
-        ({"limit": 0}, "--limit 0: needs an integer"),
-        ({"seed": -1}, "--seed -1: needs an integer"),
-        ({"out": "picture.jpg"}, r"--out picture\.jpg: needs a name that ends in \.png"),
+        ({"samples": 0}, "samples=0: needs an integer"),
+        ({"split": "tset"}, "split='tset': unknown"),
+        ({"limit": 0}, "limit=0: needs an integer"),
+        ({"seed": -1}, "seed=-1: needs an integer"),
+        ({"out": "picture.jpg"}, r"out='picture\.jpg': needs a name that ends in \.png"),
     ],
 )
 def test_wrong_options_are_refused(labelled, options, message):
@@ -370,10 +370,10 @@ def test_what_cannot_be_classified_is_refused(labelled, digits_run, make_run, tm
     )
     digits = pyrovae.load_dataset("digits")
     np.save(tmp_path / "x.npy", digits.x.numpy())
-    with pytest.raises(UserError, match=r"x\.npy: has no labels"):
+    with pytest.raises(UserError, match=r"x\.npy': has no labels"):
         pyrovae.classify(labelled, data={"name": "file", "path": str(tmp_path / "x.npy"), "levels": 17})
     point = make_run("labelled-point", context="label", likelihood="binomial", posterior="delta")
-    with pytest.raises(UserError, match=r"posterior delta is a point without a density.*another --posterior"):
+    with pytest.raises(UserError, match=r"posterior delta is a point without a density.*another posterior"):
         pyrovae.classify(point)
     assert not (digits_run / "evidence" / "classes.json").exists()
     assert not (point / "figures").exists()

@@ -143,7 +143,7 @@ def test_the_runs_own_table_with_another_name_is_refused(tmp_path: Path) -> None
     table(path, ["width", "height, of all", "weight"], columns)
     with pytest.raises(UserError, match="has no column mass"):
         commands.evaluate(run, **EXACT)
-    with pytest.raises(UserError, match=r"--resume: the columns of .*mine.csv are called width, height, of all, weight .* mass"):
+    with pytest.raises(UserError, match=r"resume: the columns of .*mine.csv are called width, height, of all, weight .* mass"):
         commands.resume(run, epochs=2, progress=False)
 
 
@@ -267,7 +267,7 @@ def test_tables_that_differ_in_a_value_are_different_data_in_whatever_order(run,
 
 
 def test_data_that_one_of_the_runs_was_trained_on_are_no_comparison(run, turned, home: Path, make_run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"columns and .*turned: the first was trained on these --data, the second was not"):
+    with pytest.raises(UserError, match=r"columns and .*turned: the first was trained on these data, the second was not"):
         pyrovae.compare([run, turned], data=str(home / "mine.csv"), samples=2, device="cpu")
     other = make_run("columns-fewer", data={"name": "csv", "path": str(home / "mine.csv"), "columns": "mass,width"}, **TINY)
     with pytest.raises(UserError, match="different shapes, 3 and 2"):

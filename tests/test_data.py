@@ -518,7 +518,7 @@ def test_folders_are_pictures(name: str | Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_unknown_names_get_suggestions() -> None:
-    with pytest.raises(UserError, match=r"--data digit: unknown; did you mean digits\?"):
+    with pytest.raises(UserError, match=r"data='digit': unknown; did you mean digits\?"):
         load_dataset("digit")
 
 
@@ -643,7 +643,7 @@ def test_old_torch_files_are_no_images(tmp_path: Path) -> None:
 
 
 def test_a_data_root_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--data-root .*none: no such folder"):
+    with pytest.raises(UserError, match=r"data_root=.*none: no such folder"):
         load_dataset("mnist", data_root=str(tmp_path / "none"))
 
 

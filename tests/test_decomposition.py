@@ -251,7 +251,7 @@ def test_the_summary_is_plain_data():
     [
         ({"samples": 0}, "--samples 0"),
         ({"most": 0}, "--most 0"),
-        ({"seed": -1}, "--seed -1"),
+        ({"seed": -1}, "seed=-1"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

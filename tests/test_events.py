@@ -57,6 +57,6 @@ def test_without_the_option_there_are_no_events(digits_run):
 
 def test_the_missing_package_is_named_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(events, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"--tensorboard: needs the package tensorboard; pip install 'pyrovae\[tensorboard\]'"):
+    with pytest.raises(UserError, match=r"tensorboard: needs the package tensorboard; pip install 'pyrovae\[tensorboard\]'"):
         commands.train(**TINY, epochs=1, tensorboard=True, out=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

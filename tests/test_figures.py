@@ -173,9 +173,9 @@ def test_only_the_figures_that_are_wanted_are_drawn(cli, run, monkeypatch):
 @pytest.mark.parametrize(
     ("case", "only", "message"),
     [
-        ("classes", "gird", r"--only gird: unknown; did you mean grid\? All: classes, grid"),
-        ("spectra", "grid", "--only grid: needs a 2-D latent, this run has 1; instead --only latent"),
-        ("classes", "samples,relabelled", "--only relabelled: needs a conditional model, this run has no context; draw --only"),
+        ("classes", "gird", r"only='gird': unknown; did you mean grid\? All: classes, grid"),
+        ("spectra", "grid", "only='grid': needs a 2-D latent, this run has 1; instead only='latent'"),
+        ("classes", "samples,relabelled", "only='relabelled': needs a conditional model, this run has no context; draw only"),
     ],
 )
 def test_figures_that_a_run_does_not_have_are_refused_with_what_it_has(cases, tmp_path, case, only, message):
@@ -186,7 +186,7 @@ def test_figures_that_a_run_does_not_have_are_refused_with_what_it_has(cases, tm
 
 def test_learning_curves_need_a_training(tmp_path):
     folder = runs.save(VAE((8, 8), 2, "binomial", network="linear", kind="levels", levels=17), tmp_path / "run")
-    with pytest.raises(UserError, match=r"--only learning_curves: the run has no metrics\.csv; train writes it"):
+    with pytest.raises(UserError, match=r"only='learning_curves': the run has no metrics\.csv; train writes it"):
         commands.figures(folder, data=commands.load_dataset("digits"), only="learning_curves")
 
 

@@ -86,7 +86,7 @@ def test_a_limit_of_time_stops_it_and_other_data_are_refused(training, tmp_path)
     row, x = training.ROWS["plain-elbo"], pictures()
     assert not training.Training(row, x, tmp_path, CPU).run(1, seconds=0.0)
     assert training.read(tmp_path / "checkpoint.safetensors")[1]["block"] == 0
-    with pytest.raises(UserError, match=r"was trained with images 110, not 90; give another --home"):
+    with pytest.raises(UserError, match=r"was trained with images=110, not 90; give another home"):
         training.Training(row, x[:90], tmp_path, CPU)
 
 
@@ -167,9 +167,9 @@ def test_a_report_refuses_what_it_cannot_make(table, tmp_path, monkeypatch):
     rows = {"train": torch.arange(5), "valid": torch.arange(0), "test": torch.arange(5)}
     monkeypatch.setattr(pyrovae, "load_dataset", lambda *_: Dataset("mnist", spec, pictures(5), None, rows), raising=False)
     given = {"limit": 8, "repeats": 1, "device": "cpu", "out": tmp_path / "table.md"}
-    with pytest.raises(UserError, match=r"--samples 1: needs an integer of at least 2"):
+    with pytest.raises(UserError, match=r"samples=1: needs an integer of at least 2"):
         table.report(tmp_path, None, samples=1, limit_last=20, **given)
-    with pytest.raises(UserError, match=r"--limit-last 7: needs an integer of at least 8"):
+    with pytest.raises(UserError, match=r"limit_last=7: needs an integer of at least 8"):
         table.report(tmp_path, None, samples=60, limit_last=7, **given)
     with pytest.raises(UserError, match=r"has no finished stage; run benchmarks/iwae_table.py train"):
         table.report(tmp_path, None, samples=60, limit_last=20, **given)

@@ -63,11 +63,11 @@ def test_a_picture_alone_is_read(tmp_path: Path) -> None:
 
 def test_a_single_datum_is_not_trained_on(tmp_path: Path) -> None:
     path = written(tmp_path, "npz", 1)
-    said = r"--data .*rows1\.npz: has one datum; needs at least 2 to train on"
+    said = r"data=.*rows1\.npz': has one datum; needs at least 2 to train on"
     with pytest.raises(UserError, match=said):
         pyrovae.train(data=path, out=str(tmp_path / "run"), **TINY)
     assert not (tmp_path / "run").exists()
     rows = {"train": torch.arange(1), "valid": torch.arange(0), "test": torch.arange(0)}
     dataset = Dataset("mine", DataSpec((3,)), torch.zeros(1, 3), None, rows)
-    with pytest.raises(UserError, match="--data mine: has one datum"):
+    with pytest.raises(UserError, match="data='mine': has one datum"):
         pyrovae.fit(pyrovae.VAE((3,), 1, "normal"), dataset, progress=False)

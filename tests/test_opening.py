@@ -71,7 +71,7 @@ def test_new_data_of_a_model_whose_own_are_not_known_are_split(tmp_path: Path) -
 
 def test_draws_of_a_plain_autoencoder_are_made_with_a_warning(make_run) -> None:
     run = make_run("points", posterior="delta")
-    with pytest.warns(UserWarning, match="does not fit its codes to the prior.*--posterior normal"):
+    with pytest.warns(UserWarning, match="does not fit its codes to the prior.*posterior='normal'"):
         assert len(commands.sample(run, count=3).x) == 3
 
 
@@ -85,7 +85,7 @@ def test_a_run_is_used_from_any_folder(table: Path, tmp_path: Path, monkeypatch:
 
 def test_data_that_are_gone_are_named_with_the_run(table_run: Path, table: Path) -> None:
     table.unlink()
-    with pytest.raises(UserError, match=r"run: the data of the run cannot be read .*table\.npy.* name them with --data"):
+    with pytest.raises(UserError, match=r"run: the data of the run cannot be read .*table\.npy.* name them with data"):
         commands.evaluate(table_run)
 
 
@@ -132,7 +132,7 @@ def test_patience_that_stopped_a_run_is_reported(tmp_path: Path) -> None:
     result = commands.train(out=str(tmp_path / "run"), **options)
     assert result.fit.out_of_patience
     assert len(result.fit.history) < 30
-    assert "stopped by --patience" in result.report()
+    assert "stopped by patience" in result.report()
 
 
 def test_a_model_that_has_not_met_its_data_is_not_saved(tmp_path: Path) -> None:

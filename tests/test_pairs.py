@@ -19,9 +19,11 @@ from estimates import annealed, bdmc, elbo, importance, reconstruction
 from torch import Tensor
 
 from pyrovae import VAE, Dataset, UserError, fit
+from pyrovae.cli.spelling import with_flags
 from pyrovae.contracts import DataSpec
 from pyrovae.engines import Eager
 from pyrovae.parts import ROLES, make
+from pyrovae.supports import BITS, OPEN_UNIT, REALS, as_support
 
 SHAPE = (8, 8)
 LATENTS = 2
@@ -75,8 +77,8 @@ PRIORS: dict[str, str] = {
 }
 """Name -> where its latents live."""
 
-SUPPORTS = {"Real()": "line", "OpenUnitInterval()": "inside", "Boolean()": "bits"}
-PRIORS |= {case.prior: SUPPORTS[repr(case.module().support)] for case in PRIOR_CASES if case.prior not in PRIORS}
+SUPPORTS = {REALS: "line", OPEN_UNIT: "inside", BITS: "bits"}
+PRIORS |= {case.prior: SUPPORTS[as_support(case.module().support)] for case in PRIOR_CASES if case.prior not in PRIORS}
 
 LEARNED_PRIORS = {"mixture", "vamp", "flow"}
 UNCONDITIONAL_PRIORS = {"uniform"}
@@ -93,7 +95,7 @@ POSTERIORS: dict[str, dict[str, Any]] = {
 """Name -> where its latents live, whether it has a pathwise gradient and a density (unless it says otherwise, it has)."""
 
 POSTERIORS |= {
-    case.family: {"latents": SUPPORTS[repr(case.density().support)], "pathwise": case.part.reparametrised}
+    case.family: {"latents": SUPPORTS[case.density().support], "pathwise": case.part.reparametrised}
     for case in cases("posterior")
     if case.family not in POSTERIORS
 }
@@ -326,7 +328,7 @@ def check_row(row: Row) -> None:
     if not fits(row):
         with pytest.raises(UserError) as refused:
             trained(row)
-        message = str(refused.value)
+        message = with_flags(refused.value)
         assert "\n" not in message
         assert "--" in message
         return

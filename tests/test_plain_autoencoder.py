@@ -16,6 +16,7 @@ from torch import Tensor
 
 import pyrovae
 from pyrovae import VAE, Importance, UserError, commands, fit, runs
+from pyrovae.cli.spelling import in_flags
 from pyrovae.contracts import DataSpec
 from pyrovae.data import Dataset
 from pyrovae.engines import Eager
@@ -124,17 +125,17 @@ LEARNED = ["mixture", "vamp", "flow", {"name": "student_t", "df": "learned"}]
 @pytest.mark.parametrize("prior", LEARNED, ids=str)
 def test_a_prior_that_nothing_would_train_is_refused(prior):
     name = prior if isinstance(prior, str) else prior["name"]
-    with pytest.raises(UserError, match=rf"--posterior delta: .*--prior {name}; use --prior normal, or --posterior normal$"):
+    with pytest.raises(UserError, match=rf"posterior='delta': .*prior='{name}'; use prior='normal', or posterior='normal'$"):
         autoencoder(prior=prior)
 
 
 def test_a_prior_that_learns_from_the_context_is_refused():
     parts = {"prior": {"name": "normal", "context": "learned"}, "posterior": "delta", "context": "label"}
-    with pytest.raises(UserError, match=r"--posterior delta: .*--prior normal"):
+    with pytest.raises(UserError, match=r"posterior='delta': .*prior='normal'"):
         VAE(SHAPE, 2, **parts, kind="binary", labels=[{"name": "class", "values": ["a", "b"]}])
 
 
-@pytest.mark.parametrize(("options", "flag"), [({"kl_weight": 0.5}, "--kl-weight 0.5"), ({"kl_warmup": 2.0}, "--kl-warmup 2")])
+@pytest.mark.parametrize(("options", "flag"), [({"kl_weight": 0.5}, "kl_weight=0.5"), ({"kl_warmup": 2.0}, "kl_warmup=2.0")])
 def test_there_is_no_kl_term_to_weigh(options, flag, tmp_path):
     with pytest.raises(UserError, match=rf"{flag}: the posterior delta has no KL term"):
         fit(autoencoder(), dataset(bits()), **options, **QUIET)
@@ -237,6 +238,8 @@ def test_a_run_reports_its_reconstruction_and_names_the_next_step(run, tmp_path)
     with pytest.raises(UserError, match="--samples: reconstruction has no such option"):
         commands.evaluate(run, Importance(samples=7), device="cpu")
     result = commands.resume(run, **QUIET)
-    assert f"next: pyrovae evaluate {run}; pyrovae figures {run}" in result.report()  # no --estimator: it has nothing else
+    assert f"next: pyrovae evaluate {run}; pyrovae figures {run}" in result.report(
+        in_flags
+    )  # no --estimator: it has nothing else
     best = max(row["valid_reconstruction"] for row in result.fit.history)
     assert f"validation reconstruction {best:.3f} nats" in result.report()

@@ -19,11 +19,11 @@ from torch import Tensor
 from pyrovae import VAE, Importance, UserError, commands
 from pyrovae.cli.spelling import with_flags
 from pyrovae.contracts import DataSpec, Transform
-from pyrovae.families.support import open_unit_interval
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting
 from pyrovae.parts import make
 from pyrovae.preprocess import PREPROCESSES
 from pyrovae.preprocess.squeeze import MARGIN, MOST_AT_AN_END
+from pyrovae.supports import OPEN_UNIT
 
 E = (2, 3)
 KINDS = ("levels", "counts", "reals", "binary")
@@ -289,7 +289,7 @@ def test_squeezed_levels_lie_strictly_inside_the_unit_interval(levels: int) -> N
     x = torch.arange(levels).expand(3, levels)
     u = torch.tensor([0.0, 0.5, LAST_UNIFORM]).unsqueeze(-1).expand(3, levels)
     y = transform_of("squeeze", spec, x)(x, u)
-    assert open_unit_interval.check(y).all()
+    assert OPEN_UNIT.check(y).all()
     p = make("likelihood", "beta").build(DataSpec((levels,)))(torch.tensor([[3.0], [1000.0]]).expand(2, levels))
     assert torch.isfinite(p.log_prob(y)).all()
 
@@ -298,7 +298,7 @@ def test_squeezed_reals_lie_strictly_inside_the_unit_interval() -> None:
     x = torch.tensor([[0.0, 1e-30, 0.5, 1.0]])
     with pytest.warns(UserWarning, match="preprocess='squeeze': there are values that are exactly 0 or 1"):
         transform = transform_of("squeeze", DataSpec((4,), "reals"), x)
-    assert open_unit_interval.check(transform(x)).all()
+    assert OPEN_UNIT.check(transform(x)).all()
     assert transform.number_kind is None
     assert not transform.needs_noise
 

@@ -26,6 +26,7 @@ ROOMS = [
     "errors",
     "version",
     "system",
+    "supports",
     "contracts",
     "tables",
     "families",
@@ -226,6 +227,30 @@ def test_what_the_type_checker_is_not_told_has_a_reason():
     ignored = [line for line in lines if "type: ignore" in line]
     assert ignored
     assert [line for line in ignored if not re.search(r"# type: ignore\[[a-z-]+\]  # \w", line)] == []
+
+
+def strings(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Every text in a tree but docstrings, which a command's help is made of."""
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node
+
+
+@pytest.mark.parametrize("name", sorted(name for name in TREES.keys() - DOORS if room(name) != "cli"))
+def test_only_the_command_line_spells_a_flag(name):
+    assert [node.lineno for node in strings(TREES[name]) if re.search(r"(?<![\w-])--[a-z]", node.value)] == []
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_errors_say_what_was_given_and_what_is_wrong_with_it(name):
+    """``UserError(option, value, reason, remedy)``, the option a name and no sentence; an error's parts may be handed on."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Call) and dotted(node.func).endswith("UserError"):
+            given = len(node.args) + len(node.keywords)
+            assert given in (3, 4) or any(isinstance(argument, ast.Starred) for argument in node.args), node.lineno
+            if isinstance(node.args[0], ast.Constant) and node.args[0].value is not None:
+                assert re.fullmatch(r"[a-z_0-9]+(\.[a-z_0-9]+)?", node.args[0].value), node.lineno
 
 
 # --- commands and roles ----------------------------------------------------------------------------------------------------

@@ -183,9 +183,9 @@ def test_ctrl_c_ends_a_sweep_and_the_next_call_goes_on(cli, out, tmp_path, inter
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"batch_size": 64}, "was trained with --batch-size 128, now 64"),
-        ({"learning_rate": 0.01}, "was trained with --learning-rate 0.001, now 0.01"),
-        ({"kl_weight": 0.5}, "was trained with --kl-weight 1.0, now 0.5"),
+        ({"batch_size": 64}, "was trained with batch_size=128, now 64"),
+        ({"learning_rate": 0.01}, "was trained with learning_rate=0.001, now 0.01"),
+        ({"kl_weight": 0.5}, "was trained with kl_weight=1.0, now 0.5"),
         ({"data": {"name": "digits", "split_seed": 1}}, "are not those of the run any more"),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_run_that_diverges_is_a_row_and_the_others_are_trained(out, monkeypatc
         ({"likelihood": ["binomial", "binomal"]}, "likelihood='binomal': unknown; did you mean binomial"),
         ({"likelihood": [{"name": "normal", "scale": -1}]}, "likelihood.scale=-1: needs"),
         ({"prior": ["normal", "normal"]}, "prior='normal': given twice"),
-        ({"prior": []}, "--prior: needs at least one value"),
+        ({"prior": []}, "prior: needs at least one value"),
         ({"latent_dim": [2, 0]}, "latent_dim=0: needs an integer of at least 1"),
         ({"seed": [0, -1]}, "seed=-1: needs an integer"),
         ({"epochs": 0}, "epochs=0: needs an integer of at least 1"),

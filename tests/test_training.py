@@ -406,7 +406,7 @@ def test_results_depend_on_the_seed_and_not_on_the_callers_random_state(tmp_path
 def test_a_huge_learning_rate_is_reported_and_nothing_else_is_said(data):
     dataset = pyrovae.load_dataset(data)
     vae = tiny_vae(likelihood={"name": "normal", "scale": "network"})
-    with pytest.raises(UserError, match="--learning-rate"):
+    with pytest.raises(UserError, match="learning_rate"):
         fit(vae, dataset, epochs=20, learning_rate=1e6, clip_norm=0.0, **QUIET)
 
 
@@ -422,7 +422,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path, monkeypatch, options, at
     steps = steps_an_epoch(trained)
     with monkeypatch.context() as patch:
         after_steps(patch, steps + (steps if at_its_end else 4), poison)
-        with pytest.raises(UserError, match="--learning-rate"):
+        with pytest.raises(UserError, match="learning_rate"):
             pyrovae.resume(folder, epochs=4, **QUIET)
     state = runs.load_state(folder)
     assert all(torch.isfinite(tensor).all() for tensor in [*state.weights.values(), *runs.load(folder).state_dict().values()])
@@ -482,9 +482,9 @@ def test_clipping_is_of_the_mean_loss_and_keeps_the_direction():
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7", "cpu:99", "mps", "meta", "gpu", "", "cuda:x"])
 def test_a_device_that_is_not_there_is_refused(monkeypatch, tmp_path, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(UserError, match=f"--device {device or repr('')}:.*cpu"):
+    with pytest.raises(UserError, match=f"device={device!r}:.*cpu"):
         fit(bit_vae(), bits(), epochs=1, device=device, progress=False)
-    with pytest.raises(UserError, match=f"--device {device or repr('')}:.*cpu"):
+    with pytest.raises(UserError, match=f"device={device!r}:.*cpu"):
         pyrovae.train(**{**TINY, "device": device}, epochs=1, out=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -514,6 +514,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, tmp_path, device):
     ],
 )
 def test_an_argument_out_of_range_is_named(option, value):
-    flag = "--" + option.replace("_", "-")
-    with pytest.raises(UserError, match=f"{flag} {value}"):
+    with pytest.raises(UserError) as refused:
         fit(bit_vae(), bits(), **{"epochs": 1, **QUIET, option: value})
+    assert refused.value.option == option
+    assert repr(refused.value.value) == repr(value)

@@ -11,7 +11,7 @@ from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, final, get_args, get_origin, get_type_hints
 
-from pyrovae.errors import UserError, check_each_once, option_name, suggest
+from pyrovae.errors import NOT_GIVEN, UserError, check_each_once, option_name, suggest
 
 TRAINING_ROLES = ("optimizer", "schedule")
 """Roles of the settings of a training."""
@@ -57,7 +57,7 @@ def take(option: str, tokens: list[str]) -> tuple[list[str], str | None]:
     while i < len(tokens):
         if tokens[i] == f"--{option}":
             if i + 1 == len(tokens) or tokens[i + 1].startswith("--"):
-                raise UserError(f"{option_name(option)}: needs a value")
+                raise UserError(option, NOT_GIVEN, "needs a value")
             value, i = tokens[i + 1], i + 2
         elif tokens[i].startswith(f"--{option}="):
             value, i = tokens[i].partition("=")[2], i + 1
@@ -75,7 +75,7 @@ def take_flag(option: str, tokens: list[str]) -> tuple[list[str], bool]:
     """
     given = next((token for token in tokens if token.startswith(f"--{option}=")), None)
     if given is not None:
-        raise UserError(f"{given}: takes no value; give {option_name(option)} alone, or leave it out")
+        raise UserError(None, given, "takes no value", f"give {option_name(option)} alone, or leave it out")
     return [token for token in tokens if token != f"--{option}"], f"--{option}" in tokens
 
 
@@ -121,7 +121,7 @@ def add_part(parser: Parser, role: str, given: str, tokens: list[str]) -> dict[s
     if given == "auto" and role in AUTOMATIC:
         options = [t for t in tokens if t.startswith(f"--{role}.")]
         if options:
-            raise UserError(f"{options[0]}: --{role} auto has no options; name the {role} with --{role}")
+            raise UserError(None, options[0], f"--{role} auto has no options", f"name the {role} with --{role}")
         parser.add_argument(f"--{role}.name", default="auto", help=text)
         return fixed
     part = parts.lookup(role, fixed["name"])
@@ -133,7 +133,7 @@ def add_part(parser: Parser, role: str, given: str, tokens: list[str]) -> dict[s
     if role == "data" and "path" in defaults:
         defaults["path"] = take("data.path", tokens)[1]
         if defaults["path"] is None:
-            raise UserError(f"--data {fixed['name']}: name the path itself, such as --data FILE.npy, TABLE.csv or FOLDER")
+            raise UserError("data", fixed["name"], "name the path itself, such as --data FILE.npy, TABLE.csv or FOLDER")
     if defaults:
         parser.lists |= {f"{role}.{name}" for name, hint in get_type_hints(part).items() if _is_tuple(hint)}
         parser.add_class_arguments(part, role, default=defaults)
@@ -155,7 +155,7 @@ def add_data(parser: Parser, tokens: list[str]) -> tuple[list[str], dict[str, st
         return tokens, add_part(parser, "data", named, tokens)
     alone = next((token for token in tokens if token.startswith("--data.")), None)
     if alone is not None:
-        raise UserError(f"{option_name(alone[2:].partition('=')[0])}: of which data? name them with --data")
+        raise UserError(alone[2:].partition("=")[0], NOT_GIVEN, "of which data? name them with --data")
     parser.add_argument("--data", default=None, help=f"{parser.doc('data')} With it, the options of pyrovae train for such data.")
     return tokens, None
 
@@ -279,11 +279,11 @@ class Parser:
             name = token.partition("=")[0]
             if name.startswith("--") and name not in known:
                 flags = {option.removesuffix(".name").replace("_", "-") for option in known}
-                raise UserError(f"{name.replace('_', '-')}: no such option; {suggest(name.replace('_', '-'), flags)}")
+                raise UserError(None, name.replace("_", "-"), "no such option", suggest(name.replace("_", "-"), flags))
         try:
             parsed = self._parser.parse_args(bracketed(tokens, self.lists))
         except ArgumentError as error:
-            raise UserError(_one_line(str(error), tokens)) from error
+            raise UserError(None, NOT_GIVEN, _one_line(str(error), tokens)) from error
         found = parsed.as_dict()
         return {name: value for name, value in found.items() if name not in ("config", "print_config")}
 
@@ -341,12 +341,12 @@ def several(role: str, tokens: list[str]) -> tuple[list[str], list[Any] | None]:
     if not options and text is None:
         return tokens, None
     if names == [None]:
-        raise UserError(f"{option_name(next(iter(flags)))}: of which {role}? name it with --{role}")
+        raise UserError(next(iter(flags)), NOT_GIVEN, f"of which {role}? name it with --{role}")
     has = {n: [] if n == "auto" and role in AUTOMATIC else [f"{role}.{o}" for o in parts.defaults(role, n)] for n in names}
     for flag in options:
         if not any(flag in own for own in has.values()):
             known = "; ".join(f"{n} has {', '.join(map(option_name, own)) or 'no options'}" for n, own in has.items())
-            raise UserError(f"{option_name(flag)}: no {role} of the list has such an option; {known}")
+            raise UserError(flag, NOT_GIVEN, f"no {role} of the list has such an option", known)
     values = []
     for name, own in has.items():
         parser = Parser("sweep", commands.sweep, set(inspect.signature(commands.sweep).parameters))

@@ -29,7 +29,7 @@ from pyrovae.cli.parsing import (
 )
 from pyrovae.cli.plugins import plugin
 from pyrovae.cli.spelling import in_flags, with_flags
-from pyrovae.errors import UserError, check_path, option, shown, suggest
+from pyrovae.errors import NOT_GIVEN, UserError, check_path, option, shown, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.interruption import stopped
 from pyrovae.system.terminal import wrapped
@@ -89,7 +89,7 @@ def _run(command: str, tokens: list[str]) -> int:
         print(completion_script(tokens[0] if tokens else "", COMMANDS))
         return 0
     if command not in COMMANDS:
-        raise UserError(f"{shown(command)}: no such command; {suggest(command, COMMANDS)}")
+        raise UserError(None, shown(command), "no such command", suggest(command, COMMANDS))
     run = {"train": _train, "evaluate": _evaluate, "sweep": _sweep, "compare": _compare, "list": _list}.get(command, _other)
     tokens = [underscored(token) for token in tokens]
     _check_each_option_once(tokens)
@@ -102,7 +102,7 @@ def _check_each_option_once(tokens: Sequence[str]) -> None:
     flags = [token.partition("=")[0].removesuffix(".name") for token in tokens if token.startswith("--")]
     for flag in flags:
         if flags.count(flag) > 1:
-            raise UserError(f"{flag.replace('_', '-')}: given twice; give it once")
+            raise UserError(None, flag.replace("_", "-"), "given twice", "give it once")
 
 
 def _train(command: str, tokens: list[str]) -> int:
@@ -134,8 +134,8 @@ def _train(command: str, tokens: list[str]) -> int:
         parsed[role] = part["name"] if part["name"] == "auto" else {**options, **part}
     result = commands.train(**parsed, progress=not quiet)
     if result.fit.signal is not None:
-        return stopped(result.fit.signal, result.report())
-    print(result.report())
+        return stopped(result.fit.signal, result.report(in_flags))
+    print(result.report(in_flags))
     return 0
 
 
@@ -151,7 +151,7 @@ def _evaluate(command: str, tokens: list[str]) -> int:
     given = {option: value for option, value in values.items() if is_given(option, tokens)}
     with _noting_unwritten() as unwritten:
         found = commands.evaluate(**{**parsed, "estimator": {**given, "name": name}})
-    print(wrapped(found.table(), LABELS))
+    print(wrapped(found.table(in_flags), LABELS))
     _print_written(unwritten, place(Path(parsed["run"]), found.estimator, found), json=parsed["json"])
     return 0
 
@@ -169,7 +169,7 @@ def _other(command: str, tokens: list[str]) -> int:
     with _noting_unwritten() as unwritten:
         found = function(**parsed)
     if command == "classify":
-        print(wrapped(found.table(), LABELS))
+        print(wrapped(found.table(in_flags), LABELS))
         numbers = place(Path(parsed["run"]), "classes", found)
         shown = [] if parsed["out"] or _is_below(numbers, unwritten) else [calibration_picture(numbers)]
         _print_written(unwritten, numbers, *shown, out=parsed["out"])
@@ -218,7 +218,7 @@ def _print_written(unwritten: Sequence[Path], *ours: Path, **asked: str | None) 
 
 def _check_written(unwritten: Sequence[Path], option: str, path: Path) -> None:
     if any(_is_below(place, [path]) for place in unwritten):
-        raise UserError(f"--{option} {path}: could not be written, the numbers are above; choose another place")
+        raise UserError(None, f"--{option} {path}", "could not be written, the numbers are above", "choose another place")
 
 
 def _is_below(path: Path, places: Sequence[Path]) -> bool:
@@ -241,7 +241,7 @@ def _compare(command: str, tokens: list[str]) -> int:
     parsed = _with_data(parser, tokens)
     wide = parsed.pop("wide")
     with _noting_unwritten() as unwritten:
-        print(commands.compare(**parsed).table(wide=wide))
+        print(commands.compare(**parsed).table(wide=wide, spell=in_flags))
     if parsed["out"]:
         _check_written(unwritten, "out", Path(parsed["out"]))
         print(f"written: {parsed['out']}: league.csv, league.json, league.png")
@@ -272,7 +272,7 @@ def _sweep(command: str, tokens: list[str]) -> int:
     wide = parsed.pop("wide")
     found = commands.sweep(**parsed, **chosen, progress=not quiet)
     if found.signal is not None:
-        return stopped(found.signal, found.report())
+        return stopped(found.signal, found.report(spell=in_flags))
     print(found.report(wide=wide, spell=in_flags))
     return 0
 
@@ -302,10 +302,10 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
     tokens, path = take("config", tokens)
     if "--resume" in tokens:
         if path is not None:
-            raise UserError(f"--config {shown(path)}: a resumed run has its own; leave --config or --resume out")
+            raise UserError("config", path, "a resumed run has its own", "leave --config or --resume out")
         out = take("out", tokens)[1]
         if out is None:
-            raise UserError("--resume: needs the run to go on with, --out RUN")
+            raise UserError("resume", NOT_GIVEN, "needs the run to go on with, --out RUN")
         return tokens, commands.recorded_options(check_path("out", out, "a run folder"))
     if path is None:
         return tokens, {}
@@ -313,19 +313,19 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
     try:
         config = read_yaml(file)
     except BAD_YAML as error:
-        raise UserError(f"--config {path}: cannot be read ({why(error)}); give a file of options, name: value") from error
+        raise UserError("config", path, f"cannot be read ({why(error)})", "give a file of options, name: value") from error
     if not isinstance(config, Mapping):
-        raise UserError(f"--config {path}: needs options, name: value; pyrovae train --print_config shows them all")
+        raise UserError("config", path, "needs options, name: value", "pyrovae train --print_config shows them all")
     options = {str(key).replace("-", "_"): value for key, value in config.items() if key != "run"}
     if "plugin" in options:
         remedy = f"leave it out, and give {option('plugin', metavar='FILE')} yourself"
         raise UserError("config", path, "names a plugin, and no file that is read may run code", remedy)
     if options.pop("resume", None):
-        raise UserError(f"--config {path}: resume: true is no option of a file; give --resume --out RUN, without --config")
+        raise UserError("config", path, "resume: true is no option of a file", "give --resume --out RUN, without --config")
     known = commands.options_of(commands.train).keys() - {"resume", "progress"}
     for key in options:
         if key.partition(".")[0] not in known:
-            raise UserError(f"--config {path}: {shown(key)}: no such option; {suggest(key, known)}")
+            raise UserError("config", path, f"{shown(key)}: no such option", suggest(key, known))
     return tokens, {key: value for key, value in options.items() if value is not None}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from pyrovae.errors import Note, UserError, one_line, option_name, spelled
+from pyrovae.system.files import quoted
 
 POSITIONAL = ("run",)
 """What commands are given without a flag."""
@@ -33,11 +33,6 @@ def _flag(name: str, value: str) -> str:
 
 
 def _command(parts: dict[str, Any]) -> str:
-    runs = [_word(run) for run in parts["runs"]]
-    options = [_flag(name, value and _word(value)) for name, value in parts["options"].items()]
+    runs = [quoted(run) for run in parts["runs"]]
+    options = [_flag(name, value and quoted(value)) for name, value in parts["options"].items()]
     return " ".join(["pyrovae", parts["command"], *runs, *options])
-
-
-def _word(text: str) -> str:
-    """A path or a value as a word of a command line."""
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)

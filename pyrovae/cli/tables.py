@@ -9,9 +9,9 @@ from typing import Any, get_args
 from pyrovae.contracts import DataSpec, Family, Kind
 from pyrovae.errors import option_name
 from pyrovae.evidence import ESTIMATORS as ESTIMATORS  # which puts them among the roles
-from pyrovae.families.support import in_words
 from pyrovae.likelihoods import LIKELIHOODS, preprocess_by_default
 from pyrovae.parts import ROLES, defaults, option_of
+from pyrovae.supports import as_support
 from pyrovae.system.terminal import wrapped
 
 LEVELS = 256
@@ -62,7 +62,7 @@ def _support(part: type) -> str:
         support = part().support(SHOWN)
     except TypeError:  # an option without a default
         return ""
-    return in_words(support).replace(f"0..{LEVELS - 1}", "0..levels-1")
+    return as_support(support).name.replace(f"0..{LEVELS - 1}", "0..levels-1")
 
 
 def _options(role: str, name: str) -> list[str]:

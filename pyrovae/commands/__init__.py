@@ -27,9 +27,7 @@ from pyrovae.errors import (
     check_path,
     check_seed,
     option,
-    option_name,
     plain,
-    shown,
 )
 from pyrovae.evidence.classification import Classification, classify_split
 from pyrovae.evidence.prepared import prepare_data
@@ -286,7 +284,10 @@ def sample(
     out = _file(out, (".png", ".npz"))
     if out is not None and out.suffix == ".png" and count > MOST_SAMPLES:
         raise UserError(
-            f"--count {count}: a picture has room for {MOST_SAMPLES} draws; take fewer, or --out FILE.npz for any number"
+            "count",
+            count,
+            f"a picture has room for {MOST_SAMPLES} draws",
+            f"take fewer, or {option('out', metavar='FILE.npz')} for any number",
         )
     chosen = choose_device(device)
     if isinstance(run, VAE) and device != "auto":
@@ -338,7 +339,7 @@ def figures(
     given = None if out is None else check_path("out", out, "a folder")
     wanted = None if only is None else _names(only)
     if isinstance(run, VAE):
-        raise UserError("figures: draws of a run what it has learned, and a VAE in memory has no run; save it first")
+        raise UserError(None, "figures", "draws of a run what it has learned, and a VAE in memory has no run", "save it first")
     opened = open_run(run, data, data_root, device)
     folder, home = (_figures_of(opened, data), opened.folder) if given is None else (given, None)
     files.check_writable(folder, "out", home)
@@ -360,7 +361,7 @@ def _file(out: str | Path | None, allowed: tuple[str, ...], option: str = "out")
         return None
     path = check_path(option, out, f"a file whose name ends in {' or '.join(allowed)}")
     if path.suffix not in allowed:
-        raise UserError(f"{option_name(option)} {shown(str(path))}: needs a name that ends in {' or '.join(allowed)}")
+        raise UserError(option, path, f"needs a name that ends in {' or '.join(allowed)}")
     files.check_writable(path, option)
     return path
 
@@ -369,13 +370,13 @@ def _named(given: object) -> str:
     """The name of a context: a class may be given as the whole number that it is called."""
     value = plain(given)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise UserError(f"--given {shown(given)}: needs the name of a class, such as 7, or glasses=yes,smile=no")
+        raise UserError("given", given, "needs the name of a class, such as 7, or glasses=yes,smile=no")
     return str(value)
 
 
 def _names(only: object) -> list[str]:
     if not isinstance(only, str):
-        raise UserError(f"--only {shown(only)}: needs names of figures with commas between, such as grid,samples")
+        raise UserError("only", only, "needs names of figures with commas between, such as grid,samples")
     names = [name.strip() for name in only.split(",")]
     check_each_once("only", names)
     return names

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, final
 
 from pyrovae.comparison import shown
-from pyrovae.errors import UserError, check_each_once, check_integer, check_seed, in_python, one_line, option_name, plain_option
+from pyrovae.errors import NOT_GIVEN, UserError, check_each_once, check_integer, check_seed, in_python, one_line, plain_option
 from pyrovae.parts import describe, make
 
 LISTED = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", "latent_dim", "seed")
@@ -96,7 +96,7 @@ def grid_of(axes: Mapping[str, Any]) -> list[Point]:
         values[axis] = [_value(axis, one) for one in (given if isinstance(given, list | tuple) else [given])]
         texts[axis] = [_text(axis, value) for value in values[axis]]
         if not values[axis]:
-            raise UserError(f"{option_name(axis)}: needs at least one value")
+            raise UserError(axis, NOT_GIVEN, "needs at least one value")
         check_each_once(axis, texts[axis])
     varying = tuple(axis for axis in axes if len(values[axis]) > 1) or ("likelihood", "prior")
     combinations = itertools.product(*(zip(values[axis], texts[axis], strict=True) for axis in axes))

@@ -18,7 +18,7 @@ from pyrovae import runs
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, OwnData
 from pyrovae.data.in_memory import NAME
-from pyrovae.errors import UserError, check_flag, check_path, enough_memory, option, option_name
+from pyrovae.errors import NOT_GIVEN, UserError, check_flag, check_path, command, enough_memory, in_python, option
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import natural_objective
 from pyrovae.parts import ROLES, Choice, describe, is_auto, make
@@ -26,7 +26,7 @@ from pyrovae.runs.binding import MAY_DIFFER, with_newer
 from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, check_data, data_source, load_source
 from pyrovae.system.claims import Claim, check_new, claim_next
 from pyrovae.system.devices import device_name, own_noise
-from pyrovae.system.files import check_writable, quoted
+from pyrovae.system.files import check_writable
 from pyrovae.training.checks import check_contexts, check_objective, check_one_process, check_sizes, learn_contexts
 from pyrovae.training.events import check_tensorboard, event_log
 from pyrovae.training.loop import FitResult, fit, score_name
@@ -57,25 +57,29 @@ class TrainResult:
     def __repr__(self) -> str:
         return f"TrainResult(run={str(self.run)!r}, fit={self.fit!r})"
 
-    def report(self) -> str:
-        """What happened and what to do next, for a terminal."""
+    def report(self, spell: Callable[[str], str] = in_python) -> str:
+        """What happened and what to do next, for a terminal.
+
+        Args:
+            spell: Spells the options and the commands in it.
+        """
         lines = [self._nothing_to_do()] if self.epochs_before == len(self.fit.history) > 0 and not self.fit.interrupted else []
         lines += [self._kept()] if self.fit.history else []
         if self.fit.out_of_patience:
-            lines.append(f"stopped by --patience: no better {score_name(self.vae)} since")
+            lines.append(f"stopped by {option('patience')}: no better {score_name(self.vae)} since")
         if self.fit.interrupted:
-            lines.append(f"interrupted; go on with: pyrovae train --resume --out {quoted(self.run)}")
+            lines.append(f"interrupted; go on with: {command('train', resume=True, out=self.run)}")
         else:
             lines.append(f"run: {self.run}")
-            run = quoted(self.run)
-            lines.append(f"next: pyrovae evaluate {run}; pyrovae figures {run}")
-        return "\n".join(lines)
+            lines.append(f"next: {command('evaluate', self.run)}; {command('figures', self.run)}")
+        return spell("\n".join(lines))
 
     def _nothing_to_do(self) -> str:
         done = self.epochs_before
         if self.fit.out_of_patience:
-            return f"nothing to do: --patience ended the training after {done} epochs; train anew with more --patience"
-        more = f"pyrovae train --resume --epochs {2 * done} --out {quoted(self.run)}"
+            ended = f"{option('patience')} ended the training after {done} epochs"
+            return f"nothing to do: {ended}; train anew with more {option('patience')}"
+        more = command("train", resume=True, epochs=2 * done, out=self.run)
         return f"nothing to do: the run has finished its {done} epochs; train longer with: {more}"
 
     def _kept(self) -> str:
@@ -251,7 +255,7 @@ def resolved_objective(objective: Choice, prior: Choice, posterior: Choice | Non
 def _check_place(out: str | Path | None, resume: bool) -> Path | None:
     """The run folder that is named, refused before the data are read where it cannot be; it is claimed when training begins."""
     if resume and out is None:
-        raise UserError("--resume: needs the run to go on with, --out RUN")
+        raise UserError("resume", NOT_GIVEN, f"needs the run to go on with, {option('out', metavar='RUN')}")
     if out is None:
         return None
     folder = check_path("out", out, "a folder")
@@ -371,7 +375,10 @@ def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Non
             recorded, now = ({k: v for k, v in value.items() if k != "path"} for value in (recorded, now))
         if key not in MAY_DIFFER and recorded != now:
             raise UserError(
-                f"--resume: {option_name(key)} was {recorded} and is now {now}; only --epochs, --device and the data's "
-                "location may differ; start a new run with another --out"
+                "resume",
+                NOT_GIVEN,
+                f"{option(key)} was {recorded} and is now {now}; only {option('epochs')}, {option('device')} and the "
+                "data's location may differ",
+                f"start a new run with another {option('out')}",
             )
-    check_data(config, dataset, "--resume", "start a new run with another --out")
+    check_data(config, dataset, ("resume", NOT_GIVEN), f"start a new run with another {option('out')}")

@@ -15,7 +15,7 @@ from pyrovae.commands.recipe import new_vae, options_of, resolved_objective, tra
 from pyrovae.commands.refusals import IMPOSSIBLE, earlier_refusals, write_refusals
 from pyrovae.comparison import Entry, League, Settings, rank, read_entry, write_league
 from pyrovae.data import Dataset
-from pyrovae.errors import UserError, check_flag, check_path, in_python, one_line, option, option_name
+from pyrovae.errors import UserError, check_flag, check_path, command, in_python, one_line, option
 from pyrovae.parts import Choice, describe
 from pyrovae.runs.binding import MAY_DIFFER, with_newer
 from pyrovae.runs.opening import DataLike, check_data, data_source, load_source
@@ -61,10 +61,10 @@ class SweepResult:
         """
         if self.interrupted:
             return f"interrupted after {len(self.runs)} runs; the same command goes on"
-        lines = [] if self.league is None else [self.league.table(wide=wide)]
+        lines = [] if self.league is None else [self.league.table(wide=wide, spell=spell)]
         if self.refusals:
             lines += ["", f"not in the league ({self.out / IMPOSSIBLE}):"]
-            lines += [wrapped(f"  {', '.join(names)}: {reason}", 4) for reason, names in self._reasons(spell).items()]
+            lines += [wrapped(spell(f"  {', '.join(names)}: {reason}"), 4) for reason, names in self._reasons(spell).items()]
         written = ", ".join(f"league.{ending}" for ending in ("csv", "json", "png"))
         return "\n".join([*lines, "", f"{len(self.runs)} runs, {self.trained} trained now; {self.out}: {written}"])
 
@@ -134,7 +134,7 @@ def sweep(
     """
     check_one_process()
     if out is None:
-        raise UserError(f"{option('out')}: needs a folder for the runs of the sweep, such as {option('out', 'runs/sweep')}")
+        raise UserError(None, option("out"), f"needs a folder for the runs of the sweep, such as {option('out', 'runs/sweep')}")
     folder = check_path("out", out, "a folder for the runs of the sweep, such as runs/sweep")
     ranking = Settings(samples=samples, split=split, limit=limit, dequantisations=dequantisations)
     files.check_writable(folder, "out")
@@ -197,7 +197,7 @@ def _swept(points: Sequence[Point], plan: _Plan, ranking: Settings) -> SweepResu
         write_refusals(plan.out, [*earlier, *refusals])
     if not entries:
         reasons = "; ".join(dict.fromkeys(refusal.said for refusal in refusals))
-        raise UserError(f"sweep: none of {len(points)} combinations can be trained and ranked: {reasons}")
+        raise UserError(None, "sweep", f"none of {len(points)} combinations can be trained and ranked: {reasons}")
     league = rank(entries, ranking)
     with files.said_if_unwritten():
         write_league(league, plan.out)
@@ -237,7 +237,10 @@ def _model(point: Point, dataset: Dataset) -> VAE:
     vae = new_vae(dataset, point.values["seed"], point.values["latent_dim"], **{role: point.values[role] for role in roles})
     if not vae.parts["posterior"].has_density:
         raise UserError(
-            f"--posterior {point.texts['posterior']}: a plain autoencoder has no evidence to be ranked by; use pyrovae train"
+            "posterior",
+            point.texts["posterior"],
+            "a plain autoencoder has no evidence to be ranked by",
+            f"use {command('train')}",
         )
     return vae
 
@@ -252,10 +255,12 @@ def _check_same(folder: Path, given: Mapping[str, Any], training: Training, data
     for key, now in given.items():
         if key in config and key not in MAY_DIFFER and config[key] != now:
             raise UserError(
-                f"{folder}: was trained with {option_name(key)} {config[key]}, now {now}; give what it was trained with, "
-                "or another --out"
+                None,
+                folder,
+                f"was trained with {option(key, config[key])}, now {now}",
+                f"give what it was trained with, or another {option('out')}",
             )
-    check_data(config, dataset, f"--out {folder}", "give another --out")
+    check_data(config, dataset, ("out", folder), f"give another {option('out')}")
     state = runs.load_state(folder)
     if state is None:
         return

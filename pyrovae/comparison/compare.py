@@ -15,7 +15,7 @@ from pyrovae.comparison.league import League, write_league
 from pyrovae.comparison.ranking import rank
 from pyrovae.contexts.words import listed
 from pyrovae.data.dataset import VALUES, changed
-from pyrovae.errors import UserError, check_path, option
+from pyrovae.errors import UserError, check_path, command, option
 from pyrovae.parts import make
 from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, load_source
 from pyrovae.system import files
@@ -58,7 +58,9 @@ def compare(
     Source of the groups: Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models.
     """
     if isinstance(run, str | Path) or not isinstance(run, Sequence) or len(run) < 2:
-        raise UserError("compare: needs at least two runs, such as: pyrovae compare runs/digits-1 runs/digits-2")
+        raise UserError(
+            None, "compare", f"needs at least two runs, such as: {command('compare', 'runs/digits-1', 'runs/digits-2')}"
+        )
     settings = Settings(samples=samples, split=split, limit=limit, seed=seed, dequantisations=dequantisations)
     if out is not None:
         files.check_writable(check_path("out", out, "a folder"), "out")
@@ -100,7 +102,10 @@ def check_comparable(configs: Mapping[Path, Mapping[str, Any]], data_root: str |
             names = [_data_name(configs[run]) for run in (first, folder)]
             which = f"{names[0]} and {names[1]}" if names[0] != names[1] else f"two versions of {names[0]}"
             raise UserError(
-                f"{first} and {folder}: trained on different data, {which}; log evidence is comparable on the same data only"
+                None,
+                f"{first} and {folder}",
+                f"trained on different data, {which}",
+                "log evidence is comparable on the same data only",
             )
     _check_split(configs)
 
@@ -134,8 +139,10 @@ def _check_split(configs: Mapping[Path, Mapping[str, Any]]) -> None:
         here, there = config["run"]["data"], configs[first]["run"]["data"]
         if here["split_sha256"] != there["split_sha256"]:
             raise UserError(
-                f"{first} and {folder}: their data are split otherwise, so test data of one may be training data of the other; "
-                "pyrovae train them with the same --data.valid, --data.test and --data.split-seed"
+                None,
+                f"{first} and {folder}",
+                "their data are split otherwise, so test data of one may be training data of the other",
+                f"train them with the same {option('data.valid')}, {option('data.test')} and {option('data.split_seed')}",
             )
 
 
@@ -151,19 +158,23 @@ def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
     first = next(iter(configs))
     for folder, config in configs.items():
         if "sha256" not in (config["run"].get("data") or {}):
-            raise UserError(f"{folder}: has no data of its own to be compared on; compare runs that pyrovae train made")
+            raise UserError(None, folder, "has no data of its own to be compared on", "compare runs that pyrovae train made")
         here, there = config["run"]["data"], configs[first]["run"]["data"]
         if here["event_shape"] != there["event_shape"]:
             shapes = [f"{'x'.join(map(str, data['event_shape']))}" for data in (there, here)]
             raise UserError(
-                f"{first} and {folder}: their data have different shapes, {shapes[0]} and {shapes[1]}; log evidence is "
-                "comparable on the same data only"
+                None,
+                f"{first} and {folder}",
+                f"their data have different shapes, {shapes[0]} and {shapes[1]}",
+                "log evidence is comparable on the same data only",
             )
         columns = [data.get("columns") or [] for data in (there, here)]
         if all(columns) and set(columns[0]) != set(columns[1]):
             raise UserError(
-                f"{first} and {folder}: trained on other columns, {listed(columns[0])} and {listed(columns[1])}; log evidence "
-                "is comparable on the same data only"
+                None,
+                f"{first} and {folder}",
+                f"trained on other columns, {listed(columns[0])} and {listed(columns[1])}",
+                "log evidence is comparable on the same data only",
             )
         check_evidence(folder, config)
 
@@ -173,8 +184,10 @@ def _check_all_trained_on(entries: Sequence[Entry]) -> None:
     trained, other = ([entry.folder for entry in entries if entry.on_its_own is own] for own in (True, False))
     if other:
         raise UserError(
-            f"{trained[0]} and {other[0]}: the first was trained on these --data, the second was not; give data that none of "
-            "the runs was trained on"
+            None,
+            f"{trained[0]} and {other[0]}",
+            f"the first was trained on these {option('data')}, the second was not",
+            "give data that none of the runs was trained on",
         )
 
 
@@ -188,5 +201,5 @@ def _each_once(folders: Sequence[Path]) -> Sequence[Path]:
         before = met.setdefault(folder.resolve(), folder)
         if before is not folder:
             named = f"{before} and {folder}" if str(before) != str(folder) else f"{folder}"
-            raise UserError(f"{named}: the same run, given twice; give each once")
+            raise UserError(None, named, "the same run, given twice", "give each once")
     return folders

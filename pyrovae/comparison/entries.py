@@ -12,7 +12,7 @@ import torch
 
 from pyrovae import runs
 from pyrovae.data.dataset import VALUES, changed
-from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.errors import UserError, check_integer, check_seed, option
 from pyrovae.evidence import Importance
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.importance.proposals import choose_proposal
@@ -239,6 +239,9 @@ def check_evidence(folder: Path, config: Mapping[str, Any]) -> None:
         posterior = make("posterior", config["posterior"])
     if not posterior.has_density:
         raise UserError(
-            f"{folder}: a plain autoencoder (--posterior {config['posterior']['name']}) has neither ELBO nor evidence to be "
-            "compared by; leave it out"
+            None,
+            folder,
+            f"a plain autoencoder ({option('posterior', config['posterior']['name'])}) has neither ELBO nor evidence to be "
+            "compared by",
+            "leave it out",
         )

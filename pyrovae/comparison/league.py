@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, final
@@ -13,6 +14,7 @@ from typing import Any, final
 from pyrovae.comparison.rows import Group, Row
 from pyrovae.comparison.table import markdown_table, same_in_all, terminal_table
 from pyrovae.drawing import differences, style
+from pyrovae.errors import in_python
 from pyrovae.system import files
 
 
@@ -54,14 +56,15 @@ class League:
         writer.writerows(asdict(row) for row in self.rows)
         return text.getvalue()
 
-    def table(self, *, wide: bool = False, width: int | None = None) -> str:
+    def table(self, *, wide: bool = False, width: int | None = None, spell: Callable[[str], str] = in_python) -> str:
         """The league for a terminal; what there is no room for is left out and named.
 
         Args:
             wide: All columns and whole names, however long the lines become.
             width: Columns of the terminal; by default those that it has, 100 where the output is redirected.
+            spell: Spells the options in a remark.
         """
-        return terminal_table(self._heading(), self.groups, wide=wide, width=width)
+        return terminal_table(self._heading(), self.groups, wide=wide, width=width, spell=spell)
 
     def markdown(self) -> str:
         """The league for a Markdown page, with all columns."""

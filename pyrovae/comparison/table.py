@@ -8,6 +8,7 @@ from typing import final
 
 from pyrovae.comparison.rows import Group, Row, told_apart
 from pyrovae.contracts import LOWER_BOUND
+from pyrovae.errors import in_python, option
 from pyrovae.system.terminal import shortened, terminal_width, wrapped
 
 UNITS = "nats per datum, higher is better; +- standard error over data, [Monte Carlo error]; differences are paired"
@@ -63,7 +64,14 @@ class Column:
         return self.head in ("untrusted", "cannot tell") and set(self.cells) <= {"0"}
 
 
-def terminal_table(heading: Sequence[str], groups: Sequence[Group], *, wide: bool, width: int | None = None) -> str:
+def terminal_table(
+    heading: Sequence[str],
+    groups: Sequence[Group],
+    *,
+    wide: bool,
+    width: int | None = None,
+    spell: Callable[[str], str] = in_python,
+) -> str:
     """A league for a terminal.
 
     Args:
@@ -71,6 +79,7 @@ def terminal_table(heading: Sequence[str], groups: Sequence[Group], *, wide: boo
         groups: The runs, best first.
         wide: All columns and whole names, however long the lines become.
         width: Columns of the terminal; by default those that it has.
+        spell: Spells the options in a remark.
     """
     columns = terminal_width() if width is None else width
     rows = [row for group in groups for row in group.rows]
@@ -83,14 +92,14 @@ def terminal_table(heading: Sequence[str], groups: Sequence[Group], *, wide: boo
         for place in range(done, done + len(group.rows)):
             lines.append(_line([column.cells[place].ljust(column.width) for column in shown]))
         done += len(group.rows)
-        lines += [wrapped(f"  {note}", 4, columns) for note in notes(group)]
+        lines += [wrapped(f"  {spell(note)}", 4, columns) for note in notes(group)]
     heads = {column.head for column in shown}
     left_out = [column.head for column in every if column.head not in heads and not column.says_nothing]
     lines += ["", wrapped(UNITS, 2, columns)]
     if any(row.monte_carlo_error_is == LOWER_BOUND for row in rows):
         lines.append(wrapped("[>= ...]: some data are untrusted, and the error is larger than can be seen", 2, columns))
     if left_out:
-        lines.append(wrapped(f"no room for: {', '.join(left_out)} (--wide shows all)", 2, columns))
+        lines.append(wrapped(spell(f"no room for: {', '.join(left_out)} ({option('wide')} shows all)"), 2, columns))
     return "\n".join(lines)
 
 
@@ -203,7 +212,7 @@ def _difference(row: Row) -> str:
 
 
 def notes(group: Group) -> list[str]:
-    """What is to be said below a group."""
+    """What is to be said below a group, its options still to be spelled."""
     found = [group.why] if group.why else []
     if not all(map(told_apart, group.rows)):
         found.append("~ within two standard errors of the best: these data do not tell the two apart")
@@ -212,14 +221,14 @@ def notes(group: Group) -> list[str]:
         worst = max(bad, key=lambda row: row.untrusted)
         most = f"{worst.name}, {worst.untrusted} of {worst.n}: {worst.untrusted_because}"
         found.append(
-            f"untrusted (most: {most}): their log evidence is expected to be too low, by an unknown amount, and its Monte Carlo "
-            "error is larger than can be seen; try more --samples"
+            f"untrusted (most: {most}): their log evidence is expected to be too low, by an unknown amount, and "
+            f"its Monte Carlo error is larger than can be seen; try more {option('samples')}"
         )
     unclear = max(group.rows, key=lambda row: row.cannot_tell)
     if unclear.cannot_tell:
         found.append(
-            f"cannot tell (most: {unclear.name}, {unclear.cannot_tell} of {unclear.n}): k-hat is too near its limit, or the "
-            "samples are too few for one; try more --samples"
+            f"cannot tell (most: {unclear.name}, {unclear.cannot_tell} of {unclear.n}): k-hat is too near its "
+            f"limit, or the samples are too few for one; try more {option('samples')}"
         )
     return found
 

@@ -15,12 +15,11 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.drawing import evidence_plots
 from pyrovae.drawing.choice import portrait_of
-from pyrovae.errors import UserError, suggest
+from pyrovae.errors import NOT_GIVEN, UserError, command, option, suggest
 from pyrovae.evidence.digests import model_digest, rows_digest
 from pyrovae.evidence.importance.pareto import limits
 from pyrovae.runs.opening import Opened, context_of
 from pyrovae.runs.records import read_records
-from pyrovae.system.files import quoted
 
 LOWEST = 20
 
@@ -65,7 +64,10 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
     """
     if not opened.vae.parts["posterior"].has_density:
         raise UserError(
-            f"--evidence: {opened.folder} is a plain autoencoder, which has no evidence to draw; leave --evidence out"
+            "evidence",
+            NOT_GIVEN,
+            f"{opened.folder} is a plain autoencoder, which has no evidence to draw",
+            f"leave {option('evidence')} out",
         )
     digest = model_digest(opened.vae)
     records = {
@@ -75,13 +77,16 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
     scene = _Scene(opened, records)
     for wanted in only or ():
         if wanted not in EVIDENCE_FIGURES:
-            raise UserError(f"--only {wanted}: unknown; {suggest(wanted, EVIDENCE_FIGURES)}")
+            raise UserError("only", wanted, "unknown", suggest(wanted, EVIDENCE_FIGURES))
     drawn = {name: draw(scene) for name, draw in EVIDENCE_FIGURES.items() if only is None or name in only}
     missing = [name for name, figure in drawn.items() if figure is None]
     if len(missing) == len(drawn) or (only is not None and missing):
-        commands = dict.fromkeys(f"pyrovae evaluate {quoted(opened.home)} {NEEDS[name]}" for name in missing)
+        commands = dict.fromkeys(command("evaluate", opened.home, **NEEDS[name]) for name in missing)
         raise UserError(
-            f"--evidence: {opened.folder} has no evaluation of its present weights to draw; make one with {' or '.join(commands)}"
+            "evidence",
+            NOT_GIVEN,
+            f"{opened.folder} has no evaluation of its present weights to draw",
+            f"make one with {' or '.join(commands)}",
         )
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -176,10 +181,10 @@ EVIDENCE_FIGURES: dict[str, Callable[[_Scene], Figure | None]] = {
     "evidence_lowest": _lowest,
 }
 
-NEEDS = {
-    "evidence_bound": "--samples 5000",
-    "evidence_khat": "--samples 5000",
-    "evidence_annealing": "--estimator bdmc",
-    "evidence_lowest": "--samples 5000",
+NEEDS: dict[str, dict[str, object]] = {
+    "evidence_bound": {"samples": 5000},
+    "evidence_khat": {"samples": 5000},
+    "evidence_annealing": {"estimator": "bdmc"},
+    "evidence_lowest": {"samples": 5000},
 }
 """Which options of ``evaluate`` make what a figure shows."""

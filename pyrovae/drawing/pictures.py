@@ -16,7 +16,7 @@ from pyrovae.drawing import charts
 from pyrovae.drawing.choice import portrait_of
 from pyrovae.drawing.portraits import Portrait
 from pyrovae.drawing.words import mean_of, prior_of
-from pyrovae.errors import UserError, suggest
+from pyrovae.errors import UserError, option, suggest
 from pyrovae.evidence.prepared import PreparedData, prepare_data
 from pyrovae.runs.opening import Opened, context_of, inference
 from pyrovae.runs.sampling import Samples, draw_samples, prior_samples, value_range
@@ -67,9 +67,9 @@ def pictures(opened: Opened, seed: int, only: Sequence[str] | None = None) -> di
     absent = _absent(opened)
     for wanted in only or ():
         if wanted not in FIGURES:
-            raise UserError(f"--only {wanted}: unknown; {suggest(wanted, FIGURES)}")
+            raise UserError("only", wanted, "unknown", suggest(wanted, FIGURES))
         if wanted in absent:
-            raise UserError(f"--only {wanted}: {absent[wanted]}")
+            raise UserError("only", wanted, absent[wanted])
     return {name: draw(scene) for name, draw in FIGURES.items() if name not in absent and (only is None or name in only)}
 
 
@@ -78,12 +78,13 @@ def _absent(opened: Opened) -> dict[str, str]:
     absent = {}
     if opened.vae.latent_dim != 2:
         absent["grid"] = (
-            f"needs a 2-D latent, this run has {opened.vae.latent_dim}; instead --only latent draws the two principal axes of "
-            "the posterior means, --only samples decoded draws"
+            f"needs a 2-D latent, this run has {opened.vae.latent_dim}; instead {option('only', 'latent')} draws "
+            f"the two principal axes of the posterior means, {option('only', 'samples')} decoded draws"
         )
     if opened.vae.parts["context"].reads is None:
         for name in ("classes", "relabelled"):
-            absent[name] = "needs a conditional model, this run has no context; draw --only samples or reconstructions instead"
+            instead = option("only", "samples", "reconstructions")
+            absent[name] = f"needs a conditional model, this run has no context; draw {instead} instead"
     if not runs.read_metrics(opened.home):
         absent["learning_curves"] = "the run has no metrics.csv; train writes it"
     return absent

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Dataset, Split
-from pyrovae.errors import UserError, check_integer
+from pyrovae.errors import UserError, check_integer, command, option
 from pyrovae.evidence.importance.importance import FEW_EFFECTIVE, Importance
 from pyrovae.evidence.prepared import prepare_data
 from pyrovae.evidence.reports.numbers import Number, precision_notes
@@ -92,7 +92,7 @@ class Classification(Report):
         lines += [("", note) for note in precision_notes(self.precision)]
         if self.untrusted:
             few = f"{self.untrusted} of {self.n} data have fewer than {FEW_EFFECTIVE:g} effective samples"
-            lines.append(("NOT TO BE TRUSTED", f"{few} for the true or the chosen class; try more --samples"))
+            lines.append(("NOT TO BE TRUSTED", f"{few} for the true or the chosen class; try more {option('samples')}"))
         return lines
 
 
@@ -128,17 +128,22 @@ def classify_split(
     classes = vae.context_module.each()
     if not classes:
         raise UserError(
-            f"{run or 'the VAE'}: has no context, so there is no log p(x|c) to compare; pyrovae train --context label makes one"
+            None,
+            run or "the VAE",
+            "has no context, so there is no log p(x|c) to compare",
+            f"{command('train', context='label')} makes one",
         )
     if not vae.parts["posterior"].has_density:
         raise UserError(
-            f"{run or 'the VAE'}: the posterior delta is a point without a density, so there is no log p(x|c); "
-            "train with another --posterior"
+            None,
+            run or "the VAE",
+            "the posterior delta is a point without a density, so there is no log p(x|c)",
+            f"train with another {option('posterior')}",
         )
     if trained is None:
-        raise UserError(run or "the VAE", reason="the labels of its training data are not known, and so p(c) is not")
+        raise UserError(None, run or "the VAE", "the labels of its training data are not known, and so p(c) is not")
     if dataset.y is None:
-        raise UserError(f"{dataset.name}: has no labels to compare with; give labelled data with --data")
+        raise UserError(None, dataset.name, "has no labels to compare with", f"give labelled data with {option('data')}")
     prepared = prepare_data(vae, dataset, split, limit=limit, seed=seed)
     rows, contexts = prepared.rows, list(classes.values())
     assert prepared.c is not None  # what has classes reads labels

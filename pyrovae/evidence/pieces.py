@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from pyrovae.errors import UserError, is_out_of_memory, option
+from pyrovae.errors import NOT_GIVEN, UserError, is_out_of_memory, option
 
 FIRST = 16
 """Data of the first piece, and of the smallest: fewer would not fill the matrix products of the slow estimators."""
@@ -69,7 +69,7 @@ class Pieces:
         self._most = self._size = tried // 2
         if not self._size:
             remedy = f"use {option('device', 'cpu')}, fewer {option('samples')} or {option('chains')}"
-            raise UserError(None, reason="one datum does not fit the memory", remedy=remedy) from error
+            raise UserError(None, NOT_GIVEN, reason="one datum does not fit the memory", remedy=remedy) from error
 
     def _grow(self, took: float) -> None:
         wanted = max(FIRST, min(2 * self._size, int(self._size * SECONDS / took)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.errors import UserError, check_integer, option
+from pyrovae.errors import NOT_GIVEN, UserError, check_integer, option
 from pyrovae.evidence import keyed
 from pyrovae.evidence.pieces import in_chunks
 from pyrovae.preprocess.dequantise import DEQUANTISED
@@ -140,8 +140,10 @@ def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weig
     bad = (log_weight.isnan() | (log_weight == math.inf)).any(0)
     if bad.any():
         raise NotFiniteError(
-            f"at least {int(bad.sum())} data have {what} that are NaN or +inf, the first is row {data[int(bad.nonzero()[0])]}: "
-            "the model has diverged, train it with a lower --learning-rate"
+            None,
+            NOT_GIVEN,
+            f"at least {int(bad.sum())} data have {what} that are NaN or +inf, the first is row {data[int(bad.nonzero()[0])]}",
+            f"the model has diverged, train it with a lower {option('learning_rate')}",
         )
 
 

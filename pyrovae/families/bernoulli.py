@@ -8,11 +8,11 @@ from typing import final
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.nn.functional import softplus
 
 from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.families.elements import elements_of
+from pyrovae.supports import BITS, Support
 
 LONGEST_PRODUCT = 120
 """Factors between 1 and 2 whose product float32 holds."""
@@ -54,8 +54,8 @@ def _factors(size: int) -> int:
 class Bernoulli(Family):
     """Bits from logits l: log p(x) = x l - log(1 + e^l), summed over elements; x is 0 or 1, nothing between."""
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.boolean
+    def support(self, spec: DataSpec) -> Support:
+        return BITS
 
     def n_params(self, spec: DataSpec) -> int:
         return 1

@@ -8,13 +8,12 @@ from typing import final
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Shape
 from pyrovae.errors import UserError, check_number
 from pyrovae.families.elements import joint
 from pyrovae.families.positive import bounded_exp
-from pyrovae.families.support import between_zero_and_one, open_edge, open_unit_interval
+from pyrovae.supports import OPEN_UNIT, Support, between_zero_and_one, open_edge
 
 EDGE = 1e-4
 """A mean stays that far from 0 and 1, lest a concentration be 0 in float32."""
@@ -78,8 +77,8 @@ class Beta(Family):
         if check_number("least", self.least) >= 1:
             raise UserError("least", self.least, "needs a number from 0 to below 1")
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return open_unit_interval
+    def support(self, spec: DataSpec) -> Support:
+        return OPEN_UNIT
 
     def n_params(self, spec: DataSpec) -> int:
         return 2

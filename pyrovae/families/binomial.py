@@ -8,11 +8,11 @@ from typing import final
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.errors import UserError, check_integer, option
 from pyrovae.families.rounded import rounded
+from pyrovae.supports import Support, integers
 
 
 @final
@@ -48,8 +48,8 @@ class Binomial(Family):
             )
         return spec.levels - 1
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.integer_interval(0, self._tosses(spec))
+    def support(self, spec: DataSpec) -> Support:
+        return integers(0, self._tosses(spec))
 
     def n_params(self, spec: DataSpec) -> int:
         return 1

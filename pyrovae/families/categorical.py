@@ -13,6 +13,7 @@ from torch.distributions import constraints
 from pyrovae.contracts import DataSpec, Distribution, Family, Shape
 from pyrovae.families.elements import joint
 from pyrovae.families.levels import number_of_levels
+from pyrovae.supports import Support, integers
 
 
 @final
@@ -76,8 +77,8 @@ class Categorical(Family):
         UserError: If the data have no levels.
     """
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.integer_interval(0, number_of_levels("categorical", spec) - 1)
+    def support(self, spec: DataSpec) -> Support:
+        return integers(0, number_of_levels("categorical", spec) - 1)
 
     def n_params(self, spec: DataSpec) -> int:
         return number_of_levels("categorical", spec)

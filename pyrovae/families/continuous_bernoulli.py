@@ -13,6 +13,7 @@ from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Shape
 from pyrovae.families.elements import joint
+from pyrovae.supports import UNIT, Support
 
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 """Bernoulli numbers B_2, B_4, ..., B_14: what is left out of the series below at |l| < SMALL is less than 1e-16."""
@@ -124,8 +125,8 @@ class ContinuousBernoulli(Family):
 
     reparametrised = True
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.unit_interval
+    def support(self, spec: DataSpec) -> Support:
+        return UNIT
 
     def n_params(self, spec: DataSpec) -> int:
         return 1

@@ -8,12 +8,11 @@ from typing import Literal, final
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.errors import check_choice
 from pyrovae.families.elements import elements_of
-from pyrovae.families.support import open_unit_interval
+from pyrovae.supports import OPEN_UNIT, REALS, Support
 
 MARGIN = 1e-6
 """A squashed point stays that far from 0 and 1: float32 would round it there."""
@@ -42,8 +41,8 @@ class Delta(Family):
         super().__post_init__()
         check_choice("posterior.squash", self.squash, ("none", "sigmoid"))
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return open_unit_interval if self.squash == "sigmoid" else constraints.real
+    def support(self, spec: DataSpec) -> Support:
+        return OPEN_UNIT if self.squash == "sigmoid" else REALS
 
     def n_params(self, spec: DataSpec) -> int:
         return 1

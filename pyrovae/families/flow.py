@@ -11,13 +11,13 @@ import torch
 from pyro.distributions.transforms import ConditionalAffineAutoregressive, ConditionalSplineAutoregressive
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.distributions.transforms import AffineTransform, Transform
 
 from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.errors import UserError, check_choice, check_integer, option
 from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
+from pyrovae.supports import REALS, Support
 
 CONTEXT = 2
 """Numbers a latent, beside its mean and scale, through which the transforms see x."""
@@ -65,8 +65,8 @@ class Flow(Family):
         check_integer("posterior.layers", self.layers, 1)
         check_integer("posterior.hidden", self.hidden, 1)
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.real
+    def support(self, spec: DataSpec) -> Support:
+        return REALS
 
     def n_params(self, spec: DataSpec) -> int:
         return 2 + CONTEXT

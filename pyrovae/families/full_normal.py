@@ -8,11 +8,11 @@ from typing import final
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
+from pyrovae.supports import REALS, Support
 
 
 @final
@@ -28,8 +28,8 @@ class FullNormal(Family):
 
     reparametrised = True
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.real
+    def support(self, spec: DataSpec) -> Support:
+        return REALS
 
     def n_params(self, spec: DataSpec) -> int:
         return 1 + spec.size

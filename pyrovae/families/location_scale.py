@@ -8,11 +8,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Family
 from pyrovae.errors import UserError, is_number
 from pyrovae.families.positive import bounded_exp
+from pyrovae.supports import REALS, Support
 
 SCALES = ("learned", "element", "network")
 
@@ -51,8 +51,8 @@ class LocationScale(Family, ABC):
             f"needs a positive number ({SMALLEST:g} to {LARGEST:g}) or one of {', '.join(SCALES)}",
         )
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.real
+    def support(self, spec: DataSpec) -> Support:
+        return REALS
 
     def n_params(self, spec: DataSpec) -> int:
         return 2 if self.scale == "network" else 1

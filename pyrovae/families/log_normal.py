@@ -7,11 +7,11 @@ from typing import final
 
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution
 from pyrovae.families.elements import joint
 from pyrovae.families.location_scale import LocationScale
+from pyrovae.supports import POSITIVE, Support
 
 
 @final
@@ -30,8 +30,8 @@ class LogNormal(LocationScale):
         UserError: If the scale is none of these.
     """
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.positive
+    def support(self, spec: DataSpec) -> Support:
+        return POSITIVE
 
     def distribution(self, params: Tensor, spec: DataSpec, learned: nn.Module) -> Distribution:
         location, scale = self.location_and_scale(params, spec, learned)

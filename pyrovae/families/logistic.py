@@ -19,6 +19,7 @@ from pyrovae.families.elements import joint
 from pyrovae.families.levels import number_of_levels
 from pyrovae.families.positive import bounded_exp
 from pyrovae.families.rounded import rounded
+from pyrovae.supports import Support, integers
 
 TOGETHER = 2**20
 """Probabilities that are summed at a time."""
@@ -129,8 +130,8 @@ class Logistic(Family):
         super().__post_init__()
         check_integer("likelihood.components", self.components, 1)
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.integer_interval(0, number_of_levels("logistic", spec) - 1)
+    def support(self, spec: DataSpec) -> Support:
+        return integers(0, number_of_levels("logistic", spec) - 1)
 
     def n_params(self, spec: DataSpec) -> int:
         return 2 if self.components == 1 else 3 * self.components

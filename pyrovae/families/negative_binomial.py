@@ -7,11 +7,11 @@ from typing import final
 
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family
 from pyrovae.families.positive import COUNTS, bounded_exp
 from pyrovae.families.rounded import rounded
+from pyrovae.supports import NONNEGATIVE_INTEGERS, Support
 
 
 @final
@@ -25,8 +25,8 @@ class NegativeBinomial(Family):
     sees log(1 + x).
     """
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.nonnegative_integer
+    def support(self, spec: DataSpec) -> Support:
+        return NONNEGATIVE_INTEGERS
 
     def n_params(self, spec: DataSpec) -> int:
         return 2

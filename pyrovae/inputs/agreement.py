@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch.distributions import constraints
-
 from pyrovae.contracts import Density, Family, PriorModule, Transform
 from pyrovae.errors import NOT_GIVEN, UserError, option
-from pyrovae.families.support import in_words
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.parts import name_of
+from pyrovae.supports import Support, as_support
 
 
-def check_latents(parts: Mapping[str, Any], prior: PriorModule, support: constraints.Constraint) -> None:
+def check_latents(parts: Mapping[str, Any], prior: PriorModule, support: Support) -> None:
     """Refuse a prior and a posterior that do not describe the same latents.
 
     Args:
@@ -27,11 +25,12 @@ def check_latents(parts: Mapping[str, Any], prior: PriorModule, support: constra
     """
     names = {role: name_of(role, parts[role]) for role in ("prior", "posterior")}
     natural = parts["prior"].natural_posterior
-    if repr(prior.support) != repr(support):
+    of_prior = as_support(prior.support)
+    if of_prior != support:
         raise UserError(
             "posterior",
             names["posterior"],
-            f"lives on {in_words(support)}, {option('prior', names['prior'])} on {in_words(prior.support)}: they must agree",
+            f"lives on {support}, {option('prior', names['prior'])} on {of_prior}: they must agree",
             f"try {option('posterior', natural)}",
         )
     if not parts["posterior"].has_density and any(True for _ in prior.parameters()):
@@ -71,11 +70,11 @@ def check_made(likelihood: Family, density: Density, transform: Transform) -> No
         UserError: Naming the number of levels to build with.
     """
     check_kind(likelihood, transform)
-    support = likelihood.support(transform.made)
-    if repr(support) != repr(density.support):
+    support = as_support(likelihood.support(transform.made))
+    if support != density.support:
         raise UserError(
             "data",
             NOT_GIVEN,
-            f"are {in_words(support)}, the VAE was built for data that are {in_words(density.support)}",
+            f"are {support}, the VAE was built for data that are {density.support}",
             f"build it with {option('levels', transform.given.levels)}",
         )

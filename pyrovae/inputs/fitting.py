@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute, DataSpec, Density, Preprocess, Transform, options_of
 from pyrovae.errors import NOT_GIVEN, UserError, option
-from pyrovae.families.support import in_words
 from pyrovae.likelihoods import fitting, preprocess_of
 from pyrovae.parts import name_of
 from pyrovae.preprocess.rounding import some, too_coarse
+from pyrovae.supports import REALS
 
 ROWS = 4096
 """Data that are checked at a time."""
@@ -87,7 +86,7 @@ def check_rounding(density: Density, preprocess: Preprocess, transform: Transfor
     position = (int(rows[worst[0]]), *worst[1:])
     given, exact, rounded = (f"{number.item():.15g}" for number in (x[position], y[worst], y[worst].to(like.dtype)))
     made = "" if given == exact else f", {exact} when it is preprocessed,"
-    reals = "" if density.support is constraints.real else f" and a likelihood of reals, {option('likelihood', 'normal')}"
+    reals = "" if density.support == REALS else f" and a likelihood of reals, {option('likelihood', 'normal')}"
     raise UserError(
         "preprocess",
         name_of("preprocess", preprocess),
@@ -128,7 +127,7 @@ def check_support(density: Density, transform: Transform, x: Tensor, like: Tenso
 
 def outside(density: Density) -> str:
     """What is wrong with data outside the support, in words."""
-    return f"outside the support of {option('likelihood', name_of('likelihood', density.family))}: {in_words(density.support)}"
+    return f"outside the support of {option('likelihood', name_of('likelihood', density.family))}: {density.support}"
 
 
 def _where_it_fits(density: Density, transform: Transform, x: Tensor) -> str:

@@ -8,13 +8,13 @@ from typing import Literal, final
 
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
 from pyrovae.errors import UserError, is_number
 from pyrovae.families.elements import joint
 from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
+from pyrovae.supports import BITS, Support
 
 
 @final
@@ -28,8 +28,8 @@ class BitsFrom(Family):
 
     p: float
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return constraints.boolean
+    def support(self, spec: DataSpec) -> Support:
+        return BITS
 
     def n_params(self, spec: DataSpec) -> int:
         return 1

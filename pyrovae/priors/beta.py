@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
 from pyrovae.errors import UserError, is_number
 from pyrovae.families.beta import OpenBeta
 from pyrovae.families.elements import joint
 from pyrovae.families.positive import bounded_exp
-from pyrovae.families.support import open_unit_interval
 from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
+from pyrovae.supports import OPEN_UNIT, Support
 
 SMALLEST, LARGEST = 0.5, 1e6
 """A concentration whose density float32 latents can follow: below, much of it is nearer to 0 or 1 than they can be."""
@@ -36,8 +35,8 @@ class BetaFrom(Family):
 
     reparametrised = True
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return open_unit_interval
+    def support(self, spec: DataSpec) -> Support:
+        return OPEN_UNIT
 
     def n_params(self, spec: DataSpec) -> int:
         return 2

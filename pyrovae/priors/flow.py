@@ -8,12 +8,12 @@ from typing import Literal, final
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Encode, Prior, PriorModule
 from pyrovae.errors import UserError, check_choice, check_integer
 from pyrovae.priors.autoregressive import BENDS, AutoregressiveLayer, FlowDistribution
 from pyrovae.priors.context import check_context, used_embedding
+from pyrovae.supports import REALS
 
 
 @final
@@ -28,7 +28,7 @@ class FlowPrior(PriorModule):
         embedding_dim: C, 0 where p(z) is the same for every context.
     """
 
-    support = constraints.real
+    support = REALS
     zero: Tensor
 
     def __init__(self, transform: str, layers: int, hidden: int, spec: DataSpec, embedding_dim: int) -> None:

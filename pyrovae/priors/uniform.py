@@ -8,12 +8,11 @@ from typing import final
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule, Shape
 from pyrovae.families.elements import joint
-from pyrovae.families.support import between_zero_and_one, open_unit_interval
 from pyrovae.priors.fixed import FixedPrior
+from pyrovae.supports import OPEN_UNIT, Support, between_zero_and_one
 
 
 @final
@@ -36,8 +35,8 @@ class UnitInterval(Family):
 
     reparametrised = True
 
-    def support(self, spec: DataSpec) -> constraints.Constraint:
-        return open_unit_interval
+    def support(self, spec: DataSpec) -> Support:
+        return OPEN_UNIT
 
     def n_params(self, spec: DataSpec) -> int:
         return 0

@@ -7,12 +7,12 @@ from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Encode, Prior, PriorModule
 from pyrovae.errors import check_integer
 from pyrovae.priors.context import check_context, used_embedding
 from pyrovae.priors.mixtures import mixture
+from pyrovae.supports import REALS
 
 SPREAD = 0.01
 """Standard deviation that tells pseudo-inputs apart which start at the same point: equal ones would stay equal."""
@@ -29,7 +29,7 @@ class PseudoInputs(PriorModule):
         conditional: Whether p(z) depends on the context; if it does not, each pseudo-input has an embedding of its own.
     """
 
-    support = constraints.real
+    support = REALS
     initialised: Tensor
 
     def __init__(self, components: int, event_shape: tuple[int, ...], embedding_dim: int, conditional: bool) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.errors import UserError, check_integer, check_seed
+from pyrovae.errors import UserError, check_integer, check_seed, option
 from pyrovae.evidence import keyed
 from pyrovae.evidence.importance.pareto import khat, tail_length
 from pyrovae.evidence.importance.proposals import choose_proposal, propose
@@ -84,8 +84,10 @@ def to_arviz(
     vae = opened.vae
     if not vae.parts["posterior"].has_density:
         raise UserError(
-            "to_arviz: the posterior delta is a point without a density, so there is nothing to draw from; use encode, or train "
-            "with another --posterior"
+            None,
+            "to_arviz",
+            "the posterior delta is a point without a density, so there is nothing to draw from",
+            f"use encode, or train with another {option('posterior')}",
         )
     prepared = prepare_data(vae, opened.dataset, split, limit=limit, seed=seed)
     rows, c = prepared.rows, prepared.c
@@ -110,7 +112,7 @@ def _arviz() -> Any:
     try:
         from arviz_base import from_dict
     except ImportError as error:
-        raise UserError("to_arviz: needs ArviZ, which is not installed; pip install 'pyrovae[arviz]'") from error
+        raise UserError(None, "to_arviz", "needs ArviZ, which is not installed", "pip install 'pyrovae[arviz]'") from error
     return from_dict
 
 
@@ -153,8 +155,10 @@ def _proposals(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], seed: int
     empty = (log_weight == -math.inf).all(0)
     if empty.any():
         raise UserError(
-            f"{int(empty.sum())} data have weights that are all 0, the first is row {data[int(empty.nonzero()[0])]}: no draw of "
-            "the guide could have made it; try more samples"
+            None,
+            f"{int(empty.sum())} data have weights that are all 0, the first is row {data[int(empty.nonzero()[0])]}",
+            "no draw of the guide could have made it",
+            "try more samples",
         )
     return z, log_likelihood, log_weight
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from pyrovae.errors import NOT_GIVEN, UserError, check_is, check_path, option, shown
+from pyrovae.errors import NOT_GIVEN, UserError, check_is, check_path, command, option, shown
 from pyrovae.networks.modules import Modules
 from pyrovae.parts import UnknownPartError, name_of
 from pyrovae.runs.binding import MODEL_KEYS, difference, model_options, recorded_training, training_options
@@ -24,7 +24,7 @@ from pyrovae.runs.states import Seconds, check_fits, put_together, taken_apart, 
 from pyrovae.system.bounds import BAD_YAML, read_text, read_yaml, why
 from pyrovae.system.claims import Claim, check_new
 from pyrovae.system.devices import choose_device, own_noise
-from pyrovae.system.files import quoted, write_whole
+from pyrovae.system.files import write_whole
 from pyrovae.system.tensorfiles import check_finite, read_plain, read_tensors, write_tensors
 from pyrovae.training.state import TrainingState
 from pyrovae.vae import VAE
@@ -69,7 +69,7 @@ def save(vae: VAE, folder: str | Path) -> Path:
     folder = check_path("folder", folder, "a new folder")
     check_new(folder)
     if not vae.prepared and vae.preprocess_choice != "auto":
-        raise UserError("the VAE has not met its data: call fit, or vae.prepare(spec, x), before save")
+        raise UserError("vae", NOT_GIVEN, "has not met its data", "call fit, or vae.prepare(spec, x), before save")
     check_rebuilt(vae, _built(folder, _configuration(vae, {}, {}), 0, _modules_of(vae)))
     with Claim(folder, new=True):
         save_weights(folder, vae.state_dict(), write_config(folder, vae, {}, {}))
@@ -102,8 +102,10 @@ def load(
     vae = _built(folder, config, 0, given)
     if not path.is_file():
         raise UserError(
-            f"{path}: is missing; training has not saved it yet, or it was deleted: "
-            f"pyrovae train --resume --out {quoted(folder)} goes on with it"
+            None,
+            path,
+            "is missing",
+            f"training has not saved it yet, or it was deleted: {command('train', resume=True, out=folder)} goes on with it",
         )
     tensors, plain = read_tensors(path)
     check_finite(tensors, path)
@@ -155,14 +157,17 @@ def _check_made_with(folder: Path, config: Mapping[str, Any], recorded: Any) -> 
     try:
         found = difference(model_options(config), recorded)
     except (TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{folder / MODEL}: is damaged ({error}); restore it or train again") from error
+        raise UserError(None, folder / MODEL, f"is damaged ({error})", "restore it or train again") from error
     if found is None:
         return
     name, now, before = map(_short, found)
     what = f"{folder / CONFIG}: has {name} {now}, and the weights were made with {before}"
     if config["run"].get(EDITED) is not True:
         raise UserError(
-            f"{what}; restore it, or, where another model with these weights is wanted, say so by {EDITED}: true under run:"
+            None,
+            NOT_GIVEN,
+            what,
+            f"restore it, or, where another model with these weights is wanted, say so by {EDITED}: true under run:",
         )
     warnings.warn(f"{what}: another model than was trained, as {EDITED}: true says", UserWarning, stacklevel=4)
 
@@ -196,7 +201,7 @@ def _built(folder: Path, config: Mapping[str, Any], seed: int, modules: Modules 
             raise
         raise UserError(None, folder / CONFIG, f"is damaged: {error}") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{folder / CONFIG}: is damaged ({error}); restore it or train again") from error
+        raise UserError(None, folder / CONFIG, f"is damaged ({error})", "restore it or train again") from error
 
 
 def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +218,7 @@ def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Map
     """
     config = _configuration(vae, options, record)
     text = yaml.safe_dump(config, sort_keys=False, width=120)
-    header = "# What made this run; repeat it with: pyrovae train --config THIS_FILE --out NEW_FOLDER\n"
+    header = "# What made this run; pyrovae train takes this file as its option config\n"
     write_whole(folder / CONFIG, (header + text).encode(), folder)
     return config
 
@@ -234,14 +239,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         there = "has no config.yaml" if folder.is_dir() else "no such folder"
-        raise UserError(f"{folder}: is not a run ({there}); give the folder that pyrovae train printed")
+        raise UserError(None, folder, f"is not a run ({there})", "give the folder that pyrovae train printed")
     try:
         config: dict[str, Any] = read_yaml(path)
         written = config["run"]["format"]
         newer = written > FORMAT
         version = config["run"]["pyrovae"]
     except (*BAD_YAML, KeyError, TypeError) as error:
-        raise UserError(f"{path}: is damaged ({why(error)}); restore it or train again") from error
+        raise UserError(None, path, f"is damaged ({why(error)})", "restore it or train again") from error
     if PLUGIN in config:
         raise UserError(
             None,
@@ -251,8 +256,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     if newer:
         raise UserError(
-            f"{path}: was written by pyrovae {version} (format {written}), this is {__version__} (format {FORMAT}); "
-            "upgrade with pip install --upgrade pyrovae"
+            None,
+            path,
+            f"was written by pyrovae {version} (format {written}), this is {__version__} (format {FORMAT})",
+            "upgrade with pip install -U pyrovae",
         )
     return config
 
@@ -273,7 +280,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     missing = [key for key, value in found.items() if value is None and key != "levels"]
     if missing:
-        raise UserError(f"{', '.join(missing)} missing; restore it or train again")
+        raise UserError(None, NOT_GIVEN, f"{', '.join(missing)} missing", "restore it or train again")
     return found
 
 
@@ -329,13 +336,15 @@ def load_state(folder: Path, vae: VAE | None = None) -> TrainingState | None:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"{path}: is no state of this training ({error}); restore it, or start a new run with another --out"
+            None, path, f"is no state of this training ({error})", f"restore it, or start a new run with another {option('out')}"
         ) from error
     if found:
         name, now, before = map(_short, found)
         raise UserError(
-            f"{path}: is of a training with {name} {before}, and {CONFIG} has {now}; restore what was there, or start a new run "
-            "with another --out"
+            None,
+            path,
+            f"is of a training with {name} {before}, and {CONFIG} has {now}",
+            f"restore what was there, or start a new run with another {option('out')}",
         )
     return _timed(folder, state)
 
@@ -366,7 +375,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         rows = [{name: _cell(text) for name, text in row.items()} for row in lines]
         _check_rows(rows, read_plain(folder / STATE)["history"] if (folder / STATE).is_file() else [])
     except (ValueError, TypeError, KeyError, AttributeError, csv.Error, OSError) as error:
-        raise UserError(f"{path}: is damaged ({error}); delete it or train again") from error
+        raise UserError(None, path, f"is damaged ({error})", "delete it or train again") from error
     return rows
 
 

@@ -13,7 +13,7 @@ from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute, DataSpec
 from pyrovae.data import CsvFile, Dataset, OwnData, Source
 from pyrovae.data.columns import in_one_line, named_in, positions
-from pyrovae.errors import UserError
+from pyrovae.errors import UserError, option
 from pyrovae.vae import VAE
 
 SPLITTING = ("valid", "test", "split_seed")
@@ -106,8 +106,8 @@ def with_labels_as_trained(vae: VAE, dataset: Dataset) -> Dataset:
     if vae.parts["context"].reads is None or wanted == found:
         return dataset
     if not found or dataset.y is None:
-        how = "name their column with --data.label" if dataset.spec.columns else "give data that have them"
-        raise UserError(f"--data {dataset.name}: has no labels, and the model is conditioned on them; {how}")
+        how = f"name their column with {option('data.label')}" if dataset.spec.columns else "give data that have them"
+        raise UserError("data", dataset.name, "has no labels, and the model is conditioned on them", how)
     if len(wanted) == len(found) == 1:
         found = (replace(found[0], name=wanted[0].name),)
     columns = dataset.y.reshape(len(dataset.x), len(found))
@@ -120,14 +120,12 @@ def with_labels_as_trained(vae: VAE, dataset: Dataset) -> Dataset:
 
 def _recoded(wanted: Attribute, there: Mapping[str, tuple[Attribute, Tensor]], trained: DataSpec, name: str) -> Tensor:
     if wanted.name not in there:
-        raise UserError(f"--data {name}: has no label {wanted.name}, which the model was trained with; it has {listed(there)}")
+        raise UserError("data", name, f"has no label {wanted.name}, which the model was trained with", f"it has {listed(there)}")
     found, codes = there[wanted.name]
     values = found.values if trained.columns else [_as_it_was(value, wanted) for value in found.values]
     unknown = [values[code] for code in codes.unique().tolist() if values[code] not in wanted.values]
     if unknown:
-        raise UserError(
-            f"--data {name}: {wanted.name} {unknown[0]} is unseen: the model was trained with {listed(wanted.values)}"
-        )
+        raise UserError("data", name, f"{wanted.name} {unknown[0]} is unseen: the model was trained with {listed(wanted.values)}")
     return torch.tensor([wanted.values.index(value) if value in wanted.values else -1 for value in values])[codes]
 
 

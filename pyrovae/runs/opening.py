@@ -21,7 +21,7 @@ from pyrovae.data.columns import named_in
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.data.in_memory import Arrays, Given, source_of
 from pyrovae.data.own import OtherKindError, OwnNumbers
-from pyrovae.errors import UserError, check_path, option
+from pyrovae.errors import NOT_GIVEN, UserError, check_path, option
 from pyrovae.parts import make, needed_by
 from pyrovae.runs.matching import SPLITTING, is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
 from pyrovae.system.devices import choose_device
@@ -63,12 +63,18 @@ def load_source(source: Source, data_root: str | Path | None) -> Dataset:
     data_root = None if data_root is None else check_path("data_root", data_root, "a folder")
     root = Path(data_root or os.environ.get("PYROVAE_DATA") or cache)
     if data_root is not None and not root.is_dir():
-        raise UserError(f"--data-root {data_root}: no such folder; make it, or name the one that has the data")
+        raise UserError("data_root", data_root, "no such folder", "make it, or name the one that has the data")
     return source.load(root)
 
 
-def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str, remedy: str) -> None:
+def check_data(config: Mapping[str, Any], dataset: Dataset, given: tuple[str | None, object], remedy: str) -> None:
     """Refuse data that are not those that the run was trained on.
+
+    Args:
+        config: Of the run.
+        dataset: The data.
+        given: The option that asks for them, and its value.
+        remedy: What to do but restore them.
 
     Raises:
         UserError: If a digest differs from the recorded one.
@@ -78,13 +84,14 @@ def check_data(config: Mapping[str, Any], dataset: Dataset, flag: str, remedy: s
     if names and names != list(now):
         called = f"are called {listed(now)} now" if now else "have no names now"
         raise UserError(
-            f"{flag}: the columns of {dataset.name} {called}, and were {listed(names)} when the run was made; restore them, or "
-            f"{remedy}"
+            *given,
+            f"the columns of {dataset.name} {called}, and were {listed(names)} when the run was made",
+            f"restore them, or {remedy}",
         )
     key = changed(recorded, found)
     if key is not None:
         raise UserError(
-            f"{flag}: the data {dataset.name} are not those of the run any more (another {key}); restore them, or {remedy}"
+            *given, f"the data {dataset.name} are not those of the run any more (another {key})", f"restore them, or {remedy}"
         )
 
 
@@ -106,7 +113,9 @@ class Opened:
             UserError: Of a model in memory, which has none.
         """
         if self.folder is None:
-            raise UserError("run", reason="is a VAE in memory, which has no folder", remedy="save it first, and give its folder")
+            raise UserError(
+                "run", NOT_GIVEN, reason="is a VAE in memory, which has no folder", remedy="save it first, and give its folder"
+            )
         return self.folder
 
 
@@ -120,7 +129,7 @@ def open_run(run: str | Path | VAE, data: DataLike | None, data_root: str | Path
     data_root = None if data_root is None else check_path("data_root", data_root, "a folder")
     if isinstance(run, VAE):
         if data is None:
-            raise UserError("a VAE in memory has no data of its own: give data=")
+            raise UserError("data", NOT_GIVEN, "a VAE in memory has no data of its own", "give some")
         dataset = data if isinstance(data, Dataset) else _named(run, data, {}, data_root)
         # A model in memory is moved only where that is asked for: its owner may be training it.
         return Opened(run if device == "auto" else run.to(chosen), _as_trained(run, dataset), None, {})
@@ -186,8 +195,10 @@ def _recorded(folder: Path, config: Mapping[str, Any], vae: VAE, data_root: str 
         source = read_as_trained(vae, own, None)
         dataset = load_source(source, data_root or config.get("data_root"))
     except UserError as error:
-        raise UserError(f"{folder}: the data of the run cannot be read ({error.said()}); name them with --data") from error
-    check_data(config, dataset, f"{folder}", "name other data with --data")
+        raise UserError(
+            None, folder, f"the data of the run cannot be read ({error.said()})", f"name them with {option('data')}"
+        ) from error
+    check_data(config, dataset, (None, folder), f"name other data with {option('data')}")
     return dataset
 
 
@@ -210,7 +221,7 @@ def _split_as_recorded(
     else:
         remedy = "give the Dataset that it was trained on" if own is None else f"leave {option('data')} out"
         raise UserError("data", dataset.name, "the data of the run, but split otherwise", remedy)
-    check_data(config, again, f"--data {dataset.name}", "leave --data out")
+    check_data(config, again, ("data", dataset.name), f"leave {option('data')} out")
     return again
 
 
@@ -254,9 +265,7 @@ def _fitting(vae: VAE, source: Source, dataset: Dataset) -> Dataset:
     same = found.event_shape == wanted.event_shape and (found.kind, found.levels) == (wanted.kind, wanted.levels)
     remedy = "" if same else source.remedy(found, wanted)
     if remedy:
-        raise UserError(
-            f"--data {dataset.name}: has {_in_words(found)}, and the model was trained on {_in_words(wanted)}; {remedy}"
-        )
+        raise UserError("data", dataset.name, f"has {_in_words(found)}, and the model was trained on {_in_words(wanted)}", remedy)
     return dataset
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pyrovae.contracts import DataSpec, Part
-from pyrovae.errors import UserError
+from pyrovae.errors import NOT_GIVEN, UserError
 from pyrovae.system.devices import own_noise
 from pyrovae.system.modes import in_evaluation
 from pyrovae.vae import VAE
@@ -38,6 +38,7 @@ def check_rebuilt(vae: VAE, again: VAE) -> None:
     if odd is not None:
         raise UserError(
             f"vae.{odd}",
+            NOT_GIVEN,
             reason="is not what the options of the model make, so that its run could not be opened",
             remedy="choose it by an option, give modules of your own with VAE(..., encoder=MODULE, decoder=MODULE), or keep the "
             "weights with torch.save(vae.state_dict(), FILE) and the code that makes the model",

@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from pyrovae.errors import Note, enough_memory
+from pyrovae.errors import Note, enough_memory, option
 from pyrovae.runs.opening import inference
 from pyrovae.system.devices import own_noise, seed_all
 from pyrovae.vae import VAE
@@ -46,9 +46,11 @@ def draw_samples(vae: VAE, count: int, seed: int, given: str | None = None) -> S
     """
     if not vae.parts["posterior"].has_density:
         warnings.warn(
-            "a plain autoencoder (--posterior delta) does not fit its codes to the prior: these draws show the decoder where it "
-            "may never have been trained, and no model of the data; --posterior normal trains one that can be drawn from",
-            UserWarning,
+            Note(
+                f"a plain autoencoder ({option('posterior', 'delta')}) does not fit its codes to the prior: these draws show the "
+                "decoder where it may never have been trained, and no model of the data; "
+                f"{option('posterior', 'normal')} trains one that can be drawn from"
+            ),
             stacklevel=2,
         )
     device = vae.device

@@ -143,7 +143,7 @@ def is_writable(path: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK)
 
 
-def quoted(path: Path) -> str:
+def quoted(path: str | Path) -> str:
     """A path as a word of a command line that is printed.
 
     Example:

@@ -25,8 +25,10 @@ def check_one_process() -> None:
     rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK"))
     if size.isdigit() and int(size) > 1 and rank is not None:
         raise UserError(
-            f"WORLD_SIZE {size}, rank {rank}: torchrun started several processes, each of which would train the same model into "
-            "the same folder; start it without torchrun: one process trains, on the --device that is chosen"
+            None,
+            f"WORLD_SIZE {size}, rank {rank}",
+            "torchrun started several processes, each of which would train the same model into the same folder",
+            f"start it without torchrun: one process trains, on the {option('device')} that is chosen",
         )
 
 
@@ -37,7 +39,7 @@ def check_sizes(training: Training, dataset: Dataset) -> None:
         UserError: Naming the options.
     """
     if len(dataset.x) < 2:
-        raise UserError(f"--data {dataset.name}: has one datum; needs at least 2 to train on")
+        raise UserError("data", dataset.name, "has one datum", "needs at least 2 to train on")
     if dataset.valid is not None:
         return
     if training.patience:

@@ -9,12 +9,12 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pyrovae.data import Split
 from pyrovae.errors import UserError, enough_memory, is_out_of_memory, option
 from pyrovae.evidence import Elbo, Reconstruction
 from pyrovae.evidence.scoring import NotFiniteError
+from pyrovae.supports import REALS
 from pyrovae.training.checks import context_on
 from pyrovae.training.state import Run, TrainingError
 from pyrovae.vae import VAE
@@ -103,11 +103,14 @@ def remedy(vae: VAE, x: Tensor, kl_weight: float, clip_norm: float) -> str:
     """
     largest = x.abs().max().item() if vae.transform.made == vae.spec and vae.spec.kind == "reals" else 0.0
     if largest > LARGE_VALUE:
-        scaled = repr(vae.likelihood_density.support) == repr(constraints.real)
-        return f"the data reach {largest:.2g}: {'use --preprocess standardise' if scaled else 'give them in larger units'}"
+        standardise = f"use {option('preprocess', 'standardise')}"
+        scaled = vae.likelihood_density.support == REALS
+        return f"the data reach {largest:.2g}: {standardise if scaled else 'give them in larger units'}"
     if kl_weight > LARGE_WEIGHT:
-        return f"try a lower --kl-weight than {kl_weight:g}"
-    return f"try a lower --learning-rate{'' if clip_norm else ', or --clip-norm 10'}"
+        return f"try a lower {option('kl_weight')} than {kl_weight:g}"
+    clip = option("clip_norm", 10)
+    clip = option("clip_norm", 10)
+    return f"try a lower {option('learning_rate')}{'' if clip_norm else f', or {clip}'}"
 
 
 def check_finite(run: Run, loss_sum: Tensor) -> None:
@@ -132,7 +135,7 @@ def diverged(run: Run, found: str) -> DivergedError:
     keeps = bool(state.best_epoch) and not spoilt(run)
     tried = remedy(run.vae, run.dataset.train.x, run.training.kl_weight, run.training.clip_norm)
     epoch = min(state.epoch + 1, run.training.epochs)
-    error = DivergedError(f"training diverged in epoch {epoch} ({found}): {tried}{_kept(run) if keeps else ''}")
+    error = DivergedError(None, f"training diverged in epoch {epoch} ({found})", tried, _kept(run) if keeps else "")
     error.keeps = keeps
     return error
 
@@ -170,8 +173,8 @@ def memory_for(run: Run) -> Iterator[None]:
         if error.__cause__ is None or not is_out_of_memory(error.__cause__):
             raise
         name, value, reason, remedy = error.args
-        raise TrainingError(name, value, reason, f"{remedy}{_kept(run)}") from error
+        raise TrainingError(name, value, reason, "; ".join(filter(None, (remedy, _kept(run))))) from error
 
 
 def _kept(run: Run) -> str:
-    return f"; epoch {run.state.best_epoch} is kept" if run.state.best_epoch else ""
+    return f"epoch {run.state.best_epoch} is kept" if run.state.best_epoch else ""

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from pyrovae.errors import UserError
+from pyrovae.errors import NOT_GIVEN, UserError
 from pyrovae.system.files import check_no_link
 
 FOLDER = "tensorboard"
@@ -21,7 +21,9 @@ def check_tensorboard() -> None:
         UserError: Saying how to install it.
     """
     if find_spec("tensorboard") is None:
-        raise UserError("--tensorboard: needs the package tensorboard; pip install 'pyrovae[tensorboard]', or leave it out")
+        raise UserError(
+            "tensorboard", NOT_GIVEN, "needs the package tensorboard", "pip install 'pyrovae[tensorboard]', or leave it out"
+        )
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 
 from torch import Tensor
-from torch.distributions import constraints
 
 from pyrovae.contexts.words import listed
 from pyrovae.data import Dataset
-from pyrovae.families.support import in_words
+from pyrovae.errors import Note, option
 from pyrovae.preprocess.dequantise import AddUniform
 from pyrovae.preprocess.none import Identity
+from pyrovae.supports import REALS
 from pyrovae.vae import VAE
 
 FAR = 100.0
@@ -40,20 +40,23 @@ def hint_at_columns(vae: VAE, dataset: Dataset) -> None:
         values = listed(f"{_called(dataset, k)} ({x[0, k].item():g})" for k in constant)
         own = getattr(vae.parts["likelihood"], "scale", None) in OWN_SCALES
         grows = ", and with a scale of its own its density grows without bound" if own else ""
-        remedy = "name the others with --data.columns" if dataset.spec.columns else "leave them out of the file"
+        remedy = f"name the others with {option('data.columns')}" if dataset.spec.columns else "leave them out of the file"
         warnings.warn(
-            f"{dataset.name}: in all training data the same: {values}; that tells nothing{grows}; {remedy}",
-            UserWarning,
+            Note(f"{dataset.name}: in all training data the same: {values}; that tells nothing{grows}; {remedy}"),
             stacklevel=2,
         )
     scales = _far_scales(vae, dataset)
     if scales:
+        standardise = option("preprocess", "standardise")
+        standardise = option("preprocess", "standardise")
+        standardise = option("preprocess", "standardise")
         kind, counts = (
-            ("--data.kind reals ", "; --likelihood poisson is one of counts") if dataset.spec.kind == "counts" else ("", "")
+            (f"{option('data.kind', 'reals')} ", f"; {option('likelihood', 'poisson')} is one of counts")
+            if dataset.spec.kind == "counts"
+            else ("", "")
         )
         warnings.warn(
-            f"{dataset.name}: {scales}; {kind}--preprocess standardise brings every column to mean 0 and scale 1{counts}",
-            UserWarning,
+            Note(f"{dataset.name}: {scales}; {kind}{standardise} brings every column to mean 0 and scale 1{counts}"),
             stacklevel=2,
         )
 
@@ -66,7 +69,7 @@ def _far_scales(vae: VAE, dataset: Dataset) -> str:
         dataset: What it is trained on.
     """
     x = dataset.train.x
-    takes_any = in_words(vae.likelihood_density.support) == in_words(constraints.real)
+    takes_any = vae.likelihood_density.support == REALS
     if x.dim() != 2 or not takes_any or not isinstance(vae.transform, SAME_SCALE):
         return ""
     scale, size = x.double().std(0, correction=0), x.double().square().mean(0).sqrt()

@@ -20,7 +20,7 @@ from pyrovae.data import Dataset, Split
 from pyrovae.data.as_arrays import InMemory
 from pyrovae.data.in_memory import training_data
 from pyrovae.engines import Eager
-from pyrovae.errors import UserError, check_flag, check_is
+from pyrovae.errors import NOT_GIVEN, UserError, check_flag, check_is
 from pyrovae.evidence.scoring import NotFiniteError
 from pyrovae.evidence.validation import validate
 from pyrovae.objectives import natural_objective
@@ -174,7 +174,12 @@ def _only_training_of(vae: VAE) -> Iterator[None]:
     """Refuse to train a VAE that another thread, or a caller further up, is training."""
     with alone():
         if vae in _under_way:
-            raise UserError("this VAE is being trained by another call of fit; give each its own, such as copy.deepcopy(vae)")
+            raise UserError(
+                None,
+                NOT_GIVEN,
+                "this VAE is being trained by another call of fit",
+                "give each its own, such as copy.deepcopy(vae)",
+            )
         _under_way.add(vae)
     try:
         yield

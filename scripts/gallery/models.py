@@ -146,14 +146,14 @@ class Studio:
                 work there.
         """
         if name not in MODELS:
-            raise UserError(f"model {name}: unknown; {suggest(name, MODELS)}")
+            raise UserError("model", name, "unknown", suggest(name, MODELS))
         folder, options = self.runs / name, self.options(name)
         recorded = folder / RECORD
         if recorded.is_file() and recorded.read_text(encoding="utf-8") == _text(options):
             return folder
         if folder.exists() and not recorded.is_file():
             raise UserError(
-                f"--runs {self.runs}: {folder} is no model of the gallery and is left as it is; choose another folder"
+                "runs", self.runs, f"{folder} is no model of the gallery and is left as it is", "choose another folder"
             )
         if name in CONTINUES:
             self.folder(CONTINUES[name])

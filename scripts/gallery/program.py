@@ -13,7 +13,7 @@ from gallery.catalogue import PICTURES
 from gallery.models import CONTINUES, Studio, command
 from gallery.panels import png
 from pyrovae.cli.spelling import with_flags
-from pyrovae.errors import UserError, check_each_once, check_path, suggest
+from pyrovae.errors import NOT_GIVEN, UserError, check_each_once, check_path, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.files import check_writable, write_whole
 
@@ -25,7 +25,7 @@ def draw(name: str, studio: Studio, out: Path) -> str:
         UserError: If the picture is unknown, data are missing, or the files cannot be written.
     """
     if name not in PICTURES:
-        raise UserError(f"{name}: no such picture; {suggest(name, PICTURES)}")
+        raise UserError(None, name, "no such picture", suggest(name, PICTURES))
     picture = PICTURES[name]
     drawn = picture.draw(studio)
     for title, figure in drawn.figures.items():
@@ -56,7 +56,7 @@ def filled(page: str, name: str, text: str) -> str:
     pattern = rf"(<!-- gallery: {re.escape(name)} -->).*?(<!-- end -->)"
     made, count = re.subn(pattern, lambda match: f"{match[1]}\n{text}\n{match[2]}", page, flags=re.DOTALL)
     if count != 1:
-        raise UserError(f"--page: has {count} places <!-- gallery: {name} --> ... <!-- end -->; needs one")
+        raise UserError("page", NOT_GIVEN, f"has {count} places <!-- gallery: {name} --> ... <!-- end -->", "needs one")
     return made
 
 
@@ -84,7 +84,7 @@ def _draw_all(given: argparse.Namespace) -> None:
     check_each_once("pictures", given.pictures)
     for name in given.pictures:
         if name not in PICTURES:
-            raise UserError(f"{name}: no such picture; {suggest(name, PICTURES)}")
+            raise UserError(None, name, "no such picture", suggest(name, PICTURES))
     for name in given.pictures or PICTURES:
         began = time.perf_counter()
         text = draw(name, studio, out)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence, Trust
-from pyrovae.errors import check_integer
+from pyrovae.errors import check_integer, option
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.route import Annealing, Route, anneal, log_mean_weight
 from pyrovae.evidence.purposes import Purpose
@@ -127,12 +127,13 @@ class Annealed(Annealing):
         """Why data are untrusted, and what to try."""
         which = f"{int(trust.untrusted.sum())} of {len(trust.unclear)} data"
         few = f"{which} have fewer effective chains than a quarter of them, or than 2"
-        return f"{few}; try more --temperatures, --leapfrog steps or --chains"
+        return f"{few}; try more {option('temperatures')}, {option('leapfrog')} steps or {option('chains')}"
 
     def doubt(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
         """Why it cannot be told, and what to try."""
         which = f"{int(trust.unclear.sum())} of {len(trust.unclear)} data"
-        return f"{which} have fewer effective chains than half of them, or than 4; try more --temperatures or --chains"
+        few = f"{which} have fewer effective chains than half of them, or than 4"
+        return f"{few}; try more {option('temperatures')} or {option('chains')}"
 
     def reported(self, vae: VAE) -> dict[str, Any]:
         """How the chains go, whether by default or not."""

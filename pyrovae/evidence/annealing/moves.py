@@ -10,11 +10,11 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.distributions import Transform, biject_to, constraints
+from torch.distributions import Transform
 
 from pyrovae.errors import UserError, option
 from pyrovae.evidence.keyed import Generators
-from pyrovae.families.support import open_unit_interval
+from pyrovae.supports import BITS, Support
 
 Densities = Callable[[Tensor], tuple[Tensor, Tensor]]
 """z (M, B, D) -> log f_0 and log f_1 - log f_0, each (M, B), in nats: log f_b is the first plus b times the second."""
@@ -134,7 +134,7 @@ class Trajectories:
         leapfrog: Steps of a trajectory, one gradient each.
     """
 
-    def __init__(self, path: Densities, support: constraints.Constraint, leapfrog: int) -> None:
+    def __init__(self, path: Densities, support: Support, leapfrog: int) -> None:
         self.path = path
         self.transform = unconstraining(support)
         self.leapfrog = leapfrog
@@ -276,15 +276,14 @@ class Flips(Moves):
         return state, total / self.visits
 
 
-def unconstraining(support: constraints.Constraint) -> Transform:
+def unconstraining(support: Support) -> Transform:
     """The transform from the reals to a support; its values stay within the support in every precision.
 
     Raises:
         UserError: Where there is none.
     """
-    of = {repr(open_unit_interval): constraints.unit_interval}.get(repr(support), support)
     try:
-        transform: Transform = biject_to(of)
+        transform = support.from_reals()
     except NotImplementedError as error:
         raise UserError(
             "estimator",
@@ -295,6 +294,6 @@ def unconstraining(support: constraints.Constraint) -> Transform:
     return transform
 
 
-def is_discrete(support: constraints.Constraint) -> bool:
+def is_discrete(support: Support) -> bool:
     """Whether latents on that support are bits, which trajectories cannot move."""
-    return repr(support) == repr(constraints.boolean)
+    return support == BITS

@@ -18,6 +18,7 @@ from pyrovae.evidence.importance.weights import Weights
 from pyrovae.evidence.purposes import Purpose
 from pyrovae.evidence.rows import rows_at_a_time
 from pyrovae.evidence.scoring import check_log_weights
+from pyrovae.supports import as_support
 from pyrovae.vae import VAE
 
 SCHEDULES = ("linear", "sigmoid")
@@ -122,7 +123,7 @@ class Route:
 
     def moves(self) -> Moves:
         """Moves along the route, whose step sizes are found on a pilot run with noise of its own, and frozen."""
-        support = self.vae.prior_module.support
+        support = as_support(self.vae.prior_module.support)
         if is_discrete(support):
             return Flips(self.path, self.annealing.leapfrog)
         trajectories = Trajectories(self.path, support, self.annealing.leapfrog)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Evidence
-from pyrovae.errors import Note, UserError, check_integer
+from pyrovae.errors import Note, UserError, check_integer, option
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.route import Annealing, Route, anneal, anneal_back, from_prior, log_mean_weight
 from pyrovae.evidence.pieces import in_chunks
@@ -83,7 +83,7 @@ def sandwich(
         warnings.warn(Note(remark), stacklevel=3)
     chosen = list(range(simulated)) if index is None else index.tolist()
     if chosen and not 0 <= min(chosen) <= max(chosen) < simulated:
-        raise UserError(f"index {max(chosen)}: --simulated {simulated} are simulated, from row 0")
+        raise UserError(None, f"index {max(chosen)}", f"{option('simulated', simulated)} are simulated, from row 0")
     together = annealing.data_rows(vae, rows)
     with estimating(vae):
         found = in_chunks(lambda rows: _sandwich(vae, contexts, annealing, seed, chosen[rows]), len(chosen), together)

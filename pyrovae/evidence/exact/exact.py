@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Estimator, Evidence, Trust
-from pyrovae.errors import UserError, check_integer, check_number
+from pyrovae.errors import UserError, check_integer, check_number, option
 from pyrovae.evidence.exact import enumeration, linear_gaussian
 from pyrovae.evidence.exact.method import ENUMERATION, LINEAR_GAUSSIAN, QUADRATURE, exact_method
 from pyrovae.evidence.exact.quadrature import quadrature
@@ -123,7 +123,7 @@ class Exact(Estimator):
     def warning(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
         """Why data are untrusted, and what to try."""
         which = f"{int(trust.untrusted.sum())} of {len(trust.unclear)} data"
-        return f"{which} did not reach the tolerance: see quadrature_error in the arrays; try a larger --tolerance"
+        return f"{which} did not reach the tolerance: see quadrature_error in the arrays; try a larger {option('tolerance')}"
 
     def method(self, vae: VAE) -> str:
         """``linear-Gaussian``, ``enumeration`` or ``quadrature``."""

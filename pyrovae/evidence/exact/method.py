@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from torch.distributions import constraints
-
 from pyrovae.errors import UserError, option
 from pyrovae.evidence.exact.enumeration import MOST_BITS
 from pyrovae.evidence.exact.linear_gaussian import is_linear_gaussian
 from pyrovae.evidence.exact.quadrature import MOST_LATENTS, has_quadrature
 from pyrovae.evidence.scoring import check_density
 from pyrovae.parts import name_of
+from pyrovae.supports import BITS, as_support
 from pyrovae.vae import VAE
 
 LINEAR_GAUSSIAN, ENUMERATION, QUADRATURE = "linear-Gaussian", "enumeration", "quadrature"
@@ -40,4 +39,4 @@ def exact_method(vae: VAE) -> str:
 
 
 def _has_bits(vae: VAE) -> bool:
-    return repr(vae.prior_module.support) == repr(constraints.boolean)
+    return as_support(vae.prior_module.support) == BITS

@@ -9,12 +9,11 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pyrovae.evidence.exact.cubature import Cells, grid, halved, integrate, measured, refinable, relative_errors, totals
 from pyrovae.evidence.exact.grouping import distinct
 from pyrovae.evidence.scoring import check_log_weights
-from pyrovae.families.support import open_unit_interval
+from pyrovae.supports import OPEN_UNIT, REALS, Support, as_support
 from pyrovae.system.devices import own_noise
 from pyrovae.vae import VAE
 
@@ -99,12 +98,12 @@ class UnitInterval(Line):
         return z, math.log(math.pi / 2) + (math.pi * t).sin().log()
 
 
-LINES: dict[str, Line] = {repr(constraints.real): Reals(), repr(open_unit_interval): UnitInterval()}
+LINES: dict[Support, Line] = {REALS: Reals(), OPEN_UNIT: UnitInterval()}
 
 
 def has_quadrature(vae: VAE) -> bool:
     """Whether there are one or two latents, continuous ones."""
-    return vae.latent_dim <= MOST_LATENTS and repr(vae.prior_module.support) in LINES
+    return vae.latent_dim <= MOST_LATENTS and as_support(vae.prior_module.support) in LINES
 
 
 def quadrature(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance: float, rows: int) -> Quadrature:
@@ -161,7 +160,7 @@ class _Space:
         self.vae, self.rows, self.count = vae, rows, len(contexts)
         given = [c for c in contexts if c is not None]
         self.contexts = torch.stack(given) if given else None
-        self.line = LINES[repr(vae.prior_module.support)]
+        self.line = LINES[as_support(vae.prior_module.support)]
         spreads = [_spread(vae, c) for c in contexts]
         self.centre, self.scale = (torch.stack(each) for each in zip(*spreads, strict=True))
 

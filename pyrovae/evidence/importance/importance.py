@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Estimator, Evidence, Trust
-from pyrovae.errors import check_integer
+from pyrovae.errors import check_integer, option
 from pyrovae.evidence.exact.quadrature import MOST_LATENTS
 from pyrovae.evidence.importance.pareto import limits, summarise_khat, threshold
 from pyrovae.evidence.importance.proposals import check_proposal, choose_proposal
@@ -133,29 +133,30 @@ class Importance(Estimator):
         found = trust.summary()
         which = f"{found['untrusted']} of {len(trust.unclear)} data"
         if self.samples < FEW_EFFECTIVE:
-            return f"{which}: {self.samples} samples cannot make {FEW_EFFECTIVE:g} effective ones; try --samples 500"
+            return f"{which}: {self.samples} samples cannot make {FEW_EFFECTIVE:g} effective ones; try {option('samples', 500)}"
         high = self._limits(arrays)[1] if "khat" in found["untrusted_by"] else 0.0
         why = in_words(found["untrusted_by"], found["untrusted"], high)
         return (
             f"{which} ({why}): their log evidence is expected to be too low, by an unknown amount, and its Monte "
-            "Carlo error is too small; try more --samples, --proposal widened, or --estimator annealed"
+            f"Carlo error is too small; try more {option('samples')}, {option('proposal', 'widened')}, or "
+            f"{option('estimator', 'annealed')}"
         )
 
     def doubt(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
         """Why it cannot be told, and what to try."""
         which = f"{int(trust.unclear.sum())} of {len(trust.unclear)} data"
         if self.samples < FEWEST_WEIGHTS:
-            return f"{which}: {self.samples} samples have too few large weights for a k-hat; try --samples 500"
+            return f"{which}: {self.samples} samples have too few large weights for a k-hat; try {option('samples', 500)}"
         low, high = self._limits(arrays)
         return (
-            f"{which} have a k-hat from {low:.2f} to {high:.2f}: {self.samples} samples do not tell whether that is above "
-            f"{threshold(self.samples):.2f}; try more --samples"
+            f"{which} have a k-hat from {low:.2f} to {high:.2f}: {self.samples} samples do not tell whether that "
+            f"is above {threshold(self.samples):.2f}; try more {option('samples')}"
         )
 
     def remarks(self, vae: VAE) -> list[str]:
         """What none of its diagnostics shows."""
         check = "exact" if vae.latent_dim <= MOST_LATENTS else "annealed"
-        return [f"a mode that the proposal never visits is invisible to these: --estimator {check} is the check"]
+        return [f"a mode that the proposal never visits is invisible to these: {option('estimator', check)} is the check"]
 
     def reported(self, vae: VAE) -> dict[str, Any]:
         """The options that are not the defaults; of proposals, all but the guide."""

@@ -9,15 +9,15 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal, StudentT, constraints
+from torch.distributions import Normal, StudentT
 from torch.nn.functional import logsigmoid
 
 from pyrovae.contracts import Distribution
 from pyrovae.errors import UserError, check_number, option, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.purposes import Purpose
-from pyrovae.families.support import open_unit_interval
 from pyrovae.parts import name_of
+from pyrovae.supports import BITS, OPEN_UNIT, REALS
 from pyrovae.vae import VAE
 
 WIDEN = 1.5
@@ -157,10 +157,10 @@ class Widened(Proposal):
         self.mean = self.vae.posterior_density.family.mean(self.q)
         support = self.vae.posterior_density.support
         self._draw = {
-            repr(constraints.real): self._on_the_reals,
-            repr(open_unit_interval): self._between_0_and_1,
-            repr(constraints.boolean): self._of_bits,
-        }[repr(support)]
+            REALS: self._on_the_reals,
+            OPEN_UNIT: self._between_0_and_1,
+            BITS: self._of_bits,
+        }[support]
 
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
         return self._draw(block, count)
@@ -237,7 +237,7 @@ def choose_proposal(name: str, vae: VAE) -> str:
             "proposal",
             "heavy",
             f"is for guides with the tails of a normal density, {option('posterior', posterior)} has others",
-            f"use {option('proposal', 'guide')}, prior or widened",
+            f"use {option('proposal', 'guide', 'prior', 'widened')}",
         )
     return name
 

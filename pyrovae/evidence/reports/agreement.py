@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import ESTIMATED, LOWER_BOUND, Evidence
+from pyrovae.errors import in_python
 from pyrovae.evidence.reports.certificate import Certificate
 from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 from pyrovae.evidence.reports.evaluation import Evaluation
@@ -114,7 +115,7 @@ class Agreement(Evaluation):
         return {
             **self.identity(),
             "reference": self.reference,
-            "no_exact": self.no_exact,
+            "no_exact": None if self.no_exact is None else in_python(self.no_exact),
             "differences": {name: difference.summary() for name, difference in self.differences.items()},
             "evaluations": {name: evaluation.summary() for name, evaluation in self.evaluations.items()},
             "certificate": self.certificate.summary(),
@@ -128,9 +129,9 @@ class Agreement(Evaluation):
             lines.append((name, f"{difference.number}, {difference.largest:.3f} at the most for a datum"))
         return lines if self.no_exact is None else [*lines, ("exact", self.no_exact)]
 
-    def table(self) -> str:
+    def table(self, spell: Callable[[str], str] = in_python) -> str:
         """The numbers for a terminal: each estimator's table, then how far they are apart."""
-        return "\n\n".join([*(each.table() for each in self._each()), super().table()])
+        return "\n\n".join([*(each.table(spell) for each in self._each()), super().table(spell)])
 
     def _repr_html_(self) -> str:
         return "".join([*(each._repr_html_() for each in self._each()), super()._repr_html_()])

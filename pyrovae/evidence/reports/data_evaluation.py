@@ -9,6 +9,7 @@ from typing import Any, ClassVar, final
 from torch import Tensor
 
 from pyrovae.contracts import LOWER_BOUND
+from pyrovae.errors import option
 from pyrovae.evidence.decomposition import Decomposition
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.evidence.reports.numbers import Number, few_degrees_note, precision_notes
@@ -183,8 +184,8 @@ class DataEvaluation(Evaluation):
             notes = ["nats per datum, higher is better; a plain autoencoder: neither ELBO nor evidence"]
         if self.bits_per_dim_kind == BINARISED:
             notes.append(
-                "binarised data are another data set; for the levels themselves use --likelihood continuous_bernoulli, "
-                "binomial or beta"
+                "binarised data are another data set; for the levels themselves use "
+                f"{option('likelihood', 'continuous_bernoulli', 'binomial', 'beta')}"
             )
         few = few_degrees_note([self.elbo, self.log_evidence, self.gap])
         if few is not None:

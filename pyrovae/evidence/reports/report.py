@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from html import escape
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from pyrovae.errors import in_python
 from pyrovae.evidence.reports.numbers import finite
 
 Line = tuple[str, str]
@@ -45,7 +46,7 @@ class Report(ABC):
 
     @abstractmethod
     def lines(self) -> list[Line]:
-        """The numbers, then the remarks on them."""
+        """The numbers, then the remarks on them, whose options are still to be spelled."""
 
     def summary(self) -> dict[str, Any]:
         """What is written of it, as plain data."""
@@ -59,14 +60,18 @@ class Report(ABC):
         """The summary as JSON; a number that is not finite becomes null."""
         return json.dumps(finite(self.summary()), indent=2) + "\n"
 
-    def table(self) -> str:
-        """The numbers for a terminal."""
-        return "\n".join(f"{label:<18} {text}" for label, text in self.lines())
+    def table(self, spell: Callable[[str], str] = in_python) -> str:
+        """The numbers for a terminal.
+
+        Args:
+            spell: Spells the options in a remark.
+        """
+        return "\n".join(f"{label:<18} {spell(text)}" for label, text in self.lines())
 
     def _repr_html_(self) -> str:
         """The numbers for a notebook."""
         cell = '<td style="text-align: left">'
-        rows = "".join(f"<tr>{cell}{escape(label)}</td>{cell}{escape(text)}</td></tr>" for label, text in self.lines())
+        rows = "".join(f"<tr>{cell}{escape(label)}</td>{cell}{escape(in_python(text))}</td></tr>" for label, text in self.lines())
         return f"<table>{rows}</table>"
 
 
