@@ -173,10 +173,10 @@ def test_a_conditional_model_says_so():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "--samples 0"),
-        ({"limit": 0}, "--limit 0"),
+        ({"samples": 0}, "samples=0"),
+        ({"limit": 0}, "limit=0"),
         ({"seed": -1}, "seed=-1"),
-        ({"split": "tset"}, "--split tset"),
+        ({"split": "tset"}, "split='tset'"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

@@ -181,7 +181,7 @@ def test_one_chain_and_one_datum_have_no_error():
         ({"schedule": "cosine"}, "schedule='cosine': unknown"),
         ({"start": "here"}, "start='here': unknown"),
         ({"data": 0}, "simulated=0: needs an integer of at least 1"),
-        ({"data": 3, "index": torch.tensor([3])}, "index 3: --simulated 3 are simulated"),
+        ({"data": 3, "index": torch.tensor([3])}, "index 3: simulated=3 are simulated"),
         ({"seed": -1}, "seed=-1"),
     ],
 )

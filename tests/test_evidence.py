@@ -217,7 +217,7 @@ def test_number_of_samples_is_checked(samples):
         ({"samples": 0}, "samples=0"),
         ({"limit": 0}, "limit=0"),
         ({"seed": -1}, "seed=-1"),
-        ({"split": "tset"}, "--split tset: unknown.*train.*valid.*test.*all"),
+        ({"split": "tset"}, "split='tset': unknown.*train.*valid.*test.*all"),
     ],
 )
 def test_evaluation_refuses_what_it_cannot_do(options, message):
