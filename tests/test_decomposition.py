@@ -249,8 +249,8 @@ def test_the_summary_is_plain_data():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "--samples 0"),
-        ({"most": 0}, "--most 0"),
+        ({"samples": 0}, "samples=0"),
+        ({"most": 0}, "most=0"),
         ({"seed": -1}, "seed=-1"),
     ],
 )
