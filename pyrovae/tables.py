@@ -154,7 +154,9 @@ class Table(Mapping[str, type[P]]):
         Raises:
             UserError: Saying what it lacks.
         """
-        wanted = f"needs a frozen dataclass derived from {self.kind.__module__}.{self.kind.__name__}"
+        # The room that exports the class, not the file that it is written in.
+        room = ".".join(self.kind.__module__.split(".")[:2])
+        wanted = f"needs a frozen dataclass derived from {room}.{self.kind.__name__}"
         if not isinstance(part, type) or not issubclass(part, self.kind):
             raise UserError(self.role, part.__name__ if isinstance(part, type) else part, wanted)
         what = part.__name__
