@@ -61,8 +61,11 @@ def test_bash_completes_commands_options_names_and_paths(script, tmp_path, words
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "list"])
 def test_every_option_of_the_help_is_completed(script, cli, tmp_path, command):
     """The script is written from signatures and tables; the help from the parser that reads the command line."""
-    help_text = cli(command, "--help").out
-    flags = set(re.findall(r"^ +(?:-h, )?(--[a-z][a-z._-]*)", help_text, re.MULTILINE))
+    lines = [["--help"]]
+    if command == "evaluate":
+        lines = [["--estimator", name, "--help"] for name in ROLES["estimator"]]
+    text = "".join(cli(command, *line).out for line in lines)
+    flags = set(re.findall(r"^ +(?:-h, )?(--[a-z][a-z0-9._-]*)", text, re.MULTILINE))
     found = completed(script, [command, "--"], tmp_path)
     assert flags - found == set()
     signs = {"--help", "--version"}

@@ -154,7 +154,7 @@ def test_the_recipe_for_a_new_family_works(
     tmp_path: Path, open_tables: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """CONTRIBUTING's class and table line, tried: the density is scipy's, and the command line has the new name."""
-    source, line = (re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in code_blocks(CONTRIBUTING, "python"))
+    source, line, *_ = (re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in code_blocks(CONTRIBUTING, "python"))
     (tmp_path / "recipe_gumbel.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     from recipe_gumbel import Gumbel

@@ -130,7 +130,8 @@ def test_all_sets_every_estimator_beside_the_exact_evidence(run, cli):
     for name in ("importance", "annealed", "exact", "bdmc", "all"):
         assert (run / "evidence" / f"{name}.json").is_file()
     assert "minus exact, of the same data" in answer.out
-    assert answer.out.strip().splitlines()[-1].split()[-1] == str(run / "evidence" / "all.json")
+    named = [line.split()[-1] for line in answer.out.partition("\nwritten ")[2].splitlines()]
+    assert named == [str(run / "evidence" / f"{name}.json") for name in ("importance", "annealed", "exact", "bdmc", "all")]
 
 
 @pytest.mark.parametrize("option", ["--simulated", "--samples", "--chains", "--repeats"])
@@ -188,6 +189,7 @@ def test_k_hat_and_effective_samples_say_which_data_are_not_to_be_trusted():
     assert heavy[few].all()  # so that all that are untrusted have the first reason, and some the second too
     reasons = f"a k-hat above {high:.2f}, {int(few.sum())} with fewer than 10 effective samples"
     assert f"NOT TO BE TRUSTED  {bad.untrusted} of 40 data ({reasons})" in bad.table()
+    assert "(exact for at most 2 latents)" in bad.table()
     assert f"CANNOT TELL        {bad.cannot_tell} of 40 data have a k-hat from {low:.2f} to {high:.2f}" in bad.table()
     assert bad.elbo is None  # of the guide it would be, not of what was drawn from
     few = evaluate_split(vae, dataset, samples=5)
@@ -195,7 +197,7 @@ def test_k_hat_and_effective_samples_say_which_data_are_not_to_be_trusted():
     assert "5 samples cannot make 10 effective ones" in few.table()
     without_tail = evaluate_split(vae, dataset, samples=40)
     assert (without_tail.untrusted, without_tail.cannot_tell) == (0, 40)
-    assert "40 samples have too few large weights for a k-hat; try --samples 500" in without_tail.table()
+    assert "40 samples have too few large weights for a k-hat; try samples=500" in without_tail.table()
 
 
 def test_an_error_that_is_known_to_be_too_small_is_a_lower_bound():

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import pyrovae
+from pyrovae.cli.spelling import in_flags
 from pyrovae.system.terminal import shortened, terminal_width, wrapped
 
 SENTENCE = (
@@ -70,6 +71,13 @@ def test_a_terminal_is_asked_for_its_width():
     os.close(ours)
 
 
+def report_of(command, run):
+    """What the command line prints, from Python."""
+    if command == "classify":
+        return pyrovae.classify(run, samples=5, limit=40)
+    return pyrovae.evaluate(run, {"name": "importance", "samples": 5}, limit=40)
+
+
 @pytest.mark.parametrize("columns", [60, 80, 100])
 @pytest.mark.parametrize("command", ["evaluate", "classify"])
 def test_the_notes_of_a_report_fit_the_terminal_and_say_the_same(make_run, tmp_path, cli, monkeypatch, command, columns):
@@ -81,7 +89,7 @@ def test_the_notes_of_a_report_fit_the_terminal_and_say_the_same(make_run, tmp_p
     report, _, written = answer.out.partition("written ")
     assert max(map(len, report.splitlines())) <= columns
     assert "NOT TO BE TRUSTED" in report
-    table = getattr(pyrovae, command)(run, samples=5, limit=40).table()
+    table = report_of(command, run).table(in_flags)
     assert report.split() == table.split()
     assert "run/" in written
 
@@ -131,4 +139,4 @@ def test_a_run_out_of_patience_that_is_resumed_says_so(make_run, tmp_path):
     done = len(pyrovae.runs.read_metrics(run))
     assert done < 30
     report = pyrovae.resume(run, progress=False).report()
-    assert report.startswith(f"nothing to do: --patience ended the training after {done} epochs; ")
+    assert report.startswith(f"nothing to do: patience ended the training after {done} epochs; ")

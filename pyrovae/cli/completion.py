@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from docstring_parser import parse
 
 from pyrovae import commands, parts
-from pyrovae.cli.parsing import AUTOMATIC
+from pyrovae.cli.parsing import AUTOMATIC, WHOLE
 from pyrovae.contracts import options_of
 from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.training.settings import Training
 
 SHELLS = ("bash", "zsh")
 
@@ -59,7 +61,7 @@ def completion_script(shell: str, described: dict[str, str]) -> str:
             None, f"--print-completion {shell}", "needs the package shtab", "pip install 'pyrovae[completion]'"
         ) from error
     names = " ".join(sorted(parts.ROLES["data"]))
-    preamble: Any = {name: text.format(names=names) for name, text in PREAMBLE.items()}  # shtab says that it is text
+    preamble = PREAMBLE[shell].format(names=names)
     script: str = shtab.complete(_program(described, shtab.FILE, shtab.DIRECTORY), shell, preamble=preamble)
     return script
 
@@ -82,16 +84,21 @@ def _program(described: dict[str, str], file: Any, folder: Any) -> argparse.Argu
 def _add_options(parser: argparse.ArgumentParser, command: str, file: Any, folder: Any) -> None:
     function: Callable[..., Any] = getattr(commands, command)
     about = {p.arg_name: " ".join((p.description or "").split()) for p in parse(function.__doc__ or "").params}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in UNSEEN:
-            continue
-        help_text = about.get(name, "").partition(";")[0].replace("%", "%%")
+    given = [(name, each.default) for name, each in inspect.signature(function).parameters.items() if name not in UNSEEN]
+    if WHOLE[0] in dict(given):
+        settings = parse(Training.__doc__ or "").params
+        about |= {p.arg_name: " ".join((p.description or "").split()) for p in settings}
+        given += [(field.name, field.default) for field in fields(Training) if field.name not in dict(given)]
+    for name, default in given:
+        text = about.get(name, "").partition(";")[0].replace("%", "%%")
         if name == "run":
-            parser.add_argument("run", nargs="+" if command == "compare" else None, help=help_text).complete = folder  # type: ignore[attr-defined]  # shtab's
-        elif name in parts.ROLES and name != "estimator":
-            _add_role(parser, name, help_text)
-        else:
-            _add_value(parser, name, help_text, isinstance(parameter.default, bool), file, folder)
+            parser.add_argument("run", nargs="+" if command == "compare" else None, help=text).complete = folder  # type: ignore[attr-defined]  # shtab's
+        elif name == "estimator":
+            _add_estimator(parser, text)
+        elif name in parts.ROLES:
+            _add_role(parser, name, text)
+        elif name not in WHOLE:
+            _add_value(parser, name, text, isinstance(default, bool), file, folder)
     _add_value(parser, "plugin", "A Python file that registers parts.", False, file, folder)
     for flag in FLAGS.get(command, ()):
         if flag == "config":
@@ -114,10 +121,16 @@ def _add_role(parser: argparse.ArgumentParser, role: str, about: str) -> None:
             parser.add_argument(option_name(f"{role}.{option}"), choices=words, help=f"An option of some --{role}.")
 
 
+def _add_estimator(parser: argparse.ArgumentParser, about: str) -> None:
+    """The estimator, and the options of all of them, which are options of the command."""
+    table = parts.ROLES["estimator"]
+    parser.add_argument("--estimator", choices=[*table, "auto"], help=about)
+    for option in dict.fromkeys(option.name for part in table.values() for option in options_of(part)):
+        parser.add_argument(option_name(option), help="An option of some --estimator.")
+
+
 def _add_value(parser: argparse.ArgumentParser, name: str, about: str, is_bool: bool, file: Any, folder: Any) -> None:
     words: Sequence[str] | None = ("true", "false") if is_bool else WORDS.get(name)
-    if name in parts.ROLES:
-        words = list(parts.ROLES[name])
     action = parser.add_argument(option_name(name), choices=words, help=about)
     if name in FILES or name in FOLDERS:
         action.complete = file if name in FILES else folder  # type: ignore[attr-defined]  # shtab's

@@ -152,7 +152,8 @@ def _evaluate(command: str, tokens: list[str]) -> int:
     with _noting_unwritten() as unwritten:
         found = commands.evaluate(**{**parsed, "estimator": {**given, "name": name}})
     print(wrapped(found.table(in_flags), LABELS))
-    _print_written(unwritten, place(Path(parsed["run"]), found.estimator, found), json=parsed["json"])
+    folder = Path(parsed["run"])
+    _print_written(unwritten, *(place(folder, each.estimator, each) for each in found.kept()), json=parsed["json"])
     return 0
 
 

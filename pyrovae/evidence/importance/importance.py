@@ -139,7 +139,7 @@ class Importance(Estimator):
         return (
             f"{which} ({why}): their log evidence is expected to be too low, by an unknown amount, and its Monte "
             f"Carlo error is too small; try more {option('samples')}, {option('proposal', 'widened')}, or "
-            f"{option('estimator', 'annealed')}"
+            f"{option('estimator', 'annealed')} (exact for at most 2 latents)"
         )
 
     def doubt(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:

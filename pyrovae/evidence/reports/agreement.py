@@ -85,6 +85,10 @@ class Agreement(Evaluation):
             arrays |= {name: evaluation.per_datum["estimate"], f"{name}_error": evaluation.per_datum["monte_carlo_error"]}
         object.__setattr__(self, "per_datum", arrays)
 
+    def kept(self) -> list[Evaluation]:
+        """Those of the estimators, and then how they agree."""
+        return [*self.evaluations.values(), self.certificate, self]
+
     @property
     def reference(self) -> str:
         """What the others are compared with: ``exact``, or else ``annealed``."""

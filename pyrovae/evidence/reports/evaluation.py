@@ -24,3 +24,7 @@ class Evaluation(Report):
     gap: Number | None
     lower: Number | None
     upper: Number | None
+
+    def kept(self) -> list[Evaluation]:
+        """The evaluations that a run keeps a file of each."""
+        return [self]
