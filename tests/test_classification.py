@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor
 
 import pyrovae
-from pyrovae import VAE, Dataset, UserError, commands
+from pyrovae import VAE, Dataset, Importance, UserError, commands
 from pyrovae.contracts import Attribute, DataSpec, Evidence
 from pyrovae.drawing import charts
 from pyrovae.evidence.classification import BINS, Classification, classify_split, scores
@@ -180,14 +180,14 @@ def test_data_with_few_effective_samples_are_counted(double_precision):
 
 
 def test_a_datum_without_any_weight_keeps_the_frequencies(double_precision, monkeypatch):
-    def nothing(vae, x, c, **options):
+    def nothing(self, vae, x, c, **noise):
         return Evidence(
             estimate=torch.full((len(x),), -math.inf),
             monte_carlo_error=torch.zeros(len(x)),
             diagnostics={"effective_sample_size": torch.zeros(len(x))},
         )
 
-    monkeypatch.setattr("pyrovae.evidence.classification.importance", nothing)
+    monkeypatch.setattr(Importance, "measure", nothing)
     model = ConditionalGaussian()
     x, y = model.draw((1, 1, 1))
     found = classify_split(model.vae(), whole(x, y, DataSpec((SIZE,), class_names=CLASSES)), model.draw(COUNTS)[1])

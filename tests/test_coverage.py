@@ -142,7 +142,7 @@ def test_degrees_of_freedom_of_a_mean_are_those_of_equal_variances_and_of_a_sing
     one, degrees = torch.tensor([1.0, 1e-6, 1e-6]), torch.full((3,), float(f))
     outweighs = Evidence(estimate=one, monte_carlo_error=one, degrees_of_freedom=degrees)
     assert outweighs.mean_degrees_of_freedom == pytest.approx(f)
-    assert Evidence(estimate=one, monte_carlo_error=one).summary()["degrees_of_freedom"] is None
+    assert Number.of(Evidence(estimate=one, monte_carlo_error=one)).degrees_of_freedom is None
 
 
 def test_few_degrees_of_freedom_are_told_in_the_table():

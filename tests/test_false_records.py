@@ -125,7 +125,7 @@ def test_a_false_evaluation_is_not_used(evaluated, make_run, name):
     truth = commands.evaluate(evaluated, **ASKED).log_evidence.mean
     FALSE[name](evaluated)
     assert list(read_records(evaluated, "importance")) == []
-    with pytest.raises(UserError, match="has no evaluation of its present weights to draw; make one with pyrovae evaluate"):
+    with pytest.raises(UserError, match=r"has no evaluation of its present weights to draw; make one with pyrovae\.evaluate\("):
         commands.figures(evaluated, evidence=True, device="cpu")
     league = commands.compare([evaluated, make_run("digits-beside", seed=1)], **ASKED)
     assert {row.run: row.log_evidence for row in league.rows}[str(evaluated)] == truth

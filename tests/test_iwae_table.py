@@ -156,7 +156,7 @@ def test_the_report_of_equal_weights_shows_no_difference(table, training, tmp_pa
     assert staged[-1][4] == table.cell(found)
 
     # Scored once: a second report does not estimate again.
-    monkeypatch.setattr(table, "importance", None)
+    monkeypatch.setattr(table, "Importance", None)
     table.report(tmp_path, None, **given)
     scored = text.partition("## Time")[0]
     assert given["out"].read_text(encoding="utf-8").startswith(scored)

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from estimates import importance
 from torch import Tensor
 
-from pyrovae import Importance, commands
+from pyrovae import Annealed, Importance, commands
 from pyrovae.evidence import resumable as measuring
-from pyrovae.evidence import table as estimators
 from pyrovae.evidence.resumable import in_pieces
 
 
@@ -86,7 +84,7 @@ def test_all_goes_on_after_an_interruption(run, cli, monkeypatch):
     line = ["evaluate", run, "--estimator", "all", "--samples", 30, "--limit", 40, "--simulated", 2, "--temperatures", 3]
     sizes = stop_after(0, monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setitem(estimators.ESTIMATORS, "annealed", _interrupted)
+        patch.setattr(Annealed, "measure", _interrupted)
         assert cli(*line).code == 130
     assert sum(sizes) == 40
     assert cli(*line).code == 0
@@ -94,7 +92,7 @@ def test_all_goes_on_after_an_interruption(run, cli, monkeypatch):
     assert not list((run / "evidence").glob(".partial*"))
 
 
-def _interrupted(vae, x, c=None, *, temperatures=2, chains=2, leapfrog=1, schedule="linear", start="prior", seed=0, index=None):
+def _interrupted(self, vae, x, c=None, *, seed=0, index=None):
     raise KeyboardInterrupt
 
 
@@ -116,13 +114,15 @@ def stop_after(count: int, monkeypatch) -> list[int]:
     """Make the estimator be interrupted at that call; the sizes of its pieces."""
     sizes: list[int] = []
 
-    def interrupted(vae, x, c=None, *, samples=500, seed=0, index=None, dequantisations=1):
+    whole = Importance.measure
+
+    def interrupted(self, vae, x, c=None, **noise):
         sizes.append(len(x))
         if len(sizes) == count:
             raise KeyboardInterrupt
-        return importance(vae, x, c, samples=samples, seed=seed, index=index, dequantisations=dequantisations)
+        return whole(self, vae, x, c, **noise)
 
-    monkeypatch.setitem(estimators.ESTIMATORS, "importance", interrupted)
+    monkeypatch.setattr(Importance, "measure", interrupted)
     return sizes
 
 

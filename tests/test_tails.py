@@ -172,7 +172,7 @@ def test_it_is_reported_and_found_again_by_compare(tmp_path, monkeypatch):
     assert "proposal" not in found[1].table().split("\n")[1]
     assert commands.evaluate(runs[0], Importance(samples=20, proposal="guide"), limit=20).options == {}
     commands.compare(runs, samples=20, limit=20)
-    monkeypatch.setattr(entries, "evaluate_split", None)
+    monkeypatch.setattr(entries, "Task", None)
     commands.compare(runs, samples=20, limit=20)
 
 

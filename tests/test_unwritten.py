@@ -124,7 +124,7 @@ def test_numbers_that_were_to_go_into_a_file_and_could_not_are_shown_and_end_wit
 def test_a_place_that_can_be_seen_to_be_closed_is_refused_before_the_work(run, tmp_path, read_only, monkeypatch):
     (tmp_path / "closed").mkdir()
     read_only(tmp_path / "closed")
-    monkeypatch.setattr("pyrovae.commands.estimate", lambda *given: pytest.fail("worked"))
+    monkeypatch.setattr("pyrovae.commands.run_estimator", lambda *given, **options: pytest.fail("worked"))
     with pytest.raises(UserError, match=r"json=.*found\.json: could not be written there; choose another place"):
         commands.evaluate(run, json=str(tmp_path / "closed" / "found.json"))
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from pyrovae.engines import Eager
-from pyrovae.evidence import table as estimators
+from pyrovae.evidence import Importance
 from pyrovae.training import loop
 
 STEP_SECONDS, PIECE_SECONDS = 0.3, 60.0
@@ -46,7 +46,7 @@ def main(step, program):
     torch.set_num_threads(1)
     loop.WITHIN_EPOCH_SECONDS = 0.0
     Eager.step = watched(Eager.step, STEP_SECONDS, step)
-    estimators.ESTIMATORS["importance"] = watched(estimators.ESTIMATORS["importance"], PIECE_SECONDS, step)
+    Importance.measure = watched(Importance.measure, PIECE_SECONDS, step)
     sys.argv = sys.argv[2:]
     if program == "pyrovae":
         runpy.run_module("pyrovae", run_name="__main__")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -24,37 +24,51 @@ from pyrovae.parts import name_of
 from pyrovae.preprocess.dequantise import DEQUANTISED
 from pyrovae.vae import VAE
 
-if TYPE_CHECKING:
-    from pyrovae.evidence.task import Task
-
 ACTIVE_VARIANCE = 0.01
 
 SPLIT_SAMPLES, MOST_SAMPLES = 10_000, 100
 """Samples of z of all data, about, and of one datum at the most, that the split of the KL is estimated from."""
 
 
-def measured(estimator: Estimator, task: Task) -> DataEvaluation:
-    """Estimate ELBO and evidence of a split of data.
-
-    Args:
-        estimator: What measures the data.
-        task: The model, the data and the settings.
+def fitted(estimator: Estimator, vae: VAE) -> Estimator:
+    """The estimator with what it leaves to the model chosen, if it can measure the model.
 
     Raises:
-        UserError: If an option is out of range, the estimator cannot measure the model, or the data do not fit it.
+        UserError: If it cannot, or an option does not fit the model.
     """
-    vae, name = task.vae, name_of("estimator", estimator)
     if estimator.estimates != "reconstruction":
-        check_density(vae, name)
+        check_density(vae, name_of("estimator", estimator))
     estimator.check(vae)
-    estimator = estimator.settled(vae)
-    prepared = task.prepared()
+    return estimator.settled(vae)
+
+
+def measured(
+    estimator: Estimator,
+    prepared: PreparedData,
+    *,
+    matmul: str | None = None,
+    run: str | None = None,
+    kept: Callable[[Mapping[str, Any]], Kept | None] = lambda asked: None,
+) -> DataEvaluation:
+    """Estimate ELBO and evidence of data.
+
+    Args:
+        estimator: What measures them, ``fitted`` to their model.
+        prepared: The data, with the model and the seed.
+        matmul: How float32 products may be rounded, see ``precision.guard``.
+        run: Name to report; None for a model in memory.
+        kept: What the results depend on -> where they are kept until they are complete; None for nowhere.
+
+    Raises:
+        UserError: If ``matmul`` is unknown, or a number is NaN.
+    """
+    vae, name = prepared.vae, name_of("estimator", estimator)
     assert is_dataclass(estimator)  # as every part is
     digests, options = prepared.digests(), asdict(estimator)
     began = time.perf_counter()
-    with nullcontext(prepared.unguarded()) if estimator.in_float64 else prepared.guarded(task.matmul) as guarded:
-        asked = {"estimator": name, "seed": task.seed, **options, **digests, "path": guarded.precision.path}
-        found = _each(estimator, guarded, prepared, task.kept(asked), name)
+    with nullcontext(prepared.unguarded()) if estimator.in_float64 else prepared.guarded(matmul) as guarded:
+        asked = {"estimator": name, "seed": prepared.seed, **options, **digests, "path": guarded.precision.path}
+        found = _each(estimator, guarded, prepared, kept(asked), name)
         seconds = time.perf_counter() - began
         parts = _decomposed(guarded.vae, prepared) if "elbo" in found.diagnostics else None
     arrays, judged = found.diagnostics, estimator.estimates == "log_evidence"
@@ -63,12 +77,12 @@ def measured(estimator: Estimator, task: Task) -> DataEvaluation:
     written: dict[str, Any] = {"bounds": None, "khat": None, "acceptance": None, **digests}
     written |= _numbers(arrays, trust, judged) | (estimator.summary(arrays) if judged else {})
     return DataEvaluation(
-        run=task.run,
+        run=run,
         data=prepared.name,
         split=prepared.split,
         n=len(prepared),
         samples=options.get("samples"),
-        seed=task.seed,
+        seed=prepared.seed,
         dequantisations=options.get("dequantisations") if vae.bits_kind == DEQUANTISED else None,
         options=estimator.reported(vae),
         estimator=name,

@@ -8,7 +8,7 @@ from typing import Any, Protocol, final
 
 from pyrovae.contracts import Estimator
 from pyrovae.data import Dataset
-from pyrovae.evidence.measured import measured
+from pyrovae.evidence.measured import fitted, measured
 from pyrovae.evidence.prepared import PreparedData, prepare_data
 from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 from pyrovae.evidence.reports.evaluation import Evaluation
@@ -56,8 +56,13 @@ class Task:
     records: Records | None = None
 
     def measured(self, estimator: Estimator) -> DataEvaluation:
-        """The data, measured by an estimator."""
-        return measured(estimator, self)
+        """The data, measured by an estimator.
+
+        Raises:
+            UserError: If an option is out of range, the estimator cannot measure the model, or the data do not fit it.
+        """
+        settled = fitted(estimator, self.vae)
+        return measured(settled, self.prepared(), matmul=self.matmul, run=self.run, kept=self.kept)
 
     def prepared(self) -> PreparedData:
         """The data, chosen, bound to the model and checked.

@@ -96,6 +96,8 @@ def bad_lines(command: str) -> Iterator[Line]:
         yield [*_without(good, flag), f"{flag}={value}", f"{flag}={value}"], flag
     if command == "train":
         yield from _of_parts(good)
+    if command == "evaluate":
+        yield from _of_estimators(good)
     if command != "list":
         yield [*good, "--no-such-option", "1"], "--no-such-option"
         yield [*good, "--no-such-option=1"], "--no-such-option"
@@ -103,8 +105,8 @@ def bad_lines(command: str) -> Iterator[Line]:
 
 
 def _of_parts(good: list[str]) -> Iterator[Line]:
-    for role, table in ROLES.items():
-        for name in table:
+    for role in TRAIN_ROLES:
+        for name in ROLES[role]:
             hints, options = get_type_hints(lookup(role, name)), defaults(role, name)
             chosen = _without(good, f"--{role}")
             if role == "network":
@@ -118,6 +120,16 @@ def _of_parts(good: list[str]) -> Iterator[Line]:
                     yield [*chosen, f"--{role}", *part, f"{flag}={value}"], flag
             flag = option_name(f"{role}.nonsense")
             yield [*chosen, f"--{role}", *part, f"{flag}=1"], flag
+
+
+def _of_estimators(good: list[str]) -> Iterator[Line]:
+    for name in ROLES["estimator"]:
+        hints = get_type_hints(lookup("estimator", name))
+        for option in defaults("estimator", name):
+            flag = option_name(option)
+            for value in bad_values(option, hints[option]):
+                yield [*good, "--estimator", name, f"{flag}={value}"], flag
+        yield [*good, "--estimator", name, "--nonsense=1"], "--nonsense"
 
 
 def _without(line: list[str], flag: str) -> list[str]:
