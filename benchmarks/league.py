@@ -20,6 +20,7 @@ import torch
 from machine import processor, versions
 
 import pyrovae
+from pyrovae.cli.spelling import in_flags
 from pyrovae.comparison import League
 
 LIKELIHOODS = ["bernoulli", "continuous_bernoulli", "beta", "binomial", "normal", "logistic"]
@@ -93,7 +94,7 @@ def main(options: argparse.Namespace, arguments: list[str]) -> None:
     epochs = options.epochs if len(options.epochs) > 1 else options.epochs * len(options.data)
     for data, count in zip(options.data, epochs, strict=True):
         league, refused = league_of(data, count, options.runs / data, options)
-        print(league.table())
+        print(league.table(spell=in_flags))
         sections += [f"## {data} ({count} epochs)", league.markdown()]
         sections += ["Not trained:\n\n" + "\n".join(f"- {line}" for line in refused)] if refused else []
     page = options.out.read_text(encoding="utf-8") if options.out.exists() else PAGE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyrovae
 from pyrovae import Exact
-from pyrovae.cli.spelling import with_flags
+from pyrovae.cli.spelling import in_flags, with_flags
 from pyrovae.errors import UserError
 from pyrovae.system.claims import Claim, TakenError
 from pyrovae.system.door import leave
@@ -49,7 +49,7 @@ def main(epochs: int, run: Path) -> int:
     )
     (run / "demo").touch()
     if trained.fit.signal is not None:
-        return stopped(trained.fit.signal, f"{trained.report()}\nor begin anew with: make demo")
+        return stopped(trained.fit.signal, f"{trained.report(in_flags)}\nor begin anew with: make demo")
     trained_at = time.perf_counter()
     print("computing log p(x) of the 300 test digits, by integrating out both latents ...")
     exact = pyrovae.evaluate(run, Exact(tolerance=TOLERANCE))
