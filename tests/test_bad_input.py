@@ -23,7 +23,7 @@ from damage import DAMAGE, TRAP, write_arrays
 
 from pyrovae import commands, runs
 from pyrovae.cli.program import COMMANDS
-from pyrovae.errors import option_name
+from pyrovae.cli.spelling import option_name
 from pyrovae.parts import ROLES, defaults
 from pyrovae.training.settings import DEFAULTS
 from pyrovae.vae import VAE

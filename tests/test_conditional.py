@@ -590,10 +590,10 @@ def test_labels_of_other_data_are_taken_by_name(tmp_path, make_run):
     assert commands.encode(vae, data=str(tmp_path / "two.npz")).y.tolist() == [2, 1] * 6
 
     np.savez(tmp_path / "dog.npz", x=x, y=np.array(["cat", "dog"] * 6))
-    with pytest.raises(UserError, match=r"dog\.npz: class dog is unseen: the model was trained with ant, bee, cat"):
+    with pytest.raises(UserError, match=r"data='.*dog\.npz': class dog is unseen: the model was trained with ant, bee, cat"):
         commands.evaluate(run, data=str(tmp_path / "dog.npz"))
     np.save(tmp_path / "none.npy", x)
-    with pytest.raises(UserError, match=r"none\.npy: has no labels, and the model is conditioned on them"):
+    with pytest.raises(UserError, match=r"data='.*none\.npy': has no labels, and the model is conditioned on them"):
         commands.evaluate(run, data=str(tmp_path / "none.npy"))
 
 
@@ -605,7 +605,7 @@ def test_attributes_of_other_data_are_taken_by_name(tmp_path, faces_run, faces_f
     assert torch.equal(moved.y, open_run(faces_run, None, None, "cpu").dataset.y)
     assert moved.spec.attributes == FACES
     np.savez(tmp_path / "fewer.npz", x=x, y=y[:, :2], attributes=np.array(["subject", "glasses"]))
-    with pytest.raises(UserError, match=r"fewer\.npz: has no label smile"):
+    with pytest.raises(UserError, match=r"data='.*fewer\.npz': has no label smile"):
         commands.evaluate(faces_run, data=str(tmp_path / "fewer.npz"))
 
 

@@ -643,7 +643,7 @@ def test_old_torch_files_are_no_images(tmp_path: Path) -> None:
 
 
 def test_a_data_root_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data_root=.*none: no such folder"):
+    with pytest.raises(UserError, match=r"data_root='.*none': no such folder"):
         load_dataset("mnist", data_root=str(tmp_path / "none"))
 
 

@@ -12,8 +12,9 @@ from docstring_parser import parse
 
 from pyrovae import commands, parts
 from pyrovae.cli.parsing import AUTOMATIC, WHOLE
+from pyrovae.cli.spelling import option_name
 from pyrovae.contracts import options_of
-from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.errors import UserError, suggest
 from pyrovae.training.settings import Training
 
 SHELLS = ("bash", "zsh")

@@ -11,7 +11,8 @@ from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, final, get_args, get_origin, get_type_hints
 
-from pyrovae.errors import NOT_GIVEN, UserError, check_each_once, option_name, suggest
+from pyrovae.cli.spelling import option_name
+from pyrovae.errors import NOT_GIVEN, UserError, check_each_once, suggest
 
 TRAINING_ROLES = ("optimizer", "schedule")
 """Roles of the settings of a training."""

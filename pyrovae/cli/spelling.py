@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
-from pyrovae.errors import Note, UserError, one_line, option_name, spelled
-from pyrovae.system.files import quoted
+from pyrovae.errors import Note, UserError, one_line, spelled
 
 POSITIONAL = ("run",)
 """What commands are given without a flag."""
+
+
+def option_name(name: str) -> str:
+    """The flag of a Python name.
+
+    Example:
+        >>> option_name("latent_dim")
+        '--latent-dim'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def quoted(word: str) -> str:
+    """A value or a path as a word of a command line that is printed; none is taken for a flag.
+
+    Example:
+        >>> quoted("my run"), quoted("-run")
+        ("'my run'", './-run')
+    """
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
 
 
 def with_flags(said: UserError | Warning) -> str:

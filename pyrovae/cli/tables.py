@@ -6,8 +6,8 @@ import dataclasses
 import re
 from typing import Any, get_args
 
+from pyrovae.cli.spelling import option_name
 from pyrovae.contracts import DataSpec, Family, Kind
-from pyrovae.errors import option_name
 from pyrovae.evidence import ESTIMATORS as ESTIMATORS  # which puts them among the roles
 from pyrovae.likelihoods import LIKELIHOODS, preprocess_by_default
 from pyrovae.parts import ROLES, defaults, option_of

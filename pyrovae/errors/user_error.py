@@ -40,7 +40,7 @@ class UserError(ValueError):
         >>> raise UserError("samples", 0, "needs at least 1", f"try {option('samples', 500)}")
         Traceback (most recent call last):
         ...
-        pyrovae.errors.UserError: samples=0: needs at least 1; try samples=500
+        pyrovae.errors.user_error.UserError: samples=0: needs at least 1; try samples=500
     """
 
     exit_code: ClassVar[int] = 2

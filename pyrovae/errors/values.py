@@ -10,12 +10,6 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
-
-def option_name(name: str) -> str:
-    """The flag of a Python name: ``latent_dim`` -> ``--latent-dim``."""
-    return "--" + name.replace("_", "-")
-
-
 MOST_NAMES = 40
 """A message lists no more of them."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from pyrovae.errors import NOT_GIVEN, UserError, is_out_of_memory, option, option_name, shown
+from pyrovae.errors import NOT_GIVEN, UserError, is_out_of_memory, option, shown
 from pyrovae.system.interruption import exiting
 
 UNWRITTEN, REFUSED = 1, 2
@@ -165,11 +165,12 @@ def _remedy(error: OSError) -> str:
 
 def _given(name: str, tokens: Sequence[str]) -> str | None:
     """What the command line says of an option, as it says it."""
-    flag = option_name(name)
+    asked = "--" + name.replace("_", "-")
     for i, token in enumerate(tokens):
-        head, equals, value = token.replace("_", "-").partition("=")
-        if head == flag or head.startswith(f"{flag}."):
-            return f"{head} {shown(value if equals else ' '.join(tokens[i + 1 : i + 2]))}"
+        head, equals, value = token.partition("=")
+        flag = head.replace("_", "-")
+        if flag == asked or flag.startswith(f"{asked}."):
+            return f"{flag} {shown(value if equals else ' '.join(tokens[i + 1 : i + 2]))}"
     return None
 
 

@@ -9,7 +9,6 @@ import io
 import os
 import re
 import secrets
-import shlex
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -141,17 +140,6 @@ def is_writable(path: Path) -> bool:
     nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     folder = nearest.parent if nearest == path.absolute() and nearest.is_file() else nearest
     return folder.is_dir() and os.access(folder, os.W_OK)
-
-
-def quoted(path: str | Path) -> str:
-    """A path as a word of a command line that is printed.
-
-    Example:
-        >>> quoted(Path("my run")), quoted(Path("-run"))
-        ("'my run'", './-run')
-    """
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def check_no_link(path: Path, home: Path | None) -> None:

@@ -12,7 +12,7 @@ from report import Count, in_time
 
 from pyrovae import commands
 from pyrovae.cli.program import COMMANDS, TRAIN_ROLES
-from pyrovae.errors import option_name
+from pyrovae.cli.spelling import option_name
 from pyrovae.parts import ROLES, defaults, lookup
 from pyrovae.training.settings import Training
 

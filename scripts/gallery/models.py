@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, final
 
 from pyrovae import commands
+from pyrovae.cli.spelling import option_name
 from pyrovae.data import Dataset
-from pyrovae.errors import UserError, option_name, suggest
+from pyrovae.errors import UserError, suggest
 from pyrovae.runs.opening import Opened, open_run
 from pyrovae.system.claims import Claim
 from pyrovae.system.files import write_whole
