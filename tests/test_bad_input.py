@@ -105,7 +105,7 @@ NAMES = [
     row("device-kind", "train --device meta", "--device meta", "cpu", "cuda"),
     row("option", "train --latentdim 3", "--latentdim", "did you mean --latent-dim"),
     row("evaluate-option", "evaluate runs/good --sample 3", "--sample", "did you mean --samples"),
-    row("list-option", "list --likelihood", "--likelihood", "no options"),
+    row("list-option", "list --samples", "list --samples", "no such role", "likelihood"),
     row("option-of-another-family", "train --network linear --network.hidden [3]", "--network.hidden", "linear", "no options"),
     row("option-of-none", "train --network.width 3", "--network.width", "--network.hidden", "--network.activation"),
     row("option-of-another-likelihood", "train --likelihood.scale 1", "--likelihood.scale", "bernoulli", "no options"),
@@ -375,6 +375,8 @@ def flags_of(command: str) -> set[str]:
     names |= {f"{role}.{option}" for role in roles for name in ROLES[role] for option in defaults(role, name)}
     if command == "train":
         names |= {"config", "print_config"}
+    if command == "evaluate":
+        names |= {option for name in ROLES["estimator"] for option in defaults("estimator", name)}
     return {option_name(name) for name in names} | {"--help", "--plugin"} | ({"--quiet"} if "progress" in names else set())
 
 

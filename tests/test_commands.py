@@ -195,7 +195,7 @@ def test_a_run_and_its_vae_in_memory_have_the_same_evidence(counting, tmp_path):
 
 
 def test_a_vae_in_memory_needs_data(counting):
-    with pytest.raises(UserError, match="data="):
+    with pytest.raises(UserError, match=r"^data: a VAE in memory has no data of its own; give some$"):
         commands.evaluate(load(counting))
 
 

@@ -214,7 +214,7 @@ def large(tmp_path) -> Path:
     return tmp_path / "large.npy"
 
 
-@pytest.mark.filterwarnings("ignore:.*far from 1; --preprocess standardise")  # said before, too
+@pytest.mark.filterwarnings("ignore:.*far from 1; preprocess='standardise'")  # said before, too
 @pytest.mark.parametrize(
     ("chosen", "cause", "said", "remedy"),
     [

@@ -364,14 +364,15 @@ def test_every_pair_is_covered_or_impossible() -> None:
     assert not covered & set(IMPOSSIBLE)
 
 
-OF_TRAINING = ("data", "optimizer", "schedule")
-"""Roles that the model does not know: tests/test_optimization.py tries every optimizer with every schedule."""
+NOT_OF_MODELS = ("data", "optimizer", "schedule", "estimator")
+"""Roles that a model does not know: tests/test_optimization.py tries every optimizer with every schedule, and the tests below
+call the estimators of whatever they train."""
 
 
 def test_the_choices_are_all_that_there_are() -> None:
     """A part that has no place in the tables above would never be tried with the others."""
     tried = {role: {value.split()[0] for value in FACTORS[role]} - {"auto"} for role in FACTORS if role != "kind"}
-    assert tried == {role: set(table) for role, table in ROLES.items() if role not in OF_TRAINING}
+    assert tried == {role: set(table) for role, table in ROLES.items() if role not in NOT_OF_MODELS}
 
 
 # --- the full product --------------------------------------------------------------------------------------------------------

@@ -232,11 +232,12 @@ def test_a_run_reports_its_reconstruction_and_names_the_next_step(run, tmp_path)
     report = commands.evaluate(run, estimator="reconstruction", device="cpu", json=str(tmp_path / "found.json"))
     assert json.loads((tmp_path / "found.json").read_text())["reconstruction"] == report.reconstruction
     assert commands.evaluate(run, device="cpu").reconstruction == report.reconstruction  # it has nothing else
-    for name in ("importance", "elbo"):
+    for estimator in ("importance", "elbo", Importance(samples=7)):
         with pytest.raises(UserError, match="use estimator='reconstruction'"):
-            commands.evaluate(run, name, device="cpu")
-    with pytest.raises(UserError, match="--samples: reconstruction has no such option"):
-        commands.evaluate(run, Importance(samples=7), device="cpu")
+            commands.evaluate(run, estimator, device="cpu")
+    for given in ("auto", "reconstruction"):
+        with pytest.raises(UserError, match=r"^samples: reconstruction has no such option; estimator='reconstruction' has deq"):
+            commands.evaluate(run, {"name": given, "samples": 7}, device="cpu")
     result = commands.resume(run, **QUIET)
     assert f"next: pyrovae evaluate {run}; pyrovae figures {run}" in result.report(
         in_flags
