@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec, Family, Kind
+from pyrovae.contracts.tables import Line, Table
 from pyrovae.errors import UserError, option
 from pyrovae.families import (
     Bernoulli,
@@ -24,7 +25,6 @@ from pyrovae.families import (
     Poisson,
     StudentT,
 )
-from pyrovae.tables import Line, Table
 
 MOST_LEVELS = 2**16
 """Whole numbers up to it may be levels."""

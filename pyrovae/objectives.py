@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyrovae.contracts import Family, Model, Objective
+from pyrovae.contracts.tables import Table
 from pyrovae.errors import UserError, check_number, option
-from pyrovae.tables import Table
 
 
 @final

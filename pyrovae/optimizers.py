@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from pyrovae.contracts import Part
+from pyrovae.contracts.tables import Table
 from pyrovae.errors import UserError, check_flag, check_number, option
-from pyrovae.tables import Table
 
 
 class Optimizer(Part):

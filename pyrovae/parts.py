@@ -11,6 +11,7 @@ from typing import Any, Literal, final, get_args, overload
 
 from pyrovae.contexts import CONTEXTS
 from pyrovae.contracts import Context, Estimator, Family, Kind, Network, Objective, Part, Preprocess, Prior, options_of
+from pyrovae.contracts.tables import Line, Table, spellings
 from pyrovae.data import SOURCES, Source
 from pyrovae.errors import NOT_GIVEN, UserError, option, plain, shown, suggest
 from pyrovae.likelihoods import LIKELIHOODS
@@ -21,7 +22,6 @@ from pyrovae.posteriors import POSTERIORS
 from pyrovae.preprocess import PREPROCESSES
 from pyrovae.priors import PRIORS
 from pyrovae.schedules import SCHEDULES
-from pyrovae.tables import Line, Table, spellings
 
 Choice = str | Mapping[str, Any] | Part
 """What is taken wherever a part is: its name, ``{"name": ..., option: ...}``, or itself, be its class ours or a user's."""

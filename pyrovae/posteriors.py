@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pyrovae.contracts import Family
+from pyrovae.contracts.tables import Table
 from pyrovae.families.bernoulli import Bernoulli
 from pyrovae.families.beta import Beta
 from pyrovae.families.delta import Delta
 from pyrovae.families.flow import Flow
 from pyrovae.families.full_normal import FullNormal
 from pyrovae.families.normal import Normal
-from pyrovae.tables import Table
 
 POSTERIORS = Table(
     "posterior",

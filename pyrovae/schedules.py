@@ -18,8 +18,8 @@ from torch.optim.lr_scheduler import (
 )
 
 from pyrovae.contracts import Part
+from pyrovae.contracts.tables import Table
 from pyrovae.errors import UserError, check_integer, check_number, option
-from pyrovae.tables import Table
 
 
 class Schedule(Part):

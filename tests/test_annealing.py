@@ -18,10 +18,10 @@ from torch import Tensor
 import pyrovae
 from pyrovae import VAE, Annealed, UserError
 from pyrovae.contracts import DataSpec
+from pyrovae.contracts.supports import OPEN_UNIT, REALS, Support
 from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, Steps, Trajectories, tune
 from pyrovae.evidence.annealing.route import anneal, log_mean_weight
 from pyrovae.evidence.keyed import Generators
-from pyrovae.supports import OPEN_UNIT, REALS, Support
 
 MANY = 20_000
 LEAST_P = 1e-3  # seeds are fixed: a right sampler fails such a test once in a thousand choices of them

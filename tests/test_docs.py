@@ -21,10 +21,10 @@ import pyrovae
 from pyrovae import cli
 from pyrovae.cli.tables import filled
 from pyrovae.contracts import DataSpec
+from pyrovae.contracts.tables import Line
 from pyrovae.evidence import ESTIMATORS
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.parts import ROLES
-from pyrovae.tables import Line
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

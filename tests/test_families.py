@@ -17,12 +17,12 @@ from torch import Tensor
 
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
+from pyrovae.contracts.supports import OPEN_UNIT
 from pyrovae.families.positive import bounded_exp
 from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.parts import make
 from pyrovae.posteriors import POSTERIORS
 from pyrovae.priors import PRIORS
-from pyrovae.supports import OPEN_UNIT
 
 EVERY = pytest.mark.parametrize("case", CASES, ids=str)
 DISCRETE = pytest.mark.parametrize("case", [case for case in CASES if case.support is not None], ids=str)

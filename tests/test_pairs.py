@@ -21,9 +21,9 @@ from torch import Tensor
 from pyrovae import VAE, Dataset, UserError, fit
 from pyrovae.cli.spelling import with_flags
 from pyrovae.contracts import DataSpec
+from pyrovae.contracts.supports import BITS, OPEN_UNIT, REALS, as_support
 from pyrovae.engines import Eager
 from pyrovae.parts import ROLES, make
-from pyrovae.supports import BITS, OPEN_UNIT, REALS, as_support
 
 SHAPE = (8, 8)
 LATENTS = 2

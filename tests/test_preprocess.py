@@ -19,11 +19,11 @@ from torch import Tensor
 from pyrovae import VAE, Importance, UserError, commands
 from pyrovae.cli.spelling import with_flags
 from pyrovae.contracts import DataSpec, Transform
+from pyrovae.contracts.supports import OPEN_UNIT
 from pyrovae.likelihoods import LIKELIHOODS, default_preprocess, fitting
 from pyrovae.parts import make
 from pyrovae.preprocess import PREPROCESSES
 from pyrovae.preprocess.squeeze import MARGIN, MOST_AT_AN_END
-from pyrovae.supports import OPEN_UNIT
 
 E = (2, 3)
 KINDS = ("levels", "counts", "reals", "binary")

@@ -12,8 +12,7 @@ from torch.distributions import constraints
 
 from pyrovae import VAE, UserError
 from pyrovae.contracts import DataSpec
-from pyrovae.families.normal import Normal
-from pyrovae.supports import (
+from pyrovae.contracts.supports import (
     BITS,
     NONNEGATIVE_INTEGERS,
     OPEN_UNIT,
@@ -25,6 +24,7 @@ from pyrovae.supports import (
     as_support,
     integers,
 )
+from pyrovae.families.normal import Normal
 
 OF_TORCH = {
     "real": (constraints.real, REALS),

@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 from pyrovae.cli.spelling import option_name
 from pyrovae.contracts import DataSpec, Family, Kind
+from pyrovae.contracts.supports import as_support
 from pyrovae.evidence import ESTIMATORS as ESTIMATORS  # which puts them among the roles
 from pyrovae.likelihoods import LIKELIHOODS, preprocess_by_default
 from pyrovae.parts import ROLES, defaults, option_of
-from pyrovae.supports import as_support
 from pyrovae.system.terminal import wrapped
 
 LEVELS = 256

@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 from pyrovae.contracts.distribution import Distribution
 from pyrovae.contracts.part import Part
 from pyrovae.contracts.spec import DataSpec
-from pyrovae.supports import Support, as_support
+from pyrovae.contracts.supports import Support, as_support
 
 
 class Family(Part):

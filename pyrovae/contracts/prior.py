@@ -12,7 +12,7 @@ from torch.distributions.constraints import Constraint
 from pyrovae.contracts.distribution import Distribution
 from pyrovae.contracts.part import Part
 from pyrovae.contracts.spec import DataSpec
-from pyrovae.supports import Support
+from pyrovae.contracts.supports import Support
 
 Encode = Callable[[Tensor, Tensor | None], Distribution]
 """(features (*, *E), embedding (*, C) or None) -> q(z|x,c): the amortised posterior, for priors that are made of it."""

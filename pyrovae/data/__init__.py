@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pyrovae.contracts.tables import Table, spellings
 from pyrovae.data.arrays import ArrayFile
 from pyrovae.data.binarized import BinarizedMnist
 from pyrovae.data.celeba import CelebA
@@ -20,7 +21,6 @@ from pyrovae.data.omniglot import Omniglot
 from pyrovae.data.own import OwnData
 from pyrovae.data.tables import CsvFile
 from pyrovae.errors import check_path
-from pyrovae.tables import Table, spellings
 
 SOURCES = Table(
     "data",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrovae.contracts import Estimator
+from pyrovae.contracts.tables import Table
 from pyrovae.evidence.annealing.annealed import Annealed
 from pyrovae.evidence.annealing.bdmc import Bdmc
 from pyrovae.evidence.exact.exact import Exact
@@ -11,7 +12,6 @@ from pyrovae.evidence.importance.importance import Importance
 from pyrovae.evidence.importance.reconstruction import Reconstruction
 from pyrovae.evidence.side_by_side import All
 from pyrovae.parts import open_role
-from pyrovae.tables import Table
 
 ESTIMATORS = Table(
     "estimator",

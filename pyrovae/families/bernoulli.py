@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.contracts.supports import BITS, Support
 from pyrovae.families.elements import elements_of
-from pyrovae.supports import BITS, Support
 
 LONGEST_PRODUCT = 120
 """Factors between 1 and 2 whose product float32 holds."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Shape
+from pyrovae.contracts.supports import OPEN_UNIT, Support, between_zero_and_one, open_edge
 from pyrovae.errors import UserError, check_number
 from pyrovae.families.elements import joint
 from pyrovae.families.positive import bounded_exp
-from pyrovae.supports import OPEN_UNIT, Support, between_zero_and_one, open_edge
 
 EDGE = 1e-4
 """A mean stays that far from 0 and 1, lest a concentration be 0 in float32."""

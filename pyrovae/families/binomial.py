@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.contracts.supports import Support, integers
 from pyrovae.errors import UserError, check_integer, option
 from pyrovae.families.rounded import rounded
-from pyrovae.supports import Support, integers
 
 
 @final

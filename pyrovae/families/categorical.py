@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Shape
+from pyrovae.contracts.supports import Support, integers
 from pyrovae.families.elements import joint
 from pyrovae.families.levels import number_of_levels
-from pyrovae.supports import Support, integers
 
 
 @final

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Shape
+from pyrovae.contracts.supports import UNIT, Support
 from pyrovae.families.elements import joint
-from pyrovae.supports import UNIT, Support
 
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 """Bernoulli numbers B_2, B_4, ..., B_14: what is left out of the series below at |l| < SMALL is less than 1e-16."""

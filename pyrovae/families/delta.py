@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.contracts.supports import OPEN_UNIT, REALS, Support
 from pyrovae.errors import check_choice
 from pyrovae.families.elements import elements_of
-from pyrovae.supports import OPEN_UNIT, REALS, Support
 
 MARGIN = 1e-6
 """A squashed point stays that far from 0 and 1: float32 would round it there."""

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.distributions.transforms import AffineTransform, Transform
 
 from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.contracts.supports import REALS, Support
 from pyrovae.errors import UserError, check_choice, check_integer, option
 from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
-from pyrovae.supports import REALS, Support
 
 CONTEXT = 2
 """Numbers a latent, beside its mean and scale, through which the transforms see x."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.contracts.supports import REALS, Support
 from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
-from pyrovae.supports import REALS, Support
 
 
 @final

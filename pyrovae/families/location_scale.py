@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Family
+from pyrovae.contracts.supports import REALS, Support
 from pyrovae.errors import UserError, is_number
 from pyrovae.families.positive import bounded_exp
-from pyrovae.supports import REALS, Support
 
 SCALES = ("learned", "element", "network")
 

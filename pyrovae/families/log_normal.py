@@ -9,9 +9,9 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution
+from pyrovae.contracts.supports import POSITIVE, Support
 from pyrovae.families.elements import joint
 from pyrovae.families.location_scale import LocationScale
-from pyrovae.supports import POSITIVE, Support
 
 
 @final

@@ -14,12 +14,12 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Shape
+from pyrovae.contracts.supports import Support, integers
 from pyrovae.errors import check_integer
 from pyrovae.families.elements import joint
 from pyrovae.families.levels import number_of_levels
 from pyrovae.families.positive import bounded_exp
 from pyrovae.families.rounded import rounded
-from pyrovae.supports import Support, integers
 
 TOGETHER = 2**20
 """Probabilities that are summed at a time."""

@@ -9,9 +9,9 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family
+from pyrovae.contracts.supports import NONNEGATIVE_INTEGERS, Support
 from pyrovae.families.positive import COUNTS, bounded_exp
 from pyrovae.families.rounded import rounded
-from pyrovae.supports import NONNEGATIVE_INTEGERS, Support
 
 
 @final

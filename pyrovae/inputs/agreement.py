@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyrovae.contracts import Density, Family, PriorModule, Transform
+from pyrovae.contracts.supports import Support, as_support
 from pyrovae.errors import NOT_GIVEN, UserError, option
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.parts import name_of
-from pyrovae.supports import Support, as_support
 
 
 def check_latents(parts: Mapping[str, Any], prior: PriorModule, support: Support) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pyrovae.contexts.words import listed
 from pyrovae.contracts import Attribute, DataSpec, Density, Preprocess, Transform, options_of
+from pyrovae.contracts.supports import REALS
 from pyrovae.errors import NOT_GIVEN, UserError, option
 from pyrovae.likelihoods import fitting, preprocess_of
 from pyrovae.parts import name_of
 from pyrovae.preprocess.rounding import some, too_coarse
-from pyrovae.supports import REALS
 
 ROWS = 4096
 """Data that are checked at a time."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pyrovae.contracts import Preprocess
+from pyrovae.contracts.tables import Table
 from pyrovae.preprocess.binarise import Binarise
 from pyrovae.preprocess.dequantise import Dequantise
 from pyrovae.preprocess.none import NoPreprocess
 from pyrovae.preprocess.squeeze import Squeeze
 from pyrovae.preprocess.standardise import Standardise
-from pyrovae.tables import Table
 
 PREPROCESSES = Table(
     "preprocess",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrovae.contracts import Prior
+from pyrovae.contracts.tables import Table
 from pyrovae.priors.bernoulli import FixedBernoulli
 from pyrovae.priors.beta import FixedBeta
 from pyrovae.priors.flow import Flow
@@ -12,7 +13,6 @@ from pyrovae.priors.normal import StandardNormal
 from pyrovae.priors.student_t import StandardStudentT
 from pyrovae.priors.uniform import StandardUniform
 from pyrovae.priors.vamp import Vamp
-from pyrovae.tables import Table
 
 PRIORS = Table(
     "prior",

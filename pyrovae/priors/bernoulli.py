@@ -10,11 +10,11 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
+from pyrovae.contracts.supports import BITS, Support
 from pyrovae.errors import UserError, is_number
 from pyrovae.families.elements import joint
 from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
-from pyrovae.supports import BITS, Support
 
 
 @final

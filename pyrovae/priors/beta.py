@@ -8,13 +8,13 @@ from typing import Literal, final
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule
+from pyrovae.contracts.supports import OPEN_UNIT, Support
 from pyrovae.errors import UserError, is_number
 from pyrovae.families.beta import OpenBeta
 from pyrovae.families.elements import joint
 from pyrovae.families.positive import bounded_exp
 from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
-from pyrovae.supports import OPEN_UNIT, Support
 
 SMALLEST, LARGEST = 0.5, 1e6
 """A concentration whose density float32 latents can follow: below, much of it is nearer to 0 or 1 than they can be."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Encode, Prior, PriorModule
+from pyrovae.contracts.supports import REALS
 from pyrovae.errors import UserError, check_choice, check_integer
 from pyrovae.priors.autoregressive import BENDS, AutoregressiveLayer, FlowDistribution
 from pyrovae.priors.context import check_context, used_embedding
-from pyrovae.supports import REALS
 
 
 @final

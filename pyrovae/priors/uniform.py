@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Family, Prior, PriorModule, Shape
+from pyrovae.contracts.supports import OPEN_UNIT, Support, between_zero_and_one
 from pyrovae.families.elements import joint
 from pyrovae.priors.fixed import FixedPrior
-from pyrovae.supports import OPEN_UNIT, Support, between_zero_and_one
 
 
 @final

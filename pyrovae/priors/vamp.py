@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.contracts import DataSpec, Distribution, Encode, Prior, PriorModule
+from pyrovae.contracts.supports import REALS
 from pyrovae.errors import check_integer
 from pyrovae.priors.context import check_context, used_embedding
 from pyrovae.priors.mixtures import mixture
-from pyrovae.supports import REALS
 
 SPREAD = 0.01
 """Standard deviation that tells pseudo-inputs apart which start at the same point: equal ones would stay equal."""

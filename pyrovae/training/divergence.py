@@ -10,11 +10,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from pyrovae.contracts.supports import REALS
 from pyrovae.data import Split
 from pyrovae.errors import UserError, enough_memory, is_out_of_memory, option
 from pyrovae.evidence import Elbo, Reconstruction
 from pyrovae.evidence.scoring import NotFiniteError
-from pyrovae.supports import REALS
 from pyrovae.training.checks import context_on
 from pyrovae.training.state import Run, TrainingError
 from pyrovae.vae import VAE

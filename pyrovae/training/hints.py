@@ -7,11 +7,11 @@ import warnings
 from torch import Tensor
 
 from pyrovae.contexts.words import listed
+from pyrovae.contracts.supports import REALS
 from pyrovae.data import Dataset
 from pyrovae.errors import Note, option
 from pyrovae.preprocess.dequantise import AddUniform
 from pyrovae.preprocess.none import Identity
-from pyrovae.supports import REALS
 from pyrovae.vae import VAE
 
 FAR = 100.0

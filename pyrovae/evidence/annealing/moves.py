@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Transform
 
+from pyrovae.contracts.supports import BITS, Support
 from pyrovae.errors import UserError, option
 from pyrovae.evidence.keyed import Generators
-from pyrovae.supports import BITS, Support
 
 Densities = Callable[[Tensor], tuple[Tensor, Tensor]]
 """z (M, B, D) -> log f_0 and log f_1 - log f_0, each (M, B), in nats: log f_b is the first plus b times the second."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Distribution, Estimator
+from pyrovae.contracts.supports import as_support
 from pyrovae.errors import UserError, check_integer, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.annealing.moves import Flips, Hamiltonian, Moves, State, Trajectories, is_discrete, tune
@@ -18,7 +19,6 @@ from pyrovae.evidence.importance.weights import Weights
 from pyrovae.evidence.purposes import Purpose
 from pyrovae.evidence.rows import rows_at_a_time
 from pyrovae.evidence.scoring import check_log_weights
-from pyrovae.supports import as_support
 from pyrovae.vae import VAE
 
 SCHEDULES = ("linear", "sigmoid")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pyrovae.contracts.supports import BITS, as_support
 from pyrovae.errors import UserError, option
 from pyrovae.evidence.exact.enumeration import MOST_BITS
 from pyrovae.evidence.exact.linear_gaussian import is_linear_gaussian
 from pyrovae.evidence.exact.quadrature import MOST_LATENTS, has_quadrature
 from pyrovae.evidence.scoring import check_density
 from pyrovae.parts import name_of
-from pyrovae.supports import BITS, as_support
 from pyrovae.vae import VAE
 
 LINEAR_GAUSSIAN, ENUMERATION, QUADRATURE = "linear-Gaussian", "enumeration", "quadrature"

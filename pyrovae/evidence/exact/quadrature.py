@@ -10,10 +10,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from pyrovae.contracts.supports import OPEN_UNIT, REALS, Support, as_support
 from pyrovae.evidence.exact.cubature import Cells, grid, halved, integrate, measured, refinable, relative_errors, totals
 from pyrovae.evidence.exact.grouping import distinct
 from pyrovae.evidence.scoring import check_log_weights
-from pyrovae.supports import OPEN_UNIT, REALS, Support, as_support
 from pyrovae.system.devices import own_noise
 from pyrovae.vae import VAE
 

@@ -13,11 +13,11 @@ from torch.distributions import Normal, StudentT
 from torch.nn.functional import logsigmoid
 
 from pyrovae.contracts import Distribution
+from pyrovae.contracts.supports import BITS, OPEN_UNIT, REALS
 from pyrovae.errors import UserError, check_number, option, suggest
 from pyrovae.evidence import keyed
 from pyrovae.evidence.purposes import Purpose
 from pyrovae.parts import name_of
-from pyrovae.supports import BITS, OPEN_UNIT, REALS
 from pyrovae.vae import VAE
 
 WIDEN = 1.5
