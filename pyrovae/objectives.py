@@ -75,7 +75,7 @@ class _PerDatumRenyi(RenyiELBO):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Iwae(Objective):
-    """Minus the importance-weighted bound, E[log (1/K) sum_k p(x, z_k) / q(z_k|x)], K particles a datum: RenyiELBO at alpha 0.
+    """Minus the importance-weighted bound, E[log (1/K) sum_k p(x, z_k) / q(z_k|x)], K particles per datum: RenyiELBO at alpha 0.
 
     Source: Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders.
     """

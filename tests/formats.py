@@ -130,5 +130,5 @@ def write_omniglot(root: Path, parts: Mapping[str, Mapping[str, np.ndarray]]) ->
 
 
 def amat(images: np.ndarray) -> str:
-    """Larochelle's text: a line an image, 784 digits with spaces between."""
+    """Larochelle's text: one line per image, 784 digits with spaces between."""
     return "".join(" ".join(map(str, row)) + "\n" for row in images.reshape(len(images), -1))

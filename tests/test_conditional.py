@@ -472,7 +472,7 @@ def run_of(make_run):
 
 @pytest.fixture(scope="module")
 def faces_file(tmp_path_factory) -> Path:
-    """An archive with three labels a datum."""
+    """An archive with three labels per datum."""
     data, path = faces(120), tmp_path_factory.mktemp("faces") / "faces.npz"
     text = np.stack([[label.values[code] for code in data.y[:, i]] for i, label in enumerate(FACES)], -1)
     np.savez(path, x=data.x.numpy(), y=text, attributes=np.array([label.name for label in FACES]))

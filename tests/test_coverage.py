@@ -122,7 +122,7 @@ def test_errors_of_a_trained_model_cover_its_own_mean(make_run, likelihood, samp
 
 @pytest.mark.slow
 def test_errors_of_annealing_a_trained_model_cover_its_own_mean(make_run):
-    """Eight chains a datum, read with as many degrees of freedom as there are effective chains, less one."""
+    """Eight chains per datum, read with as many degrees of freedom as there are effective chains, less one."""
     vae, rows = pyrovae.load(make_run("covered-binomial", likelihood="binomial", epochs=40)), pyrovae.load_dataset("digits").test
     found = over_seeds(annealed, vae, rows.x[:4], temperatures=60, chains=8)
     assert_all_cover(found, 4, judge("annealed", found.diagnostics, {"chains": 8}))

@@ -332,11 +332,11 @@ def with_bad_values() -> np.ndarray:
         ({"x": REALS, "y": np.zeros((60, 0), int)}, r"labels of x have shape \(60, 0\)"),
         ({"x": REALS, "y": np.zeros((60, 2), int), "attributes": ["a"]}, r"attributes has shape \(1,\).*needs 2 different names"),
         ({"x": REALS, "y": np.zeros((60, 2), int), "attributes": ["a", "a"]}, "needs 2 different names"),
-        ({"x": REALS, "y": np.zeros(60, int), "attributes": ["a"]}, "attributes.* one label a datum"),
+        ({"x": REALS, "y": np.zeros(60, int), "attributes": ["a"]}, "attributes.* one label per datum"),
         ({"x": REALS, "attributes": ["a"]}, "has attributes, the names of labels, but no y"),
         (
             {"train": REALS, "test": REALS, "y_train": np.zeros((60, 2), int), "y_test": np.zeros(60, int)},
-            r"labels of test have shape \(60,\), those of train \(2,\) a datum",
+            r"labels of test have shape \(60,\), those of train \(2,\) per datum",
         ),
         ({"x": REALS, "y": np.zeros(59)}, r"labels of x have shape \(59,\); needs \(60,\)"),
         ({"train": REALS, "test": REALS, "y_train": np.zeros(60)}, "y_test"),

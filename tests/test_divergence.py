@@ -81,7 +81,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(monkeypatch, bad, val
 @pytest.mark.filterwarnings("ignore:Encountered NaN:UserWarning")
 @pytest.mark.parametrize("step", [1, 40, 100])
 def test_divergence_within_a_long_epoch_is_noticed_within_so_many_steps(monkeypatch, step):
-    """312 steps an epoch: the next step after a poisoned one has a loss that is NaN."""
+    """312 steps per epoch: the next step after a poisoned one has a loss that is NaN."""
     done = at_step(monkeypatch, step, poison)
     with pytest.raises(DivergedError, match=r"diverged in epoch 1 \(loss nan\): try a lower learning_rate"):
         fit(digit_vae(), pyrovae.load_dataset("digits"), epochs=1, batch_size=4, **QUIET)

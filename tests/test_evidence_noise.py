@@ -202,7 +202,7 @@ def test_streams_of_noise_never_meet(double_precision, monkeypatch):
         asked.clear()
         importance(vae, x, samples=samples, index=index, dequantisations=draws)
         assert len(asked) == len(set(asked)) == draws * (samples // 50 + 1)
-        with pytest.raises(UserError, match=rf"samples={samples + 1}.*noise for {samples:,} samples a datum"):
+        with pytest.raises(UserError, match=rf"samples={samples + 1}.*noise for {samples:,} samples per datum"):
             importance(vae, x, samples=samples + 1, index=index, dequantisations=draws)
 
 

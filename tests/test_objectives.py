@@ -399,7 +399,7 @@ def test_fit_raises_the_weight_a_step_at_a_time(monkeypatch):
     monkeypatch.setattr(Eager, "step", recorded)
     vae = VAE(SHAPE, LATENTS, network="linear", kind="binary")
     result = fit(vae, toy_data(), epochs=4, batch_size=4, kl_weight=2.0, kl_warmup=2.5, device="cpu", progress=False)
-    # three steps an epoch; the weight of a step is that at its end
+    # three steps per epoch; the weight of a step is that at its end
     np.testing.assert_allclose(seen, [2.0 * min(1.0, (step + 1) / 3 / 2.5) for step in range(12)], rtol=1e-12)
     np.testing.assert_allclose([row["kl_weight"] for row in result.history], [0.8, 1.6, 2.0, 2.0], rtol=1e-12)
 

@@ -86,7 +86,7 @@ def test_the_recipe_is_a_command_with_flags_help_and_files(make_run, cli, tmp_pa
     asked = ["--limit", "5", "--json", str(tmp_path / "found.json")]
     answer = cli("evaluate", run, "--estimator", "from-prior", "--samples", "2000", *asked)
     assert answer.code == 0, answer.err
-    assert "from-prior, 2000 samples a datum" in answer.out
+    assert "from-prior, 2000 samples per datum" in answer.out
     written = json.loads((tmp_path / "found.json").read_text())
     assert (written["estimator"], written["samples"]) == ("from-prior", 2000)
     exact = pyrovae.evaluate(run, "exact", limit=5)
@@ -96,7 +96,7 @@ def test_the_recipe_is_a_command_with_flags_help_and_files(make_run, cli, tmp_pa
     )
     refused = cli("evaluate", run, "--estimator", "from-prior", "--chains", "3")
     assert (refused.code, "from-prior has --samples" in refused.err) == (2, True)
-    assert "K, draws of z a datum" in cli("evaluate", "--estimator", "from-prior", "--help").out
+    assert "K, draws of z per datum" in cli("evaluate", "--estimator", "from-prior", "--help").out
 
 
 def test_an_object_of_a_class_without_a_name_is_taken_and_judges_its_data():

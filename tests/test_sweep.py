@@ -165,7 +165,7 @@ def test_a_run_that_lost_patience_is_finished(out):
 
 def test_ctrl_c_ends_a_sweep_and_the_next_call_goes_on(cli, out, tmp_path, interrupted_at, monkeypatch):
     line = ["sweep", "--likelihood", "bernoulli,binomial", *SMALL, "--latent-dim", 2, "--epochs", 2]
-    interrupted_at(30)  # 10 steps an epoch: in the first epoch of the second run
+    interrupted_at(30)  # 10 steps per epoch: in the first epoch of the second run
     stopped = cli(*line, "--out", out)
     monkeypatch.undo()
     assert stopped.code == 130

@@ -215,7 +215,7 @@ def test_traces_and_log_joint_agree_with_scipy(name):
 
     expected = stats.norm.logpdf(z.numpy()).sum(1) + scipy_log_likelihood(name, vae, y, z)
     expected_guide = stats.norm.logpdf(z.numpy(), q.mean.detach().numpy(), q.stddev.detach().numpy()).sum()
-    # float32: 12 + 2 terms of up to about 10 nats a datum, each good to a few units of 1.2e-7 relative
+    # float32: 12 + 2 terms of up to about 10 nats per datum, each good to a few units of 1.2e-7 relative
     tolerance = {"rtol": 1e-5, "atol": 1e-4}
     np.testing.assert_allclose(vae.log_joint(y, z).detach().numpy(), expected, **tolerance)
     np.testing.assert_allclose(model.log_prob_sum().item(), expected.sum(), **tolerance)

@@ -137,7 +137,7 @@ def classify(
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
-        samples: Samples of z a datum and class.
+        samples: Samples of z per datum and class.
         split: train, valid, test or all.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
             (in Python) a ``Dataset`` or data in memory, see docs/data.md.

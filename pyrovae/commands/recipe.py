@@ -93,7 +93,7 @@ class TrainResult:
             return f"epoch {epoch} of {done} is kept: validation reconstruction {row['valid_reconstruction']:.3f} nats per datum"
         return (
             f"epoch {epoch} of {done} is kept: validation ELBO {row['valid_elbo']:.3f} nats per datum, "
-            f"{row['valid_bits_per_dim']:.4f} bits/dim ({self.vae.bits_kind}; one sample a datum)"
+            f"{row['valid_bits_per_dim']:.4f} bits/dim ({self.vae.bits_kind}; one sample per datum)"
         )
 
 
@@ -138,7 +138,7 @@ def train(
         out: The run folder; by default a new one under runs/.
         tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in the run.
         resume: Go on with the run in ``out``; only epochs, device and the data's location may differ.
-        progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
+        progress: Show a progress bar on stderr, or one line per epoch where it is no terminal.
         settings: Fields of ``Training`` as keywords, in place of a whole one: ``train(epochs=3)``.
 
     Raises:
@@ -220,7 +220,7 @@ def resume(
         run: The run folder.
         epochs: Passes over the training data in all; None for those recorded.
         device: auto, cpu, cuda or cuda:N; None for the one recorded.
-        progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
+        progress: Show a progress bar on stderr, or one line per epoch where it is no terminal.
         data: The data that it was trained on, where these were in memory: a run does not find them again by itself.
 
     Raises:

@@ -121,11 +121,11 @@ def sweep(
         data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
         out: The folder of the sweep: a run for each combination, league.csv, league.json, league.png and impossible.csv.
         tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in each run.
-        samples: Samples of z a datum, for the evidence.
+        samples: Samples of z per datum, for the evidence.
         split: Data that the runs are ranked on: train, valid, test or all.
         limit: At most that many of them, a seeded random subset.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
-        progress: Say on stderr what is being trained, with a progress bar, or a line an epoch where it is no terminal.
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
+        progress: Say on stderr what is being trained, with a progress bar, or one line per epoch where it is no terminal.
         settings: Fields of ``Training`` as keywords, in place of a whole one: ``sweep(epochs=3)``.
 
     Raises:

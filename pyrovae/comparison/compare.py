@@ -40,13 +40,13 @@ def compare(
 
     Args:
         run: Two run folders or more, trained on the same data with the same split; with ``data`` on any.
-        samples: Samples of z a datum.
+        samples: Samples of z per datum.
         split: train, valid, test or all.
         data: Data that none of the runs was trained on: name, path of a file (all its rows count, unless it has splits of its
             own), or (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
         out: A folder for league.csv, league.json and league.png; by default the table is printed only.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.

@@ -37,11 +37,11 @@ class Settings:
     """How every run of a comparison is evaluated.
 
     Args:
-        samples: Samples of z a datum.
+        samples: Samples of z per datum.
         split: train, valid, test or all.
         limit: At most that many data, a seeded random subset; None for all.
         seed: Of the noise and of the subset.
-        dequantisations: Draws of the uniform noise a datum where levels are dequantised.
+        dequantisations: Draws of the uniform noise per datum where levels are dequantised.
 
     Raises:
         UserError: If one is out of range.

@@ -27,7 +27,7 @@ class League:
         data: Name or path of the data.
         split: Which of them were scored.
         n: How many.
-        samples: Samples of z a datum.
+        samples: Samples of z per datum.
         seed: Of the evaluation.
         groups: Each with its own ranking.
     """
@@ -71,7 +71,7 @@ class League:
         return markdown_table(self._heading(), self.groups)
 
     def _heading(self) -> list[str]:
-        about = f"{self.data}, {self.split}, {self.n} data; {self.samples} samples a datum, seed {self.seed}"
+        about = f"{self.data}, {self.split}, {self.n} data; {self.samples} samples per datum, seed {self.seed}"
         shared = same_in_all(self.rows)
         return [about, f"the same in all: {', '.join(shared)}"] if shared else [about]
 

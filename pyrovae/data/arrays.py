@@ -132,7 +132,7 @@ def _labels(
             )
         if shape[1:] != width:
             raise UserError(
-                None, path, f"the labels of {name} have shape {shape}, those of {names[0]} {width} a datum", "they must agree"
+                None, path, f"the labels of {name} have shape {shape}, those of {names[0]} {width} per datum", "they must agree"
             )
     classes = {label: _as_classes(arrays[label]) for label in given.values()}
     why = next(filter(None, (_no_classes(path, label, values) for label, values in classes.items())), "")
@@ -142,10 +142,10 @@ def _labels(
     values = np.concatenate(list(classes.values()))
     if values.ndim == 1:
         if ATTRIBUTES in arrays:
-            raise UserError(None, path, "has attributes, the names of several labels, but one label a datum", "leave them out")
+            raise UserError(None, path, "has attributes, the names of several labels, but one label per datum", "leave them out")
         return one_label(values)
     names = _attribute_names(path, arrays, values.shape[1])
-    # An only label of that name is what data with one label a datum have.
+    # An only label of that name is what data with one label per datum have.
     found = {name: one_label(column) for name, column in zip(names, values.T, strict=True)}
     return found["class"] if names == ["class"] else several_labels(found)
 

@@ -99,7 +99,7 @@ class NumpyFile:
 
         Args:
             names: Their names; of one, the array as it is.
-            spare: Bytes an element that will be wanted beside them, for what is made of them.
+            spare: Bytes per element that will be wanted beside them, for what is made of them.
 
         Raises:
             UserError: If one is damaged or holds Python objects, or they do not fit the free memory.

@@ -20,7 +20,7 @@ from pyrovae.errors import NOT_GIVEN, Note, UserError, check_choice, check_integ
 PARTS = ("train", "valid", "test")
 
 AS_THEY_ARE = (np.bool_, np.uint8, np.float32)
-"""Types whose tensor is the array itself; of others there is one beside it, usually of 4 bytes an element."""
+"""Types whose tensor is the array itself; of others there is one beside it, usually of 4 bytes per element."""
 
 LARGEST_REAL = np.finfo(np.float32).max
 LARGEST_INTEGER = 2**24

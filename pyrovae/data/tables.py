@@ -33,7 +33,7 @@ Line = tuple[int, list[str]]
 @final
 @dataclass(frozen=True, kw_only=True)
 class CsvFile(OwnNumbers):
-    """A .csv table: commas, a first line that names the columns, a datum a line, a number a cell (but in labels).
+    """A .csv table: commas, a first line that names the columns, one datum per line, one number per cell (but in labels).
 
     Args:
         path: The file.
@@ -102,7 +102,7 @@ class CsvFile(OwnNumbers):
 
     def _named(self, rows: list[Line]) -> tuple[list[str], list[Line]]:
         if not rows:
-            raise UserError(None, self.path, "is empty", "needs a line with the names of the columns, then a datum a line")
+            raise UserError(None, self.path, "is empty", "needs a line with the names of the columns, then one datum per line")
         first = [cell.strip() for cell in rows[0][1]]
         self._check_delimiter(first)
         if self.header == "no":

@@ -45,7 +45,7 @@ def bound_by_samples(
     axis.set_title(f"Bound on {quantity}, mean of {len(values):,} data", fontsize=TEXT + 1, loc="left")
     label(
         axis,
-        "importance samples a datum",
+        "importance samples per datum",
         "nats per datum, ± 2 standard errors\n(paired with the last, and its Monte Carlo error)",
     )
     return figure

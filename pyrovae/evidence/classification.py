@@ -31,7 +31,7 @@ class Classification(Report):
         data: Name or path of the data.
         split: Which of them.
         n: Number of data.
-        samples: Samples of z a datum and class.
+        samples: Samples of z per datum and class.
         seed: Of the noise, which is the same for every class, and of the subset.
         quantity: What the scores are of: ``p(c|x)``, computed from ``log p(x|c)``.
         classes: Names of the contexts c.
@@ -82,7 +82,7 @@ class Classification(Report):
         """The scores, then the remarks on them."""
         lines = [
             ("data", f"{self.data}, {self.split}, {self.n} data, {len(self.classes)} classes"),
-            ("estimator", f"log p(x|c) by importance, {self.samples} samples a datum and class, seed {self.seed}"),
+            ("estimator", f"log p(x|c) by importance, {self.samples} samples per datum and class, seed {self.seed}"),
             ("accuracy", _with_error(self.accuracy, 4)),
             ("log score", f"{_with_error(self.log_score, 3)}  log p(c|x) of the true c, nats per datum, higher is better"),
             ("calibration error", f"{self.calibration_error:.4f}  expected, {BINS} bins, lower is better"),
@@ -109,13 +109,13 @@ def classify_split(
 ) -> Classification:
     """The class posterior of a split of data, and its scores.
 
-    Data that are binarised or dequantised get one draw of that noise a datum, the same for every class.
+    Data that are binarised or dequantised get one draw of that noise per datum, the same for every class.
 
     Args:
         vae: A conditional model, on the device to use.
         dataset: Labelled data of the kind that it was trained on.
         trained: Contexts of the training data, whose frequencies are p(c): (M,) or (M, A).
-        samples: Samples of z a datum and class.
+        samples: Samples of z per datum and class.
         split: ``train``, ``valid``, ``test`` or ``all``.
         limit: At most that many data, a seeded random subset.
         seed: Of the noise and of the subset.

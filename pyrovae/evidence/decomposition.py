@@ -49,7 +49,7 @@ class Decomposition:
     Args:
         n: N, data that were scored.
         of: Data that were given; where there were more than N, these are a seeded random subset.
-        samples: S, samples of z a datum.
+        samples: S, samples of z per datum.
         seed: Of the samples and of the subset.
         estimator: How q(z) was computed.
         log_n: log N, which the mutual information cannot exceed. Near it there are too few data: with more, the mutual
@@ -126,8 +126,8 @@ def decompose(
         x: Data (N, *E) as they were given.
         c: Contexts, or None. The split of a conditional model is that of the mixture of q(z|x_n, c_n).
         index: Row of each datum in its data set, (N,); 0..N-1 where it is not given.
-        seed: Of the samples, of the preprocessing noise (one draw a datum) and of the subset.
-        samples: S, samples of z a datum. With one, the Monte Carlo error is taken from the spread over the data, and too large.
+        seed: Of the samples, of the preprocessing noise (one draw per datum) and of the subset.
+        samples: S, samples of z per datum. With one, the Monte Carlo error is taken from the spread over the data, and too large.
         most: Data that are scored, a seeded random subset of those given; None for 10,000, or 500 where q does not factorise.
 
     Returns:
@@ -165,10 +165,10 @@ def decompose(
     )
 
 
-def _terms(vae: VAE, x: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int) -> dict[str, Tensor | None]:
+def _terms(vae: VAE, x: Tensor, c: Tensor | None, index: list[int], seed: int, samples: int) -> dict[str, Tensor | None]:
     """What is averaged, for each sample of z and each datum, (S, N); None for a part that the model does not have."""
     pieces = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
-    drawn = [_draw(vae, x[piece], None if c is None else c[piece], data[piece], seed, samples) for piece in pieces]
+    drawn = [_draw(vae, x[piece], None if c is None else c[piece], index[piece], seed, samples) for piece in pieces]
     params = torch.cat([found.params for found in drawn])
     z = torch.cat([found.z for found in drawn], 1)
     log_posterior = torch.cat([found.log_posterior for found in drawn], 1)
@@ -178,8 +178,8 @@ def _terms(vae: VAE, x: Tensor, c: Tensor | None, data: list[int], seed: int, sa
     log_ratio, ratio_each = _log_mixture(vae, params, z, log_posterior)
     own = log_posterior.double() if ratio_each is None else log_posterior.double().sum(-1)
     log_marginal = own + log_ratio
-    check_log_weights(log_marginal, data, "densities of the aggregate posterior")
-    check_log_weights(log_prior, data, "densities of the latents under the prior")
+    check_log_weights(log_marginal, index, "densities of the aggregate posterior")
+    check_log_weights(log_prior, index, "densities of the latents under the prior")
     found: dict[str, Tensor | None] = {"kl": own - log_prior, "mutual_information": -log_ratio}
     parts: dict[str, Tensor | None] = dict.fromkeys(("marginal_kl", "total_correlation", "dimension_wise_kl"))
     if vae.example()[1].batch_shape:
@@ -212,14 +212,14 @@ class _Drawn:
     prior_each: Tensor | None
 
 
-def _draw(vae: VAE, x: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int) -> _Drawn:
-    y = preprocessed(vae, x, data, seed)
+def _draw(vae: VAE, x: Tensor, c: Tensor | None, index: list[int], seed: int, samples: int) -> _Drawn:
+    y = preprocessed(vae, x, index, seed)
     c = None if c is None else c.to(y.device)
     params = vae.posterior_params(y, c)
     density, q, p = vae.posterior_density, vae.posterior_density(params), vae.prior(c)
     z = torch.cat(
         [
-            keyed.posterior_samples(density, params, q, seed, data, block, min(keyed.BLOCK, samples - first))
+            keyed.posterior_samples(density, params, q, seed, index, block, min(keyed.BLOCK, samples - first))
             for block, first in enumerate(range(0, samples, keyed.BLOCK))
         ]
     )

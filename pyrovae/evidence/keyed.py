@@ -51,7 +51,7 @@ def check_room(samples: int, draws: int) -> None:
     if draws * (math.ceil(samples / BLOCK) + 1) > _STREAMS:
         of_draws = f"with {option('dequantisations', draws)} " if draws > 1 else ""
         most = max(0, _STREAMS // draws - 1) * BLOCK
-        raise UserError("samples", samples, f"{of_draws}there is noise for {most:,} samples a datum", "take fewer")
+        raise UserError("samples", samples, f"{of_draws}there is noise for {most:,} samples per datum", "take fewer")
 
 
 def repeated(seed: int, repeat: int) -> int:
@@ -63,62 +63,62 @@ def repeated(seed: int, repeat: int) -> int:
 def _fill(
     draw: Callable[[Tensor, torch.Generator], Tensor],
     seed: int,
-    data: Sequence[int],
+    index: Sequence[int],
     stream: int,
     shape: tuple[int, ...],
 ) -> Tensor:
-    noise = torch.empty(len(data), *shape)
+    noise = torch.empty(len(index), *shape)
     generator = torch.Generator()
-    for row, datum in enumerate(data):
+    for row, datum in enumerate(index):
         generator.manual_seed(_key(seed, datum, stream))
         draw(noise[row], generator)
     return noise
 
 
-def uniform(seed: int, data: Sequence[int], shape: tuple[int, ...], draw: int = 0) -> Tensor:
-    """Uniform noise on [0, 1) for the preprocessing of each datum, shape (len(data), *shape), on the CPU.
+def uniform(seed: int, index: Sequence[int], shape: tuple[int, ...], draw: int = 0) -> Tensor:
+    """Uniform noise on [0, 1) for the preprocessing of each datum, shape (len(index), *shape), on the CPU.
 
     Args:
         seed: Of the evaluation.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         shape: Event shape E.
         draw: Number of the draw, from 0.
     """
     # Streams from the top: those from 1 up are the posterior's.
     stream = 0 if draw == 0 else _STREAMS - draw
-    return _fill(lambda row, generator: row.uniform_(generator=generator), seed, data, stream, shape)
+    return _fill(lambda row, generator: row.uniform_(generator=generator), seed, index, stream, shape)
 
 
-def posterior_noise(seed: int, data: Sequence[int], block: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise of a block of samples of the latents of each datum, (BLOCK, len(data), *shape), on the CPU.
+def posterior_noise(seed: int, index: Sequence[int], block: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise of a block of samples of the latents of each datum, (BLOCK, len(index), *shape), on the CPU.
 
     Args:
         seed: Of the evaluation.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         block: Number of the block, from 0.
         shape: That of the latents, (D,).
     """
-    noise = _fill(lambda row, generator: row.normal_(generator=generator), seed, data, block + 1, (BLOCK, *shape))
+    noise = _fill(lambda row, generator: row.normal_(generator=generator), seed, index, block + 1, (BLOCK, *shape))
     return noise.transpose(0, 1)
 
 
 def posterior_samples(
-    density: Density, params: Tensor, q: Distribution, seed: int, data: Sequence[int], block: int, count: int = BLOCK
+    density: Density, params: Tensor, q: Distribution, seed: int, index: Sequence[int], block: int, count: int = BLOCK
 ) -> Tensor:
-    """The first samples of a block of q(z|x) for each datum, shape (count, len(data), D), on the device of the parameters.
+    """The first samples of a block of q(z|x) for each datum, shape (count, len(index), D), on the device of the parameters.
 
     Args:
         density: The posterior.
-        params: Its raw parameters for each datum, (len(data), P, D).
+        params: Its raw parameters for each datum, (len(index), P, D).
         q: What the density made of them.
         seed: Of the evaluation.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         block: Number of the block, from 0.
         count: At most BLOCK.
     """
-    noise = posterior_noise(seed, data, block, density.spec.event_shape)
+    noise = posterior_noise(seed, index, block, density.spec.event_shape)
     z = density.family.from_noise(q, noise[:count].to(params))
-    return _sample_each(density, params, seed, data, block)[:count] if z is None else z
+    return _sample_each(density, params, seed, index, block)[:count] if z is None else z
 
 
 class Generators:
@@ -126,26 +126,26 @@ class Generators:
 
     Args:
         seed: Of the evaluation.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         purpose: What it is for, or the number of one of its blocks: keeps several uses of one seed apart.
     """
 
-    def __init__(self, seed: int, data: Sequence[int], purpose: int = Purpose.OTHER) -> None:
+    def __init__(self, seed: int, index: Sequence[int], purpose: int = Purpose.OTHER) -> None:
         self._generators = []
-        for datum in data:
+        for datum in index:
             # Another permutation of the seed than that of the blocks: a purpose is not one of their streams.
             key = _mix(_key(seed, datum, 0) ^ _mix(0x51ED270B + purpose))
             self._generators.append(torch.Generator().manual_seed(key))
 
     def normal(self, *shape: int) -> Tensor:
-        """The next standard normal noise of each datum, (len(data), *shape), on the CPU."""
+        """The next standard normal noise of each datum, (len(index), *shape), on the CPU."""
         noise = torch.empty(len(self._generators), *shape)
         for row, generator in zip(noise, self._generators, strict=True):
             row.normal_(generator=generator)
         return noise
 
     def uniform(self, *shape: int) -> Tensor:
-        """The next uniform noise on [0, 1) of each datum, (len(data), *shape), on the CPU."""
+        """The next uniform noise on [0, 1) of each datum, (len(index), *shape), on the CPU."""
         noise = torch.empty(len(self._generators), *shape)
         for row, generator in zip(noise, self._generators, strict=True):
             row.uniform_(generator=generator)
@@ -162,11 +162,11 @@ class Generators:
         return torch.stack(found)
 
 
-def _sample_each(density: Density, params: Tensor, seed: int, data: Sequence[int], block: int) -> Tensor:
+def _sample_each(density: Density, params: Tensor, seed: int, index: Sequence[int], block: int) -> Tensor:
     samples = []
     density = copy.deepcopy(density).cpu()
     with own_noise():
-        for row, datum in zip(params.cpu(), data, strict=True):
+        for row, datum in zip(params.cpu(), index, strict=True):
             torch.default_generator.manual_seed(_key(seed, datum, block + 1))
             samples.append(density(row).sample((BLOCK,)))
     return torch.stack(samples, 1).to(params.device)

@@ -108,13 +108,13 @@ def _each(estimator: Estimator, guarded: Guarded, data: PreparedData, kept: Kept
     """The numbers of each datum, some data at a time."""
     rows, c = data.rows, data.c
 
-    def of(vae: VAE, chosen: Tensor) -> dict[str, Tensor]:
+    def compute(vae: VAE, chosen: Tensor) -> dict[str, Tensor]:
         contexts = None if c is None else c[chosen]
         found = estimator.measure(vae, rows.x[chosen], contexts, seed=data.seed, index=rows.index[chosen])
         degrees = {} if found.degrees_of_freedom is None else {"degrees_of_freedom": found.degrees_of_freedom}
         return {**found.diagnostics, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error, **degrees}
 
-    found = in_pieces(lambda part: guarded.measure(of, part), len(rows), kept, label)
+    found = in_pieces(lambda part: guarded.measure(compute, part), len(rows), kept, label)
     estimate, error = found.pop("estimate"), found.pop("monte_carlo_error")
     degrees = found.pop("degrees_of_freedom", None)
     # What an estimator of log p(x) returns is its log evidence, whether its diagnostics repeat it or not.

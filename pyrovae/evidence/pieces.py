@@ -17,8 +17,8 @@ FIRST = 16
 SECONDS = 4.0
 """About as long as a piece shall take where pieces are made by time."""
 
-Measure = Callable[[slice], Mapping[str, Tensor]]
-"""Rows -> per-datum tensors of theirs by name; what a datum gets must not depend on the others."""
+ComputePiece = Callable[[slice], Mapping[str, Tensor]]
+"""Slice of the data -> per-datum tensors by name for that slice; a datum's numbers must not depend on the other data."""
 
 
 @final
@@ -30,7 +30,7 @@ class Pieces:
     and no later one is larger.
 
     Args:
-        measure: See ``Measure``.
+        compute: See ``ComputePiece``.
         n: Number of data.
         most: Data of a piece; None makes them by time.
         done: Data that were measured before.
@@ -39,8 +39,8 @@ class Pieces:
         done: Data that are measured by now.
     """
 
-    def __init__(self, measure: Measure, n: int, most: int | None = None, done: int = 0) -> None:
-        self._measure, self._n, self._by_time = measure, n, most is None
+    def __init__(self, compute: ComputePiece, n: int, most: int | None = None, done: int = 0) -> None:
+        self._compute, self._n, self._by_time = compute, n, most is None
         self._size = FIRST if most is None else most
         self._most: int | None = most
         self.done = done
@@ -49,7 +49,7 @@ class Pieces:
         while self.done < self._n:
             stop, began = min(self.done + self._size, self._n), time.perf_counter()
             try:
-                found = self._measure(slice(self.done, stop))
+                found = self._compute(slice(self.done, stop))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -82,15 +82,15 @@ def joined(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def in_chunks(measure: Measure, n: int, most: int) -> dict[str, Tensor]:
+def in_chunks(compute: ComputePiece, n: int, most: int) -> dict[str, Tensor]:
     """Per-datum tensors by name, (n, ...), so many data at a time; half as many where the memory does not suffice.
 
     Args:
-        measure: See ``Measure``.
+        compute: See ``ComputePiece``.
         n: Number of data.
         most: Data at a time.
 
     Raises:
         UserError: If not even one datum fits.
     """
-    return joined(Pieces(measure, n, most))
+    return joined(Pieces(compute, n, most))

@@ -83,16 +83,16 @@ class Guarded:
     doubtful: Tensor
     precision: Precision
 
-    def measure(self, of: Callable[[VAE, Tensor], Mapping[str, Tensor]], part: slice = slice(None)) -> dict[str, Tensor]:
+    def measure(self, compute: Callable[[VAE, Tensor], Mapping[str, Tensor]], part: slice = slice(None)) -> dict[str, Tensor]:
         """Per-datum tensors by name, (B, ...), of some of the data, each by the model that is exact enough for it.
 
         Args:
-            of: (model, rows (b,)) -> tensors of these rows.
+            compute: (model, rows (b,)) -> tensors of these rows.
             part: Which data.
         """
         rows, doubtful = torch.arange(len(self.doubtful))[part], self.doubtful[part]
         groups = [(self.vae, rows[~doubtful]), (self.exact or self.vae, rows[doubtful])]
-        found = [of(model, chosen) for model, chosen in groups if len(chosen)]
+        found = [compute(model, chosen) for model, chosen in groups if len(chosen)]
         order = torch.cat([chosen for _, chosen in groups]).argsort()
         return {name: torch.cat([each[name] for each in found])[order] for name in found[0]}
 
@@ -107,7 +107,7 @@ def guard(
     vae: VAE,
     y: Preprocessed,
     c: Tensor | None,
-    data: list[int],
+    index: list[int],
     *,
     matmul: str | None = None,
     seed: int = 0,
@@ -124,7 +124,7 @@ def guard(
         vae: The model.
         y: The data, see ``Preprocessed``.
         c: Their contexts, or None.
-        data: Row of each in its data set.
+        index: Row of each in its data set.
         matmul: What float32 products to start with: ``highest``, ``high`` or ``medium``; None for those that torch is set to.
         seed: Of the samples.
         share: Where these data stand for others too: the share of all data that each stands for, (N,). One sample of each is
@@ -137,21 +137,21 @@ def guard(
         raise UserError("matmul", matmul, "unknown", suggest(str(matmul), MATMULS))
     with alone():  # how products are rounded is the whole process's
         before = torch.get_float32_matmul_precision()
-        nobody = torch.zeros(len(data), dtype=torch.bool)
+        nobody = torch.zeros(len(index), dtype=torch.bool)
         if vae.dtype == torch.float64:
             yield Guarded(vae, None, nobody, Precision("float64", 0.0))
             return
         exact = copy.deepcopy(vae).double()
-        weight = torch.full((len(data),), 1 / len(data), dtype=torch.float64) if share is None else share
-        samples = 1 if share is not None else max(2, min(keyed.BLOCK, PROBED // len(data)))
+        weight = torch.full((len(index),), 1 / len(index), dtype=torch.float64) if share is None else share
+        samples = 1 if share is not None else max(2, min(keyed.BLOCK, PROBED // len(index)))
         refused: list[tuple[str, float]] = []
         try:
             for name in dict.fromkeys([matmul or before, "highest"]):
                 torch.set_float32_matmul_precision(name)
-                found = roundings(vae, exact, y, c, data, samples, seed)
+                found = roundings(vae, exact, y, c, index, samples, seed)
                 doubtful = nobody if share is not None else ~(found.abs() < DATUM).all(0)
                 difference = mean_rounding(found[:2, ~doubtful], weight[~doubtful])
-                if doubtful.sum() <= MOST_DATA * len(data) and difference < DIGIT / 2:
+                if doubtful.sum() <= MOST_DATA * len(index) and difference < DIGIT / 2:
                     precision = Precision(f"float32 {name}", difference, tuple(refused), int(doubtful.sum()))
                     yield Guarded(vae, exact if doubtful.any() else None, doubtful, precision)
                     return
@@ -165,9 +165,9 @@ def guard_rows(
     vae: VAE, rows: Split, c: Tensor | None, *, matmul: str | None = None, seed: int = 0, share: Tensor | None = None
 ) -> AbstractContextManager[Guarded]:
     """``guard`` for rows of a data set: preprocessed with the noise that estimators give them."""
-    data = rows.index.tolist()
+    index = rows.index.tolist()
     return guard(
-        vae, lambda vae, part: preprocessed(vae, rows.x[part], data[part], seed), c, data, matmul=matmul, seed=seed, share=share
+        vae, lambda vae, part: preprocessed(vae, rows.x[part], index[part], seed), c, index, matmul=matmul, seed=seed, share=share
     )
 
 
@@ -186,7 +186,7 @@ def mean_rounding(found: Tensor, share: Tensor) -> float:
     return worst if math.isfinite(worst) else math.inf
 
 
-def roundings(vae: VAE, exact: VAE, y: Preprocessed, c: Tensor | None, data: list[int], samples: int, seed: int = 0) -> Tensor:
+def roundings(vae: VAE, exact: VAE, y: Preprocessed, c: Tensor | None, index: list[int], samples: int, seed: int = 0) -> Tensor:
     """How each datum is rounded, in nats, (3, N), on the CPU.
 
     The difference of its mean log-weight from that in float64, of its log mean weight, and of a sample's log-weight, as the root
@@ -197,19 +197,19 @@ def roundings(vae: VAE, exact: VAE, y: Preprocessed, c: Tensor | None, data: lis
         exact: The same in float64.
         y: The data, see ``Preprocessed``.
         c: Their contexts, or None.
-        data: Row of each in its data set.
+        index: Row of each in its data set.
         samples: Of the latents of each, at most ``keyed.BLOCK``.
         seed: Of the samples.
     """
     device = vae.device
 
-    def of(part: slice) -> dict[str, Tensor]:
+    def compute(part: slice) -> dict[str, Tensor]:
         chunk_c = None if c is None else c[part].to(device)
         seen = y(vae, part)
         # A proposal that is rounded is another proposal, not another number: both sides have the same.
         params = vae.posterior_params(seen, chunk_c)
         q = vae.posterior_density(params)
-        z = keyed.posterior_samples(vae.posterior_density, params, q, seed, data[part], 0, samples)
+        z = keyed.posterior_samples(vae.posterior_density, params, q, seed, index[part], 0, samples)
         rounded = _log_weight(vae, seen, z, params, chunk_c)
         exactly = _log_weight(exact, y(exact, part), z.double(), params.double(), chunk_c)
         typical = _difference(rounded, exactly).square().mean(0).sqrt()
@@ -217,7 +217,7 @@ def roundings(vae: VAE, exact: VAE, y: Preprocessed, c: Tensor | None, data: lis
         return {"difference": torch.stack([*means, typical], -1).cpu()}
 
     with estimating(vae), estimating(exact):
-        return in_chunks(of, len(data), max(1, rows_at_a_time(vae, ROWS) // samples))["difference"].T
+        return in_chunks(compute, len(index), max(1, rows_at_a_time(vae, ROWS) // samples))["difference"].T
 
 
 def _means(log_weight: Tensor) -> tuple[Tensor, Tensor]:

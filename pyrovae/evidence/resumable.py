@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 from tqdm import tqdm
 
-from pyrovae.evidence.pieces import Measure, Pieces, joined
+from pyrovae.evidence.pieces import ComputePiece, Pieces, joined
 from pyrovae.system.files import said_if_unwritten
 from pyrovae.system.interruption import Interrupted, number_of, raising
 
@@ -31,11 +31,11 @@ class Kept(Protocol):
         """Keep the results of the first data."""
 
 
-def in_pieces(measure: Measure, n: int, kept: Kept | None, label: str) -> dict[str, Tensor]:
+def in_pieces(compute: ComputePiece, n: int, kept: Kept | None, label: str) -> dict[str, Tensor]:
     """Per-datum tensors (n, ...) by name, measured some data at a time; a signal keeps those that are done.
 
     Args:
-        measure: Rows -> per-datum tensors of theirs; what a datum gets must not depend on the others.
+        compute: See ``ComputePiece``.
         n: Number of data.
         kept: Where results are kept, until the caller has written what is made of them and removes them; None for nowhere.
         label: What the progress bar says.
@@ -48,7 +48,7 @@ def in_pieces(measure: Measure, n: int, kept: Kept | None, label: str) -> dict[s
     if before and len(next(iter(before.values()))) > n:
         before = {}
     parts: list[Mapping[str, Tensor]] = [before] if before else []
-    pieces = Pieces(measure, n, done=len(next(iter(before.values()))) if before else 0)
+    pieces = Pieces(compute, n, done=len(next(iter(before.values()))) if before else 0)
     start = saved = time.perf_counter()
     with raising(), tqdm(total=n, initial=pieces.done, unit="data", desc=label, disable=None, leave=False) as bar:
         try:

@@ -26,8 +26,8 @@ class NotFiniteError(UserError):
     """A model has diverged: numbers of its data are NaN or infinite where they cannot be."""
 
 
-Measure = Callable[[Tensor, "Tensor | None", list[int], int], dict[str, Tensor]]
-"""(y (B, *E) preprocessed, c or None, rows in the data set, number of the draw of y) -> per-datum tensors by name (B, ...)."""
+ScoreBatch = Callable[[Tensor, "Tensor | None", list[int], int], dict[str, Tensor]]
+"""(preprocessed y (B, *E), c or None, rows in the data set, number of the draw of y) -> per-datum tensors by name (B, ...)."""
 
 LOWEST = ("effective_sample_size", "converged")
 HIGHEST = ("quadrature_error",)
@@ -37,7 +37,7 @@ def score(
     vae: VAE,
     x: Tensor,
     c: Tensor | None,
-    measure: Measure,
+    score_batch: ScoreBatch,
     *,
     index: Tensor | None = None,
     seed: int = 0,
@@ -53,7 +53,7 @@ def score(
         vae: The model; in evaluation mode while it is measured.
         x: Data (N, *E) as they were given.
         c: Contexts, or None.
-        measure: What is measured of preprocessed data, without gradients unless it asks for them.
+        score_batch: Computes the numbers of a batch of preprocessed data; runs without gradients unless it turns them on.
         index: Row of each datum in its data set, (N,); 0..N-1 where it is not given.
         seed: Of the preprocessing noise.
         dequantisations: Draws of the uniform noise for each datum where levels are dequantised.
@@ -70,34 +70,34 @@ def score(
     vae.context_module.check(c)
     index = torch.arange(len(x)) if index is None else index
 
-    def of(part: slice) -> dict[str, Tensor]:
-        data = index[part].tolist()
+    def compute(part: slice) -> dict[str, Tensor]:
+        rows = index[part].tolist()
         chunk_c = None if c is None else c[part].to(vae.device)
         found = []
         for draw in range(draws):
-            found.append(measure(preprocessed(vae, x[part], data, seed, draw), chunk_c, data, draw))
+            found.append(score_batch(preprocessed(vae, x[part], rows, seed, draw), chunk_c, rows, draw))
         return {k: v.cpu() for k, v in (found[0] if draws == 1 else average(found) | _by_draw(found)).items()}
 
     with estimating(vae):
-        return in_chunks(of, len(x), data_rows)
+        return in_chunks(compute, len(x), data_rows)
 
 
-def preprocessed(vae: VAE, x: Tensor, data: list[int], seed: int, draw: int = 0) -> Tensor:
+def preprocessed(vae: VAE, x: Tensor, index: list[int], seed: int, draw: int = 0) -> Tensor:
     """What the likelihood sees of data (B, *E), with noise keyed by datum, on the device and in the precision of the model.
 
     Args:
         vae: The model.
         x: Data as they were given.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         seed: Of the noise.
         draw: Number of the draw of the noise, from 0.
     """
-    u = keyed.uniform(seed, data, tuple(x.shape[1:]), draw).to(vae.device) if vae.transform.needs_noise else None
+    u = keyed.uniform(seed, index, tuple(x.shape[1:]), draw).to(vae.device) if vae.transform.needs_noise else None
     return vae.preprocessed(x.to(vae.device), u)
 
 
 def preprocessing_draws(vae: VAE, dequantisations: int) -> int:
-    """Draws of the preprocessing noise a datum: more than one only where levels are dequantised."""
+    """Draws of the preprocessing noise per datum: more than one only where levels are dequantised."""
     check_integer("dequantisations", dequantisations, 1)
     return dequantisations if vae.transform.number_kind == DEQUANTISED else 1
 
@@ -126,12 +126,12 @@ def check_density(vae: VAE, estimator: str) -> None:
         )
 
 
-def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weights") -> None:
+def check_log_weights(log_weight: Tensor, index: list[int], what: str = "log-weights") -> None:
     """Refuse NaN and +inf; -inf is a weight of zero.
 
     Args:
         log_weight: (K, B).
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         what: Name of the numbers.
 
     Raises:
@@ -142,7 +142,7 @@ def check_log_weights(log_weight: Tensor, data: list[int], what: str = "log-weig
         raise NotFiniteError(
             None,
             NOT_GIVEN,
-            f"at least {int(bad.sum())} data have {what} that are NaN or +inf, the first is row {data[int(bad.nonzero()[0])]}",
+            f"at least {int(bad.sum())} data have {what} that are NaN or +inf, the first is row {index[int(bad.nonzero()[0])]}",
             f"the model has diverged, train it with a lower {option('learning_rate')}",
         )
 

@@ -31,13 +31,13 @@ class All(Estimator):
     """Importance, annealed, bdmc and, where the model allows it, exact, beside each other.
 
     Args:
-        samples: Of importance: samples of z a datum.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
+        samples: Of importance: samples of z per datum.
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
         repeats: Of importance: independent runs, whose mean is reported and whose spread is the Monte Carlo error.
         proposal: Of importance: what z is drawn from, auto, guide, heavy, prior or widened.
         widen: Of importance: factor by which the guide is stretched for --proposal widened; 1.5 unless given.
         temperatures: Of annealed and bdmc: inverse temperatures from the start to the posterior.
-        chains: Of annealed and bdmc: annealed chains a datum.
+        chains: Of annealed and bdmc: annealed chains per datum.
         leapfrog: Of annealed and bdmc: leapfrog steps of a move (of Bernoulli latents: bits visited at a temperature).
         schedule: Of annealed and bdmc: of the inverse temperatures, sigmoid or linear.
         start: Of annealed and bdmc: where annealing starts, prior or guide.

@@ -15,7 +15,7 @@ PROBED = 128
 
 
 def validate(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str, float]:
-    """``valid_elbo`` and ``valid_reconstruction``: means over data in nats, in the units of the data, of one sample a datum.
+    """``valid_elbo`` and ``valid_reconstruction``: means over data in nats, in the units of the data, of one sample per datum.
 
     Some of the data, the largest and a spread of the others, are computed in float64 too; where the mean could be rounded by
     0.0005 nats or more, all are. Of a plain autoencoder (posterior ``delta``) the reconstruction alone.

@@ -71,7 +71,7 @@ class _LevelCategorical(TorchDistribution):
 class Categorical(Family):
     """Any probabilities of the L levels, from a logit l_x each: log p(x) = l_x - log sum_j e^(l_j), summed over elements.
 
-    The order of the levels is not built in; the decoder has L outputs an element. The encoder sees x / (L - 1).
+    The order of the levels is not built in; the decoder has L outputs per element. The encoder sees x / (L - 1).
 
     Raises:
         UserError: If the data have no levels.

@@ -20,7 +20,7 @@ from pyrovae.families.positive import bounded_exp
 class FullNormal(Family):
     """Normal with a full covariance L L^T from its Cholesky factor: log N(z; m, L L^T) = log N(L^-1 (z - m); 0, I) - log|det L|.
 
-    The network gives D + 1 numbers an element: the mean, and a row of a matrix whose strict lower triangle is L's and whose
+    The network gives D + 1 numbers per element: the mean, and a row of a matrix whose strict lower triangle is L's and whose
     diagonal gives L's by ``bounded_exp``; at 0 the density is the standard normal. (The upper triangle is not used.)
 
     Source: Kingma and Welling (2019), An Introduction to Variational Autoencoders, section 2.5.1.

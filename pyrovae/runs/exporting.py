@@ -54,7 +54,7 @@ def to_arviz(
 
     Args:
         run: A run folder, or a ``VAE``.
-        samples: Draws a datum, of the guide and of the posterior.
+        samples: Draws per datum, of the guide and of the posterior.
         split: train, valid, test or all.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its
             own), a ``Dataset`` or data in memory, see docs/data.md.
@@ -119,11 +119,11 @@ def _arviz() -> Any:
 def _draws(vae: VAE, rows: Split, chosen: Tensor, c: Tensor | None, samples: int, seed: int) -> dict[str, Tensor]:
     """z (N, S, D), log_likelihood, resampled_from and log_weight (N, S), pareto_k and effective_sample_size (N,) of N rows."""
 
-    def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
-        z, log_likelihood, log_weight = _proposals(vae, y, c, data, seed, samples)
+    def measure(y: Tensor, c: Tensor | None, index: list[int], draw: int) -> dict[str, Tensor]:
+        z, log_likelihood, log_weight = _proposals(vae, y, c, index, seed, samples)
         pareto_k = khat(log_weight.topk(min(samples, tail_length(samples) + 1), 0).values, samples).cpu()
         smoothed = _smoothed(log_weight.cpu(), pareto_k)
-        chosen = _resampled(smoothed, seed, data)
+        chosen = _resampled(smoothed, seed, index)
         log_likelihood = log_likelihood + vae.transform.log_abs_det_jacobian()
         return {
             "z": z.cpu().gather(0, chosen.unsqueeze(-1).expand(-1, -1, z.shape[-1])).transpose(0, 1),
@@ -139,11 +139,11 @@ def _draws(vae: VAE, rows: Split, chosen: Tensor, c: Tensor | None, samples: int
     return score(vae, rows.x[chosen], c, measure, index=rows.index[chosen], seed=seed, data_rows=data_rows)
 
 
-def _proposals(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], seed: int, samples: int) -> tuple[Tensor, Tensor, Tensor]:
+def _proposals(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], seed: int, samples: int) -> tuple[Tensor, Tensor, Tensor]:
     """Samples z (S, B, D) of the guide, log p(y|z) (S, B) and log-weights (S, B) in float64."""
     params = vae.posterior_params(y, c)
     q, p = vae.posterior_density(params), vae.prior(c)
-    proposal = propose(choose_proposal("auto", vae), None, vae, q, params, c, seed, data)
+    proposal = propose(choose_proposal("auto", vae), None, vae, q, params, c, seed, index)
     found = []
     for block, first in enumerate(range(0, samples, keyed.BLOCK)):
         z, log_q = proposal.draw(block, min(keyed.BLOCK, samples - first))
@@ -151,12 +151,12 @@ def _proposals(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], seed: int
         log_q = q.log_prob(z) if log_q is None else log_q
         found.append((z, log_likelihood, log_likelihood + (p.log_prob(z) - log_q).double()))
     z, log_likelihood, log_weight = (torch.cat(parts) for parts in zip(*found, strict=True))
-    check_log_weights(log_weight, data)
+    check_log_weights(log_weight, index)
     empty = (log_weight == -math.inf).all(0)
     if empty.any():
         raise UserError(
             None,
-            f"{int(empty.sum())} data have weights that are all 0, the first is row {data[int(empty.nonzero()[0])]}",
+            f"{int(empty.sum())} data have weights that are all 0, the first is row {index[int(empty.nonzero()[0])]}",
             "no draw of the guide could have made it",
             "try more samples",
         )
@@ -174,10 +174,10 @@ def _smoothed(log_weight: Tensor, pareto_k: Tensor) -> Tensor:
     return found - found.logsumexp(0)
 
 
-def _resampled(log_weight: Tensor, seed: int, data: list[int]) -> Tensor:
+def _resampled(log_weight: Tensor, seed: int, index: list[int]) -> Tensor:
     """Which samples to take, (S, B), in random order: each as often as S times its weight, rounded up or down at random."""
     samples = len(log_weight)
-    noise = keyed.Generators(seed, data, Purpose.RESAMPLING)
+    noise = keyed.Generators(seed, index, Purpose.RESAMPLING)
     start, order = noise.uniform(1).double(), noise.uniform(samples)
     steps = (torch.arange(samples, dtype=torch.float64) + start) / samples  # (B, S)
     weight = log_weight.T.exp()

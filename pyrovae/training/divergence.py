@@ -26,7 +26,7 @@ MEASURED = 128
 """Training data on which the trained model is set beside the untrained one."""
 
 WORSE = 10.0
-"""So many times |the untrained model's number| + one nat an element is worse beyond doubt: fitting steps spoil far less."""
+"""So many times |the untrained model's number| + one nat per element is worse beyond doubt: fitting steps spoil far less."""
 
 LARGE_VALUE, LARGE_WEIGHT = 1e3, 100.0
 """Data, or a KL weight, beyond which they are the cause before the learning rate is."""

@@ -51,7 +51,7 @@ class FitResult:
     """How a training ended.
 
     Args:
-        history: A row an epoch: ``epoch``, ``loss`` (what was minimised: nats per datum, of the preprocessed data, KL
+        history: One row per epoch: ``epoch``, ``loss`` (what was minimised: nats per datum, of the preprocessed data, KL
             weighted), ``valid_elbo`` (nats per datum, in the units of the data, unweighted; NaN without validation
             data and for the posterior ``delta``), ``valid_reconstruction`` (E_q[log p(x|z)], likewise),
             ``valid_bits_per_dim``, ``kl_weight`` and, where a schedule changes it, ``learning_rate`` (both at the end of the
@@ -97,13 +97,13 @@ def fit(
     A plain autoencoder (posterior ``delta``) keeps those of the highest validation reconstruction.
 
     The loss is the objective's mean per datum; batches are drawn without replacement, dequantised or binarised afresh at
-    every access. The validation ELBO has weight 1 on the KL term, one sample a datum and the same noise every epoch; where
+    every access. The validation ELBO has weight 1 on the KL term, one sample per datum and the same noise every epoch; where
     float32 would round its mean by 0.0005 nats or more (compared on 128 of the data every epoch), it is computed in float64.
     The caller's random state is left as it was. Ctrl-C, SIGTERM and SIGHUP finish the step (validation that is longer than a step
     is done again by the next call), save, and return; a second Ctrl-C interrupts at once.
 
     Training that diverges is an error: a loss or parameter that is not finite, found within 32 steps, or weights that in the end
-    are worse than the untrained model's beyond doubt (by ten times that model's |loss| + 1 nat an element, both measured on 128
+    are worse than the untrained model's beyond doubt (by ten times that model's |loss| + 1 nat per element, both measured on 128
     training data). The VAE then has the best weights so far, and what was good is saved.
 
     Threads may call it at once, each with a VAE of its own: they take turns, and each ends as it would alone. ``save`` and
@@ -117,7 +117,7 @@ def fit(
         training: The settings, such as ``Training(epochs=3)``.
         objective: Name or part; ``auto`` is ``elbo``, or ``tracegraph`` where the posterior has no pathwise gradient.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        progress: Show a progress bar on stderr, or a line an epoch where it is no terminal.
+        progress: Show a progress bar on stderr, or one line per epoch where it is no terminal.
         resume: Where an earlier call stood.
         save: Called with the state after an epoch (not more often than every few seconds), within a long one, at the end and on
             a signal.

@@ -1,4 +1,4 @@
-"""What is said on stderr while a training goes on: a bar on a terminal, a line an epoch elsewhere."""
+"""What is said on stderr while a training goes on: a bar on a terminal, one line per epoch elsewhere."""
 
 from __future__ import annotations
 

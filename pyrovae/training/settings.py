@@ -35,7 +35,7 @@ class Training:
         kl_weight: Factor on the KL term while training; reported numbers have weight 1.
         kl_warmup: Epochs over which that factor rises from 0.
         patience: Stop after that many epochs without a better validation ELBO; 0 for never.
-        particles: Samples of z a datum in a step.
+        particles: Samples of z per datum in a step.
         seed: Of the initial weights, the order of the data and all noise.
 
     Raises:

@@ -48,7 +48,7 @@ class TrainingState:
         seconds: Seconds of training so far.
         best_weights: Those of the highest finite validation ELBO; the latest without validation data.
         best_epoch: Their epoch; 0 before the first.
-        history: A row an epoch: what metrics.csv holds.
+        history: One row per epoch: what metrics.csv holds.
         schedule: What the scheduler of the learning rate's ``state_dict`` returned; empty in states of before there was one.
         made_for: Epochs of the training, where the course of the learning rate depends on them; else None.
         untrained: E_q[log p(x|z)] and KL of the untrained model on some training data; None where they were not measured.

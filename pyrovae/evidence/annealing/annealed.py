@@ -35,11 +35,11 @@ class Annealed(Annealing):
 
     Args:
         temperatures: Inverse temperatures from the start to the posterior, both counted.
-        chains: Annealed chains a datum.
-        leapfrog: Leapfrog steps of a move, a gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
+        chains: Annealed chains per datum.
+        leapfrog: Leapfrog steps of a move, one gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
         schedule: Of the inverse temperatures: sigmoid (most of them near both ends) or linear.
         start: Where annealing starts: prior, p(z|c), or guide, q(z|x,c).
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own chains. The bound is
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised; each has its own chains. The bound is
             their mean, and their standard error the Monte Carlo error.
 
     Raises:
@@ -93,12 +93,12 @@ class Annealed(Annealing):
         """
         self.check(vae)
 
-        def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
-            route = Route(vae, y, c, self, keyed.repeated(seed, draw), data)
-            noise = keyed.Generators(route.seed, data, Purpose.CHAINS)
+        def measure(y: Tensor, c: Tensor | None, index: list[int], draw: int) -> dict[str, Tensor]:
+            route = Route(vae, y, c, self, keyed.repeated(seed, draw), index)
+            noise = keyed.Generators(route.seed, index, Purpose.CHAINS)
             moves = route.moves()
             log_weight, acceptance = anneal(moves, moves.begin(route.draw(noise)), self.betas(), noise)
-            log_mean, error, effective = log_mean_weight(log_weight, data)
+            log_mean, error, effective = log_mean_weight(log_weight, index)
             return {
                 "log_evidence": log_mean + vae.transform.log_abs_det_jacobian(),
                 "log_evidence_error": error,

@@ -37,8 +37,8 @@ class Bdmc(Annealing):
 
     Args:
         temperatures: Inverse temperatures from the start to the posterior, both counted.
-        chains: Annealed chains a datum and direction; those backwards all start at z*.
-        leapfrog: Leapfrog steps of a move, a gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
+        chains: Annealed chains per datum and direction; those backwards all start at z*.
+        leapfrog: Leapfrog steps of a move, one gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
         schedule: Of the inverse temperatures: sigmoid (most of them near both ends) or linear.
         start: Where annealing starts: prior, p(z|c), or guide, q(z|x,c).
         simulated: Data that are simulated; of a conditional model with labels as frequent as in its training data.
@@ -79,21 +79,21 @@ class Bdmc(Annealing):
         began = time.perf_counter()
         digest = model_digest(vae)
 
-        def of(model: VAE, index: Tensor) -> dict[str, Tensor]:
-            found = sandwich(model, self, simulated, seed=seed, index=index)
+        def compute(model: VAE, chosen: Tensor) -> dict[str, Tensor]:
+            found = sandwich(model, self, simulated, seed=seed, index=chosen)
             bounds = {name: getattr(found, name) for name in ("lower", "upper", "lower_error", "upper_error")}
             return {**bounds, **found.diagnostics}
 
-        contexts, data = vae.context_module.draw(simulated, seed), list(range(simulated))
+        contexts, index = vae.context_module.draw(simulated, seed), list(range(simulated))
         with estimating(vae):
-            y = simulate(vae, contexts, seed, data)[1]
+            y = simulate(vae, contexts, seed, index)[1]
 
         def seen(model: VAE, part: slice) -> Tensor:
             return y[part].to(next(model.parameters()))
 
-        with guard(vae, seen, contexts, data, matmul=task.matmul, seed=seed) as guarded:
+        with guard(vae, seen, contexts, index, matmul=task.matmul, seed=seed) as guarded:
             asked = {"estimator": "bdmc", "seed": seed, **asdict(self), "model": digest, "path": guarded.precision.path}
-            arrays = in_pieces(lambda part: guarded.measure(of, part), simulated, task.kept(asked), "bdmc")
+            arrays = in_pieces(lambda part: guarded.measure(compute, part), simulated, task.kept(asked), "bdmc")
         return Certificate(
             run=task.run,
             n=simulated,

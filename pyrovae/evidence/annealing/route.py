@@ -93,12 +93,12 @@ class Route:
         c: Contexts, or None.
         annealing: How.
         seed: Of the noise.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
     """
 
-    def __init__(self, vae: VAE, y: Tensor, c: Tensor | None, annealing: Annealing, seed: int, data: Sequence[int]) -> None:
+    def __init__(self, vae: VAE, y: Tensor, c: Tensor | None, annealing: Annealing, seed: int, index: Sequence[int]) -> None:
         self.vae, self.y, self.c, self.annealing = vae, y, c, annealing
-        self.seed, self.data = seed, data
+        self.seed, self.index = seed, index
         self.prior = vae.prior(c)
         self.params = vae.posterior_params(y, c)
         self.guide = vae.posterior_density(self.params)
@@ -114,7 +114,7 @@ class Route:
     def draw(self, noise: keyed.Generators) -> Tensor:
         """Latents (M, B, D) of pi."""
         home = copy.deepcopy(self.vae).cpu()
-        each = from_prior(home, self.c, len(self.data)) if self.annealing.start == "prior" else self._guides(home)
+        each = from_prior(home, self.c, len(self.index)) if self.annealing.start == "prior" else self._guides(home)
         z = noise.each(lambda row: each[row].sample((self.annealing.chains,)))
         return z.transpose(0, 1).to(self.y)
 
@@ -127,7 +127,7 @@ class Route:
         if is_discrete(support):
             return Flips(self.path, self.annealing.leapfrog)
         trajectories = Trajectories(self.path, support, self.annealing.leapfrog)
-        noise = keyed.Generators(self.seed, self.data, Purpose.PILOT)
+        noise = keyed.Generators(self.seed, self.index, Purpose.PILOT)
         betas = self.annealing.betas(min(self.annealing.temperatures, PILOT))
         steps = tune(trajectories, self.draw(noise), betas, noise)
         return Hamiltonian(trajectories, steps, self.annealing.temperatures)
@@ -188,13 +188,13 @@ def anneal_back(moves: Moves, state: State, betas: Sequence[float], noise: keyed
     return log_weight, torch.stack(acceptance[::-1], -1)
 
 
-def log_mean_weight(log_weight: Tensor, data: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+def log_mean_weight(log_weight: Tensor, index: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """log (1/M) sum_m w_m of chains (M, B), its standard error (NaN for one chain), the effective number of chains; each (B,).
 
     Raises:
         UserError: If a log-weight is NaN or +inf.
     """
-    check_log_weights(log_weight, list(data), "annealed log-weights")
+    check_log_weights(log_weight, list(index), "annealed log-weights")
     weights = Weights(len(log_weight), log_weight[0])
     weights.add(log_weight)
     return weights.log_mean, weights.log_mean_error(weights.tail()).error, weights.effective_sample_size

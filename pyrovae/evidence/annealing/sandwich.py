@@ -92,19 +92,19 @@ def sandwich(
     return Sandwich(**bounds, diagnostics=found)
 
 
-def _sandwich(vae: VAE, contexts: Tensor | None, annealing: Annealing, seed: int, data: Sequence[int]) -> dict[str, Tensor]:
+def _sandwich(vae: VAE, contexts: Tensor | None, annealing: Annealing, seed: int, index: Sequence[int]) -> dict[str, Tensor]:
     """Both bounds of some simulated data, and what is known of the chains."""
     device = vae.device
-    c = None if contexts is None else contexts[list(data)]
-    z, y = simulate(vae, c, seed, data)
-    route = Route(vae, y.to(device), None if c is None else c.to(device), annealing, seed, data)
+    c = None if contexts is None else contexts[list(index)]
+    z, y = simulate(vae, c, seed, index)
+    route = Route(vae, y.to(device), None if c is None else c.to(device), annealing, seed, index)
     moves, betas = route.moves(), annealing.betas()
-    noise = keyed.Generators(seed, data, Purpose.CHAINS)
+    noise = keyed.Generators(seed, index, Purpose.CHAINS)
     at_z = moves.begin(z.to(device).expand(annealing.chains, *z.shape))
     up, acceptance = anneal(moves, moves.begin(route.draw(noise)), betas, noise)
-    down, reverse_acceptance = anneal_back(moves, at_z, betas, keyed.Generators(seed, data, Purpose.REVERSE))
-    log_mean, lower_error, effective = log_mean_weight(up, data)
-    log_mean_inverse, upper_error, reverse_effective = log_mean_weight(down, data)
+    down, reverse_acceptance = anneal_back(moves, at_z, betas, keyed.Generators(seed, index, Purpose.REVERSE))
+    log_mean, lower_error, effective = log_mean_weight(up, index)
+    log_mean_inverse, upper_error, reverse_effective = log_mean_weight(down, index)
     log_det = vae.transform.log_abs_det_jacobian()
     return {
         "lower": log_mean + log_det,
@@ -118,18 +118,18 @@ def _sandwich(vae: VAE, contexts: Tensor | None, annealing: Annealing, seed: int
     }
 
 
-def simulate(vae: VAE, c: Tensor | None, seed: int, data: Sequence[int]) -> tuple[Tensor, Tensor]:
+def simulate(vae: VAE, c: Tensor | None, seed: int, index: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Latents z* (B, D) of p(z|c) and data y (B, *E) of p(y|z*,c), as the likelihood sees them, on the CPU.
 
     Args:
         vae: The model, in evaluation mode.
         c: Contexts of the data, or None.
         seed: Noise is keyed by (seed, datum).
-        data: Number of each datum.
+        index: Number of each datum.
     """
     home = copy.deepcopy(vae).cpu()
     c = None if c is None else c.cpu()
-    prior, noise = from_prior(home, c, len(data)), keyed.Generators(seed, data, Purpose.SIMULATION)
+    prior, noise = from_prior(home, c, len(index)), keyed.Generators(seed, index, Purpose.SIMULATION)
     z = noise.each(lambda row: prior[row].sample())
     # One at a time: products of several rows are rounded otherwise, which may turn a datum into another.
     y = noise.each(lambda row: home.likelihood(z[row], None if c is None else c[row]).sample())

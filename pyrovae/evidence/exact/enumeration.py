@@ -16,14 +16,14 @@ MOST_BITS = 12
 """Latents that are gone through, at most: 4096 states."""
 
 
-def log_evidence(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], rows: int) -> Tensor:
+def log_evidence(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], rows: int) -> Tensor:
     """log p(y|c) = log sum_z p(z|c) p(y|z,c) over all 2^D states of the bits z, per datum in nats.
 
     Args:
         vae: The model, in float64.
         y: Data as the likelihood sees them, (B, *E).
         c: Contexts, or None.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         rows: States x data at a time.
     """
     found = y.new_full((len(y),), -math.inf)
@@ -35,6 +35,6 @@ def log_evidence(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], rows: i
         for z in states.split(max(1, rows // len(chosen))):
             likelihood = vae.likelihood(z.unsqueeze(1), one)
             log_joint = prior.log_prob(z).unsqueeze(1) + likelihood.log_prob(given)
-            check_log_weights(log_joint, [data[row] for row in chosen.tolist()], "log-densities")
+            check_log_weights(log_joint, [index[row] for row in chosen.tolist()], "log-densities")
             found[chosen] = torch.logaddexp(found[chosen], log_joint.logsumexp(0))
     return found

@@ -41,7 +41,7 @@ class Exact(Estimator):
     Args:
         tolerance: Of the quadrature for 1 or 2 latents: absolute error of log p(x) in nats, relative error of p(x); 1e-4 unless
             given. The other models have none.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised. The bound is their mean, and their
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised. The bound is their mean, and their
             standard error the error.
 
     Raises:
@@ -107,8 +107,8 @@ class Exact(Estimator):
         measure = {LINEAR_GAUSSIAN: _linear_gaussian, ENUMERATION: _enumerated, QUADRATURE: _quadrature}[method]
         rows = rows_at_a_time(vae, rows)
 
-        def measured(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
-            found = measure(vae, y, c, data, tolerance, rows)
+        def measured(y: Tensor, c: Tensor | None, index: list[int], draw: int) -> dict[str, Tensor]:
+            found = measure(vae, y, c, index, tolerance, rows)
             log_evidence = found["log_evidence"] + vae.transform.log_abs_det_jacobian()
             return found | {"log_evidence": log_evidence, "quadrature_error": found["log_evidence_error"]}
 
@@ -134,12 +134,12 @@ class Exact(Estimator):
         return {"tolerance": self.tolerance} if exact_method(vae) == QUADRATURE else {}
 
 
-def _linear_gaussian(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance: float, rows: int) -> dict[str, Tensor]:
+def _linear_gaussian(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], tolerance: float, rows: int) -> dict[str, Tensor]:
     return _closed_form(linear_gaussian.log_evidence(vae, y, c))
 
 
-def _enumerated(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance: float, rows: int) -> dict[str, Tensor]:
-    return _closed_form(enumeration.log_evidence(vae, y, c, data, rows))
+def _enumerated(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], tolerance: float, rows: int) -> dict[str, Tensor]:
+    return _closed_form(enumeration.log_evidence(vae, y, c, index, rows))
 
 
 def _closed_form(log_evidence: Tensor) -> dict[str, Tensor]:
@@ -147,6 +147,6 @@ def _closed_form(log_evidence: Tensor) -> dict[str, Tensor]:
     return {"log_evidence": log_evidence, "log_evidence_error": zero, "converged": zero + 1}
 
 
-def _quadrature(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance: float, rows: int) -> dict[str, Tensor]:
-    found = quadrature(vae, y, c, data, tolerance, rows)
+def _quadrature(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], tolerance: float, rows: int) -> dict[str, Tensor]:
+    found = quadrature(vae, y, c, index, tolerance, rows)
     return {"log_evidence": found.log_evidence, "log_evidence_error": found.error, "converged": found.converged}

@@ -106,7 +106,7 @@ def has_quadrature(vae: VAE) -> bool:
     return vae.latent_dim <= MOST_LATENTS and as_support(vae.prior_module.support) in LINES
 
 
-def quadrature(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance: float, rows: int) -> Quadrature:
+def quadrature(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], tolerance: float, rows: int) -> Quadrature:
     """log p(y|c) = log int p(z|c) p(y|z,c) dz per datum in nats, by cells that are split where the integrand needs it.
 
     The cells at the start are those on which p(z|c) integrates to 1 within the tolerance; the guide has no part in it. A mode
@@ -116,7 +116,7 @@ def quadrature(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance
         vae: The model, in float64.
         y: Data as the likelihood sees them, (B, *E).
         c: Contexts, or None.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
         tolerance: Of p(y|c), relative; of log p(y|c), absolute.
         rows: Points x data at a time.
     """
@@ -127,7 +127,7 @@ def quadrature(vae: VAE, y: Tensor, c: Tensor | None, data: list[int], tolerance
 
     def log_joint(datum: Tensor, t: Tensor) -> Tensor:
         found, log_likelihood = space.log_joint(y, datum, which[datum], t)
-        _check(found, datum, data)
+        _check(found, datum, index)
         highest.scatter_reduce_(0, datum, log_likelihood, "amax")
         return found
 
@@ -252,10 +252,10 @@ def _spread(vae: VAE, c: Tensor | None) -> tuple[Tensor, Tensor]:
     return middle, ((high - low) / 2).clamp(min=torch.finfo(z.dtype).tiny ** 0.5)
 
 
-def _check(log_joint: Tensor, datum: Tensor, data: list[int]) -> None:
+def _check(log_joint: Tensor, datum: Tensor, index: list[int]) -> None:
     """Refuse NaN and +inf, naming the data."""
     bad = (log_joint.isnan() | (log_joint == math.inf)).any(0)
     if bad.any():
-        by_datum = log_joint.new_zeros(1, len(data))
+        by_datum = log_joint.new_zeros(1, len(index))
         by_datum[0, datum[bad]] = math.nan
-        check_log_weights(by_datum, data, "log-densities")
+        check_log_weights(by_datum, index, "log-densities")

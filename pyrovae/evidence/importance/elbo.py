@@ -21,9 +21,9 @@ class Elbo(Estimator):
     """The evidence lower bound E_q[log p(x|z) + log p(z) - log q(z|x)] <= log p(x), by simple averaging.
 
     Args:
-        samples: K, samples of z a datum.
+        samples: K, samples of z per datum.
         repeats: Independent runs, whose mean is reported and whose spread is the Monte Carlo error.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z.
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised; each has its own samples of z.
 
     Raises:
         UserError: If a number is below 1.

@@ -37,8 +37,8 @@ class Importance(Estimator):
     k-hat large. A mode of p(z|x) that the proposal never visits is invisible to all three: annealing is the check.
 
     Args:
-        samples: K, samples of z a datum.
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised; each has its own samples of z. The
+        samples: K, samples of z per datum.
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised; each has its own samples of z. The
             bound is their mean, and their standard error the Monte Carlo error.
         repeats: Independent runs, whose mean is reported and whose spread is the Monte Carlo error.
         proposal: What z is drawn from: guide; heavy (the guide made of noise with heavier tails); prior (p(z|c), where the guide

@@ -46,11 +46,11 @@ class Proposal(ABC):
         params: Its raw parameters, (B, P, D).
         c: Contexts, or None.
         seed: Of the evaluation.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
     """
 
-    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]) -> None:
-        self.vae, self.q, self.params, self.c, self.seed, self.data = vae, q, params, c, seed, data
+    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, index: list[int]) -> None:
+        self.vae, self.q, self.params, self.c, self.seed, self.index = vae, q, params, c, seed, index
 
     @abstractmethod
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
@@ -62,7 +62,7 @@ class Proposal(ABC):
         """
 
     def _guide(self, block: int, count: int) -> Tensor:
-        return keyed.posterior_samples(self.vae.posterior_density, self.params, self.q, self.seed, self.data, block, count)
+        return keyed.posterior_samples(self.vae.posterior_density, self.params, self.q, self.seed, self.index, block, count)
 
 
 @final
@@ -85,15 +85,15 @@ class Heavy(Proposal):
     Generation of Random Variates with the t-Distribution.
     """
 
-    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]) -> None:
-        super().__init__(vae, q, params, c, seed, data)
+    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, index: list[int]) -> None:
+        super().__init__(vae, q, params, c, seed, index)
         self.df = max(SMALLEST_DF, self.vae.prior_module.tail_df or USUAL_DF)
         self.share = SHARE * min(1.0, math.sqrt(FREE / self.vae.latent_dim))
 
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
         family, shape = self.vae.posterior_density.family, (keyed.BLOCK, *self.q.event_shape)
-        normal = keyed.posterior_noise(self.seed, self.data, block, shape[1:])[:count].double()
-        generators = keyed.Generators(self.seed, self.data, Purpose.HEAVY.of_block(block))
+        normal = keyed.posterior_noise(self.seed, self.index, block, shape[1:])[:count].double()
+        generators = keyed.Generators(self.seed, self.index, Purpose.HEAVY.of_block(block))
         uniform = generators.uniform(*shape, 2).transpose(0, 1)[:count].double()
         chosen, angle = uniform.unbind(-1)
         # Where it is below the share, it is a uniform number again; no float32 uniform number is a half of its spacing from 0.
@@ -116,18 +116,18 @@ class Heavy(Proposal):
 class FromPrior(Proposal):
     """p(z|c): what a conditional model has at test time, before x is seen."""
 
-    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]) -> None:
-        super().__init__(vae, q, params, c, seed, data)
+    def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, index: list[int]) -> None:
+        super().__init__(vae, q, params, c, seed, index)
         home = self.vae if self.params.device.type == "cpu" else copy.deepcopy(self.vae).cpu()
         there = None if c is None else c.cpu()
         shared = home.prior(there)
-        self._each = [shared] * len(data)
+        self._each = [shared] * len(index)
         if there is not None and shared.batch_shape:
             self._each = [home.prior(one) for one in there]
         self._prior = self.vae.prior(self.c)
 
     def draw(self, block: int, count: int) -> tuple[Tensor, Tensor | None]:
-        noise = keyed.Generators(self.seed, self.data, Purpose.PRIOR.of_block(block))
+        noise = keyed.Generators(self.seed, self.index, Purpose.PRIOR.of_block(block))
         z = noise.each(lambda row: self._each[row].sample((keyed.BLOCK,))).transpose(0, 1)[:count].to(self.params)
         return z, self._prior.log_prob(z)
 
@@ -146,13 +146,13 @@ class Widened(Proposal):
         params: Its raw parameters, (B, P, D).
         c: Contexts, or None.
         seed: Of the evaluation.
-        data: Row of each datum in its data set.
+        index: Row of each datum in its data set.
     """
 
     def __init__(
-        self, factor: float, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]
+        self, factor: float, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, index: list[int]
     ) -> None:
-        super().__init__(vae, q, params, c, seed, data)
+        super().__init__(vae, q, params, c, seed, index)
         self.factor = factor
         self.mean = self.vae.posterior_density.family.mean(self.q)
         support = self.vae.posterior_density.support
@@ -182,7 +182,7 @@ class Widened(Proposal):
     def _of_bits(self, block: int, count: int) -> tuple[Tensor, Tensor]:
         density, params = self.vae.posterior_density, self.params / self.factor
         q = density(params)
-        z = keyed.posterior_samples(density, params, q, self.seed, self.data, block, count)
+        z = keyed.posterior_samples(density, params, q, self.seed, self.index, block, count)
         return z, q.log_prob(z)
 
 
@@ -209,13 +209,13 @@ def check_proposal(name: str, widen: float | None) -> None:
 
 
 def propose(
-    name: str, widen: float | None, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, data: list[int]
+    name: str, widen: float | None, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, index: list[int]
 ) -> Proposal:
     """The proposal of that name for some data; the further arguments are those of ``Proposal``."""
     if name == "widened":
-        return Widened(WIDEN if widen is None else widen, vae, q, params, c, seed, data)
+        return Widened(WIDEN if widen is None else widen, vae, q, params, c, seed, index)
     proposals: dict[str, type[Proposal]] = {"guide": Guide, "heavy": Heavy, "prior": FromPrior}
-    return proposals[name](vae, q, params, c, seed, data)
+    return proposals[name](vae, q, params, c, seed, index)
 
 
 def choose_proposal(name: str, vae: VAE) -> str:

@@ -21,7 +21,7 @@ class Reconstruction(Estimator):
     """log p(x|z) at the point z = f(x) of the posterior delta: no bound on log p(x), and not comparable with one.
 
     Args:
-        dequantisations: Draws of the uniform noise a datum, where levels are dequantised.
+        dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
 
     Raises:
         UserError: If the number is below 1.
@@ -61,10 +61,10 @@ class Reconstruction(Estimator):
         """
         self.check(vae)
 
-        def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
+        def measure(y: Tensor, c: Tensor | None, index: list[int], draw: int) -> dict[str, Tensor]:
             z = vae.parts["posterior"].mean(vae.posterior_of_preprocessed(y, c))
             log_likelihood = vae.likelihood(z, c).log_prob(y).double()
-            check_log_weights(log_likelihood[None], data)
+            check_log_weights(log_likelihood[None], index)
             found = log_likelihood + vae.transform.log_abs_det_jacobian()
             # A point: every sample is the same, and there is no error.
             return {"reconstruction": found, "reconstruction_error": torch.zeros_like(found), "posterior_mean": z.double()}

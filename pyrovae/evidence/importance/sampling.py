@@ -55,12 +55,12 @@ def weigh(
     keyed.check_room(samples, draws)
     blocks = math.ceil(samples / keyed.BLOCK)
 
-    def measure(y: Tensor, c: Tensor | None, data: list[int], draw: int) -> dict[str, Tensor]:
+    def measure(y: Tensor, c: Tensor | None, index: list[int], draw: int) -> dict[str, Tensor]:
         params = vae.posterior_params(y, c)
         q = vae.posterior_density(params)
         runs = []
         for repeat in range(repeats):
-            drawn = propose(proposal, widen, vae, q, params, c, keyed.repeated(seed, repeat), data)
+            drawn = propose(proposal, widen, vae, q, params, c, keyed.repeated(seed, repeat), index)
             found = _measure(drawn, y, samples, draw * blocks)
             runs.append(found | _guides_own(drawn, y, samples, draw * blocks, found) if proposal == "heavy" else found)
         return runs[0] if repeats == 1 else average(runs)
@@ -85,7 +85,7 @@ def _measure(proposal: Proposal, y: Tensor, samples: int, first_block: int) -> d
         else:
             log_ratio = (log_q - p.log_prob(z)).double()
         log_weight = log_likelihood - log_ratio
-        check_log_weights(log_weight, proposal.data)
+        check_log_weights(log_weight, proposal.index)
         weights.add(log_weight)
     tail = weights.tail()
     found = _evidence(weights, tail, vae.transform.log_abs_det_jacobian())
@@ -94,7 +94,7 @@ def _measure(proposal: Proposal, y: Tensor, samples: int, first_block: int) -> d
 
 def _guides_own(drawn: Proposal, y: Tensor, samples: int, first_block: int, found: dict[str, Tensor]) -> dict[str, Tensor]:
     """What only samples of the guide itself tell: the ELBO and its parts, beside an evidence that others gave."""
-    guide = Guide(drawn.vae, drawn.q, drawn.params, drawn.c, drawn.seed, drawn.data)
+    guide = Guide(drawn.vae, drawn.q, drawn.params, drawn.c, drawn.seed, drawn.index)
     own = {name: values for name, values in _measure(guide, y, samples, first_block).items() if name not in found}
     # The two are correlated, for much of their noise is the same: this error is on the safe side.
     gap_error = torch.hypot(found["log_evidence_error"], own["elbo_error"])

@@ -21,20 +21,20 @@ from pyrovae.evidence.reports.report import Line, Report
 BY_DRAW = "log_evidence_by_draw"
 
 
-def _difference(of: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Evidence:
+def _difference(found: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Evidence:
     """Of each datum; where both were computed for the same draws of the dequantisation noise, draw by draw."""
-    if BY_DRAW in of and BY_DRAW in reference:
-        by_draw = of[BY_DRAW] - reference[BY_DRAW]
+    if BY_DRAW in found and BY_DRAW in reference:
+        by_draw = found[BY_DRAW] - reference[BY_DRAW]
         draws = by_draw.shape[-1]
         return Evidence(
             estimate=by_draw.mean(-1),
             monte_carlo_error=by_draw.std(-1) / math.sqrt(draws),
             degrees_of_freedom=torch.full_like(by_draw[:, 0], draws - 1),
         )
-    error = torch.hypot(of["monte_carlo_error"], reference["monte_carlo_error"])
-    known = [arrays["degrees_of_freedom"] for arrays in (of, reference) if "degrees_of_freedom" in arrays]
+    error = torch.hypot(found["monte_carlo_error"], reference["monte_carlo_error"])
+    known = [arrays["degrees_of_freedom"] for arrays in (found, reference) if "degrees_of_freedom" in arrays]
     degrees = torch.stack(known).amin(0) if known else None
-    return Evidence(estimate=of["estimate"] - reference["estimate"], monte_carlo_error=error, degrees_of_freedom=degrees)
+    return Evidence(estimate=found["estimate"] - reference["estimate"], monte_carlo_error=error, degrees_of_freedom=degrees)
 
 
 @final

@@ -47,9 +47,9 @@ class DataEvaluation(Evaluation):
         data: Name or path of the data.
         split: Which of them.
         n: Number of data.
-        samples: Samples of z a datum; None for estimators that have none.
+        samples: Samples of z per datum; None for estimators that have none.
         seed: Of the evaluation's noise and of the subset.
-        dequantisations: Draws of the uniform noise a datum where levels are dequantised; None where they are not.
+        dequantisations: Draws of the uniform noise per datum where levels are dequantised; None where they are not.
         options: The estimator's other options.
         estimator: Its name.
         method: How the exact evidence was found: ``linear-Gaussian``, ``enumeration`` or ``quadrature``; None for the others.
@@ -135,7 +135,7 @@ class DataEvaluation(Evaluation):
         return rows + self._notes()
 
     def _settings(self) -> str:
-        given = [] if self.samples is None else [f"{self.samples} samples a datum"]
+        given = [] if self.samples is None else [f"{self.samples} samples per datum"]
         given += [] if self.dequantisations is None else [f"{self.dequantisations} dequantisations"]
         given += [f"{name} {value}" for name, value in self.options.items()]
         how = self.estimator if self.method is None else f"{self.estimator}, by {self.method}"
