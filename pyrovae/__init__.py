@@ -1,4 +1,4 @@
-"""A probabilistic-programming VAE on Pyro and PyTorch: choose p(z), p(x|z) and q(z|x), train, and ask how good it is, in nats.
+"""A probabilistic-programming VAE on Pyro and PyTorch: choose p(z), p(x|z) and q(z|x), train, and measure the result in nats.
 
 Names are imported when they are first used, so that ``pyrovae --help`` does not wait for torch.
 """
@@ -78,7 +78,7 @@ _HOMES = {
     "Modules": "networks.modules",
     "VAE": "vae",
 }
-"""Public name -> the module that it is imported from, when it is first used."""
+"""Public name -> the module that it is imported from on first use."""
 
 __all__ = ["__version__", *_HOMES]
 

@@ -1,4 +1,4 @@
-"""Which Pyro ELBO is minimised, what it requires, and the weight of the KL term while training."""
+"""Training objectives: Pyro's ELBOs, what each requires, and the weight of the KL term while training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyrovae.errors import UserError, check_number, option
 class Elbo(Objective):
     """Minus the evidence lower bound, E_q[log p(x, z) - log q(z|x)], by Pyro's Trace_ELBO with any number of particles.
 
-    Under the posterior ``delta`` the prior is masked, and what is minimised is minus the reconstruction, log p(x|z).
+    With the posterior ``delta`` the prior is masked, and the loss is minus the reconstruction, log p(x|z).
 
     Source: Ranganath, Gerrish and Blei (2014), Black Box Variational Inference.
     """
@@ -160,7 +160,7 @@ OBJECTIVES = Table(
 
 
 def natural_objective(posterior: Family) -> str:
-    """The objective that is chosen unless another is named: ``tracegraph`` where there is no pathwise gradient."""
+    """The default objective: ``elbo``, or ``tracegraph`` if there is no pathwise gradient."""
     return "elbo" if posterior.reparametrised else "tracegraph"
 
 

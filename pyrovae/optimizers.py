@@ -1,4 +1,4 @@
-"""What moves the weights by their gradients: torch's optimizers."""
+"""The optimizers: torch's classes with their options."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pyrovae.errors import UserError, check_flag, check_number, option
 
 
 class Optimizer(Part):
-    """Which of torch's optimizers takes the steps, with the options that belong to it alone.
+    """One of torch's optimizers, with the options specific to it.
 
     Attributes:
-        usual_weight_decay: The weight decay that torch gives it unless another is asked for.
+        usual_weight_decay: torch's default weight decay for it.
     """
 
     usual_weight_decay: ClassVar[float] = 0.0
 
     @abstractmethod
     def build(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-        """The optimizer over these parameters.
+        """Create the optimizer for these parameters.
 
         Args:
-            parameters: All that are trained.
-            learning_rate: Size of a step.
+            parameters: All trained parameters.
+            learning_rate: The learning rate.
             weight_decay: W of the class.
         """
 

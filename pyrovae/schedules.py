@@ -1,4 +1,4 @@
-"""How the learning rate changes while training: torch's schedulers."""
+"""Learning-rate schedules: torch's schedulers with their options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyrovae.errors import UserError, check_integer, check_number, option
 
 
 class Schedule(Part):
-    """Which of torch's schedulers sets the learning rate, with the options that belong to it alone.
+    """One of torch's learning-rate schedulers, with the options specific to it.
 
     Attributes:
         changes: Whether the learning rate ever changes.
@@ -35,28 +35,28 @@ class Schedule(Part):
 
     @property
     def fits_the_epochs(self) -> bool:
-        """Whether its course depends on how many epochs the training has: then it cannot go on with another number of them."""
+        """Whether it depends on the number of epochs; if so, a training cannot be continued with a different number."""
         return False
 
     def check(self, epochs: int) -> None:
-        """Refuse a number of epochs that it does not fit.
+        """Refuse a number of epochs that does not fit the schedule.
 
         Raises:
-            UserError: Naming the option.
+            UserError: If it does not; the message names the option.
         """
 
     @abstractmethod
     def build(self, optimizer: Optimizer, epochs: int, steps: int) -> LRScheduler:
-        """The scheduler of an optimizer that has its full learning rate.
+        """Create the scheduler for an optimizer that has its full learning rate.
 
         Args:
-            optimizer: Whose learning rate it sets.
-            epochs: Of the training.
-            steps: In an epoch.
+            optimizer: The optimizer whose learning rate it sets.
+            epochs: Epochs of the training.
+            steps: Steps per epoch.
         """
 
     def after_step(self, scheduler: LRScheduler, epochs: int, steps: int) -> None:
-        """Set the learning rate of the next step; nothing unless it changes within an epoch.
+        """Set the learning rate of the next step; does nothing unless the rate changes within an epoch.
 
         Args:
             scheduler: What ``build`` returned.
@@ -65,11 +65,11 @@ class Schedule(Part):
         """
 
     def after_epoch(self, scheduler: LRScheduler, score: float) -> None:
-        """Set the learning rate of the next epoch; nothing unless it changes between epochs.
+        """Set the learning rate of the next epoch; does nothing unless the rate changes between epochs.
 
         Args:
             scheduler: What ``build`` returned.
-            score: The validation ELBO of the epoch (of a plain autoencoder its reconstruction), in nats; NaN without such data.
+            score: The validation ELBO of the epoch (for a plain autoencoder, the reconstruction), in nats; NaN without such data.
         """
 
 
@@ -144,7 +144,7 @@ class Plateau(Schedule):
 
 
 class _Falling(Schedule):
-    """A rate that changes from step to step until an epoch that is known from the start, and stays where it is then."""
+    """A rate that changes at every step until an epoch fixed in advance, and stays constant afterwards."""
 
     epochs: int | None
     floor: float

@@ -36,7 +36,7 @@ BASELINE_WIDTH = 100
 """Hidden units of the baseline of the score-function gradient."""
 
 INITIAL_ROWS = 10_000
-"""At most so many training data are shown to a prior that starts from data."""
+"""Maximum number of training data shown to a prior that is initialised from data."""
 
 
 @final
@@ -49,17 +49,17 @@ class VAE(nn.Module):
     Args:
         event_shape: Shape E of one datum.
         latent_dim: Size D of z.
-        likelihood: Name, ``{"name": ..., option: ...}`` or part; likewise the other roles.
+        likelihood: Name, ``{"name": ..., option: ...}`` or part; the same holds for the other roles.
         prior: As above.
-        posterior: As above; None takes the prior's natural one.
-        network: As above; None takes ``mlp``.
+        posterior: As above; None means the prior's natural one.
+        network: As above; None means ``mlp``.
         context: As above.
-        preprocess: As above; ``auto`` takes what the likelihood wants for the kind of data.
-        encoder: A module of your own, with a ``decoder``, in place of a ``network``; for their shapes see ``Modules``.
+        preprocess: As above; ``auto`` means what the likelihood needs for the kind of data.
+        encoder: A module of your own, together with a ``decoder``, instead of a ``network``; for their shapes see ``Modules``.
         decoder: As above.
-        kind: Kind of data; None until ``prepare`` meets the data.
+        kind: Kind of data; None until ``prepare`` is called with the data.
         levels: Number of levels of the data (``binomial`` needs it).
-        labels: What the data are labelled with (a context needs it): ``dataset.spec.labels``, or ``{"name", "values"}`` each.
+        labels: The labels of the data (a context needs them): ``dataset.spec.labels``, or one ``{"name", "values"}`` per label.
         columns: Names of the columns of a table, ``dataset.spec.columns``: other tables are matched to them by name.
 
     Raises:
@@ -138,29 +138,29 @@ class VAE(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the weights, and of what they compute."""
+        """The precision of the weights and of the computations with them."""
         return next(self.parameters()).dtype
 
     @property
     def bits_kind(self) -> str:
-        """What bits per dimension are: ``exact``, a ``density``, or how they differ from the probability of the data."""
+        """The meaning of bits per dimension: ``exact``, a ``density``, or how they differ from the probability of the data."""
         return units.bits_kind(self.transform)
 
     @property
     def units(self) -> str:
-        """What log p(x) of data is measured in: nats per datum, and of which density or probability."""
+        """The units of log p(x): nats per datum, and of which density or probability."""
         return units.units(self.transform)
 
     @property
     def units_of_draws(self) -> str:
-        """What log p(y) of single values that the likelihood sees is measured in: simulated data, or one draw of the noise."""
+        """The units of log p(y) for values as the likelihood sees them: simulated data, or one draw of the noise."""
         return units.units_of_draws(self.transform)
 
     # --- the data -----------------------------------------------------------------------------------------------
 
     @property
     def spec(self) -> DataSpec:
-        """The data as they are given to the VAE, before preprocessing."""
+        """The specification of the data as given to the VAE, before preprocessing."""
         return self.transform.given
 
     def _choose_preprocess(self, spec: DataSpec) -> Preprocess:
@@ -175,18 +175,18 @@ class VAE(nn.Module):
 
         Args:
             spec: The data as they were given.
-            x: Training data (N, *E) for what is estimated from them; None where it will be loaded. Once prepared, any data:
-                they are only checked.
-            name: What the data are called in errors.
+            x: Training data (N, *E), from which the preprocessing is fitted; None if its state will be loaded. Once prepared,
+                any data: they are only checked.
+                name: Name of the data in errors.
 
         Raises:
-            UserError: If the shape, the kind or the levels are not those the VAE was built or prepared for, or the
-                preprocessing cannot take the data.
+            UserError: If the shape, the kind or the levels are not those for which the VAE was built or prepared, or the
+                preprocessing does not accept the data.
         """
         fitting.check_spec(spec, self.spec, name, labelled=self.parts["context"].reads is not None)
         if self.prepared:
             if x is not None:
-                self._choose_preprocess(spec).build(spec, x)  # refuses data that it cannot take
+                self._choose_preprocess(spec).build(spec, x)  # refuses data that it does not accept
             fitting.check_same_kind(spec, self.spec, name)
             self._check_rounding(self.transform, x)
             return
@@ -197,10 +197,10 @@ class VAE(nn.Module):
         self.prepared = True
 
     def initialise(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Start what starts from training data (pseudo-inputs, the labels that were seen); before training.
+        """Initialise, before training, what depends on training data (pseudo-inputs, the labels that occur).
 
         Args:
-            x: Training data (N, *E) as they were given.
+            x: Training data (N, *E), before preprocessing.
             c: Their contexts, or None.
         """
         self.context_module.initialise(c)
@@ -211,11 +211,11 @@ class VAE(nn.Module):
             self.prior_module.initialise(self._features(y))
 
     def preprocessed(self, x: Tensor, u: Tensor | None = None) -> Tensor:
-        """y (*, *E), what the likelihood sees of data x as they were given, in the precision of the model.
+        """Preprocess data: y (*, *E), what the likelihood sees of the original data x, in the precision of the model.
 
         Args:
-            x: Data (*, *E) on the model's device, of any type; what the preprocessing subtracts and scales, it does in float64.
-            u: Uniform noise (*, *E) in [0, 1), where the preprocessing needs it.
+            x: Data (*, *E) on the model's device, of any type; the preprocessing subtracts and scales in float64.
+            u: Uniform noise (*, *E) in [0, 1), if the preprocessing needs it.
         """
         return self.transform.exactly(x, u).to(self.dtype)
 
@@ -228,7 +228,7 @@ class VAE(nn.Module):
         """Refuse data that have no density under the likelihood.
 
         Raises:
-            UserError: With the first such value, its position and the flag that would fix it.
+            UserError: If there are any; it names the first such value, its position and the option that would fix it.
         """
         fitting.check_support(self.likelihood_density, self.transform, x, next(self.parameters()))
 
@@ -242,15 +242,15 @@ class VAE(nn.Module):
         return self.posterior_density(self.encoder(features, embedding))
 
     def _features(self, y: Tensor) -> Tensor:
-        """What the encoder sees of preprocessed data."""
+        """The input of the encoder, from preprocessed data."""
         return self.likelihood_density.family.features(y, self.likelihood_density.spec)
 
     def encode(self, x: Tensor, c: Tensor | None = None, *, u: Tensor | None = None) -> Distribution:
-        """q(z|x,c) of data as they were given to the training, such as bytes: batch shape (*,), event shape (D,).
+        """Encode data as they were given to the training, such as bytes: q(z|x,c), batch shape (*,), event shape (D,).
 
-        Preprocessing that draws noise (dequantisation, drawn bits) takes ``u``, or else draws afresh from torch's generator, as
-        training does at every access: what it returns then differs from call to call. ``pyrovae.encode`` has noise that is
-        keyed by datum and seed, and so has every reported number.
+        Preprocessing that draws noise (dequantisation, random binarisation) uses ``u`` or, without it, fresh noise from torch's
+        generator, as training does at every access: the result then differs from call to call. ``pyrovae.encode`` uses noise
+        keyed by datum and seed, and so does every reported number.
 
         Args:
             x: Raw data (*, *E): a tensor, an array or a list.
@@ -258,8 +258,8 @@ class VAE(nn.Module):
             u: Uniform noise in [0, 1), of the shape of x.
 
         Raises:
-            UserError: If the VAE has not met its data, x or u have another shape, x has values that such data cannot have, or
-                u is given where no noise is drawn.
+            UserError: If the VAE has not been prepared with data, x or u have the wrong shape, x has values that such data cannot
+                have, or u is given although no noise is drawn.
         """
         self._check_prepared("encode")
         x = as_data("x", x, self.spec.event_shape).to(self.device)
@@ -278,23 +278,23 @@ class VAE(nn.Module):
             raise UserError(call, NOT_GIVEN, reason, "call fit, or prepare")
 
     def _checked(self, c: Tensor | None) -> Tensor | None:
-        """Contexts on the device of the model, if training saw such."""
+        """The contexts, moved to the device of the model; refused if training never saw them."""
         c = None if c is None else as_codes("c", c)
         self.context_module.check(c)
         return None if c is None else c.to(self.device)
 
     def posterior_of_preprocessed(self, y: Tensor, c: Tensor | None = None) -> Distribution:
-        """q(z|y,c) of what the likelihood sees, ``preprocessed(x)``: batch shape (*,), event shape (D,).
+        """q(z|y,c) for preprocessed data y, ``preprocessed(x)``: batch shape (*,), event shape (D,).
 
-        Of data as they were given this is another density at other values, so it has another name than ``encode``.
+        For the original data, use ``encode``: applied to them, this method would return a different density.
 
         Args:
             y: Preprocessed data (*, *E).
             c: Contexts, codes of labels; None without a context.
 
         Raises:
-            UserError: If y cannot be preprocessed data: whole numbers by type, or where dequantised ones are due, or values that
-                have no density under the likelihood.
+            UserError: If y cannot be preprocessed data: an integer type, whole numbers although dequantised values are
+                expected, or values that have no density under the likelihood.
         """
         y = as_preprocessed(y, self.transform, self.likelihood_density, next(self.parameters()))
         return self._posterior(y, c)
@@ -308,7 +308,7 @@ class VAE(nn.Module):
         return params
 
     def example(self) -> tuple[Distribution, Distribution]:
-        """A posterior and a prior, each for one datum with some context, without gradients."""
+        """A posterior and a prior for one datum, with some context and without gradients."""
         one = self.context_module.draw(1, 0)
         c = None if one is None else one.to(self.device)
         with torch.no_grad():
@@ -316,10 +316,10 @@ class VAE(nn.Module):
             return self.posterior_density(params), self.prior(c)
 
     def latents(self, z: Tensor) -> Tensor:
-        """Latents (*, D), whatever numbers they are given as, on the device and in the precision of the model.
+        """Latents (*, D), given as numbers of any type, on the device and in the precision of the model.
 
         Raises:
-            UserError: If they are no numbers, or z has another size.
+            UserError: If they are not numbers, or z has the wrong size.
         """
         z = as_tensor("z", z)
         if z.shape[-1:] != (self.latent_dim,):
@@ -327,7 +327,7 @@ class VAE(nn.Module):
         return z.to(self.device, self.dtype)
 
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """p(y|z,c) of latents z (*, D): batch shape (*,), event shape E."""
+        """p(y|z,c) for latents z (*, D): batch shape (*,), event shape E."""
         return self.likelihood_density(self.decoder(z, self.context_module(c)))
 
     def log_joint(self, y: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -335,14 +335,14 @@ class VAE(nn.Module):
         return self.prior(c).log_prob(z) + self.likelihood(z, c).log_prob(y)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """E[x|z,c] (*, *E), in the units of the data (the probability of a 1 where they were binarised).
+        """Decode latents to E[x|z,c] (*, *E), in the units of the data (for binarised data, the probability of a 1).
 
         Args:
             z: Latents (*, D): a tensor, an array or a list.
             c: Contexts, as for ``encode``.
 
         Raises:
-            UserError: If z has another size, or c has values that training never saw.
+            UserError: If z has the wrong size, or c has values that training never saw.
         """
         z = self.latents(z)
         return self._decoded(z, self._checked(c))
@@ -351,19 +351,19 @@ class VAE(nn.Module):
         return self.transform.inverse(self.likelihood_density.family.mean(self.likelihood(z, c)))
 
     def forward(self, x: Tensor, c: Tensor | None = None, *, u: Tensor | None = None) -> Tensor:
-        """A reconstruction of x: E[x|z,c] (*, *E) at the posterior's mean z = E[z|x,c], in the units of the data.
+        """Reconstruct x: E[x|z,c] (*, *E) at the posterior mean z = E[z|x,c], in the units of the data.
 
-        What ``encode`` and ``decode`` do, tensors in and a tensor out, for what works on modules: hooks, ``torch.func``,
-        ``functional_call``. Shapes are checked and values are not, so that ``torch.vmap`` can map it over data. Where latents
+        Does what ``encode`` and ``decode`` do, from tensors to a tensor, for tools that work on modules: hooks, ``torch.func``,
+        ``functional_call``. Shapes are checked but values are not, so that ``torch.vmap`` can map it over data. If the latents
         are bits, z is their probabilities.
 
         Args:
             x: Data (*, *E) as they were given to the training.
             c: Contexts, codes of labels (*,) or (*, A); None without a context.
-            u: Uniform noise in [0, 1), of the shape of x, where the preprocessing draws noise; None draws it afresh.
+            u: Uniform noise in [0, 1), of the shape of x, if the preprocessing needs noise; None draws fresh noise.
 
         Raises:
-            UserError: If the VAE has not met its data, x has another shape, or a context is missing.
+            UserError: If the VAE has not been prepared with data, x has the wrong shape, or a context is missing.
         """
         self._check_prepared("forward")
         x = as_data("x", x, self.spec.event_shape).to(self.device)
@@ -380,15 +380,15 @@ class VAE(nn.Module):
         return self._name.text
 
     def model(self, y: Tensor | None = None, c: Tensor | None = None, *, count: int | None = None) -> Tensor:
-        """The Pyro model: z ~ p(z|c), x ~ p(x|z,c), with the site "x" observed where y (B, *E) is given.
+        """The Pyro model: z ~ p(z|c), x ~ p(x|z,c), with the site "x" observed if y (B, *E) is given.
 
         Args:
             y: Data as the likelihood sees them, ``preprocessed(x)``; None draws them.
             c: Contexts, codes of labels; None without a context.
-            count: B, where neither y nor c says it; 1 unless given.
+            count: B, if neither y nor c determines it; the default is 1.
 
         Raises:
-            UserError: If y or c are another number of data than count.
+            UserError: If the number of data in y or c differs from count.
         """
         pyro.module(self.name, self)
         with pyro.plate("data", _count(y, c, count), dim=-1):
@@ -403,18 +403,18 @@ class VAE(nn.Module):
             return _draw("z", self._posterior(y, c), infer=self._baseline(y, c))
 
     def _baseline(self, y: Tensor, c: Tensor | None) -> dict[str, Any] | None:
-        """What TraceGraph_ELBO needs of the site "z" where it has no pathwise gradient: a baseline (B,) of the cost."""
+        """The settings of the site "z" for TraceGraph_ELBO if it has no pathwise gradient: a baseline (B,) of the cost."""
         if self.parts["posterior"].reparametrised:
             return None
         embedding = self.context_module(c)
         inputs = [self._features(y)] if embedding is None else [self._features(y), embedding]
-        # squeeze() and not squeeze(-1): Pyro's cost of a single datum has no dimension either.
+        # squeeze() rather than squeeze(-1), because Pyro's cost of a single datum is a scalar too.
         return {"baseline": {"nn_baseline": lambda given: self.baseline(*given).squeeze(), "nn_baseline_input": inputs}}
 
     # --- its description ------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """Everything that rebuilds the VAE, as plain data: ``VAE.from_config``."""
+        """Everything needed to rebuild the VAE with ``VAE.from_config``, as plain data."""
         choice = self.preprocess_choice
         return {
             **{role: describe(role, part) for role, part in self.parts.items()},
@@ -441,7 +441,7 @@ class VAE(nn.Module):
 
 
 def _count(y: Tensor | None, c: Tensor | None, count: int | None) -> int:
-    """Number of data of y or c, which ``count`` may repeat; ``count``, or 1, where there is neither."""
+    """The number of data in y or c, with which ``count`` must agree; without both, ``count`` or 1."""
     given = next((tensor.shape[0] for tensor in (y, c) if tensor is not None), None)
     if count is None:
         return 1 if given is None else given
@@ -452,7 +452,7 @@ def _count(y: Tensor | None, c: Tensor | None, count: int | None) -> int:
 
 
 def _draw(name: str, distribution: Any, *, obs: Tensor | None = None, infer: Any = None) -> Tensor:
-    """A sample site; no class of Pyro's and ours says that what we call a distribution is one of Pyro's."""
+    """A sample site; typed here because our distributions are not subclasses of Pyro's distribution class."""
     value: Tensor = pyro.sample(name, distribution, obs=obs, infer=infer)
     return value
 

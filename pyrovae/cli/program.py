@@ -36,18 +36,18 @@ from pyrovae.system.terminal import wrapped
 
 COMMANDS = {
     "train": "Train a VAE and write a run folder.",
-    "evaluate": "Estimate ELBO and evidence of a run, in nats per datum, higher is better.",
-    "classify": "The class posterior p(c|x) of a conditional model by Bayes' rule: accuracy, log score and calibration.",
-    "encode": "Posterior means and scales of data, and their labels if there are any.",
+    "evaluate": "Estimate the ELBO and the evidence of a run, in nats per datum; higher is better.",
+    "classify": "Classify data by Bayes' rule with a conditional model: accuracy, log score and calibration of p(c|x).",
+    "encode": "Encode data: posterior means and scales, and the labels if there are any.",
     "sample": "Draw from the model: z ~ p(z|c), x ~ p(x|z,c).",
-    "figures": "Draw what a run has learned.",
+    "figures": "Draw figures of what a run has learned.",
     "compare": "Rank runs by log evidence on the same data, with paired standard errors.",
-    "sweep": "Train every combination of the choices that are lists, and rank the runs.",
+    "sweep": "Train every combination of the options that are given as lists, and rank the runs.",
     "list": "The families by role, each with its options, support and one line of meaning.",
 }
 
 LABELS = 19
-"""Columns of the names at the left of a report; what goes on in the next line begins after them."""
+"""Columns of the names at the left of a report; continuation lines begin after them."""
 
 WIDE = "Show all columns of the table and whole names, however wide the terminal is."
 

@@ -1,4 +1,4 @@
-"""The commands as typed functions: what the command line calls and what a program may call."""
+"""The commands as typed functions, for the command line and for Python programs."""
 
 from __future__ import annotations
 
@@ -73,32 +73,32 @@ def evaluate(
     data_root: str | Path | None = None,
     json: str | Path | None = None,
 ) -> Evaluation:
-    """Estimate ELBO and evidence of a run, in nats per datum, higher is better.
+    """Estimate the ELBO and the evidence of a run, in nats per datum; higher is better.
 
-    Numbers of a conditional model are log p(x|c). The numbers go into evidence/ESTIMATOR.json in the run and the arrays of each
-    datum into evidence/ESTIMATOR.npz; an evaluation that was asked something else is not replaced. Ctrl-C, SIGTERM and
-    SIGHUP keep the data that are done: the same command goes on with the others.
+    For a conditional model the quantity is log p(x|c). The numbers are written to evidence/ESTIMATOR.json in the run, the
+    per-datum arrays to evidence/ESTIMATOR.npz; an evaluation with other settings is not replaced. After Ctrl-C, SIGTERM or
+    SIGHUP the finished data are kept: the same command continues with the rest.
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
-        estimator: How log p(x) is estimated. auto is importance (evidence and ELBO; a mode that the proposal never visits is
-            invisible to its error, to the effective sample size and to k-hat: annealing is the check), or reconstruction, where
-            the posterior is a point. Its options are listed with it. In Python a name, ``{"name": ..., option: ...}``, or an
+        estimator: How log p(x) is estimated. auto means importance (evidence and ELBO; a mode that the proposal never visits
+            is invisible to its error, its effective sample size and its k-hat: check with annealing), or reconstruction if the
+            posterior is a point. Its options are listed with it. In Python a name, ``{"name": ..., option: ...}``, or an
             object such as ``Importance(samples=5000)``.
-        split: train, valid, test or all; test unless given.
+        split: train, valid, test or all; the default is test.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
             (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
-        seed: Of the noise, of binarisation or dequantisation, and of the subset.
-        matmul: How float32 products may be rounded: highest, high or medium (see torch.set_float32_matmul_precision); a probe
-            against float64 decides whether the digits that are printed allow it.
+        seed: Seed of the noise, of binarisation or dequantisation, and of the subset.
+        matmul: How float32 products may be rounded: highest, high or medium (see torch.set_float32_matmul_precision); the
+            setting is used only if a comparison with float64 shows that the printed digits do not change.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
-        json: A .json file for the numbers, beside that in the run.
+        json: A .json file for the numbers, in addition to the one in the run.
 
     Raises:
-        UserError: If an option is wrong or not one of the estimator's, or run or data are missing, damaged or do not fit each
-            other.
+        UserError: If an option is wrong or does not belong to the estimator, or if the run or the data are missing, are damaged
+            or do not match each other.
     """
     json = _file(json, (".json",), "json")
     found = run_estimator(
@@ -129,11 +129,11 @@ def classify(
     device: str = "auto",
     data_root: str | Path | None = None,
 ) -> Classification:
-    """The class posterior p(c|x) of a conditional model by Bayes' rule: accuracy, log score and calibration.
+    """Classify data by Bayes' rule with a conditional model: accuracy, log score and calibration of p(c|x).
 
-    p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), with log p(x|c) by importance sampling and p(c) the frequencies in the
-    training data of the run (for a model in memory: in those of the data given). Per-datum arrays go into
-    evidence/classes.npz in the run.
+    p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), with log p(x|c) by importance sampling and p(c) the class frequencies in
+    the training data of the run (for a model in memory, in the training split of the data given). Per-datum arrays are
+    written to evidence/classes.npz in the run.
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
@@ -142,14 +142,14 @@ def classify(
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
             (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
-        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        seed: Seed of the noise, of binarisation or dequantisation, and of the subset.
         out: A .png file for the reliability diagram; by default figures/calibration.png in the run.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
 
     Raises:
-        UserError: If an option is wrong, the model has no context, the data no labels, or run or data are missing, damaged or
-            do not fit each other.
+        UserError: If an option is wrong, the model has no context, the data have no labels, or the run or the data are
+            missing, are damaged or do not match each other.
     """
     out = _file(out, (".png",))
     opened = open_run(run, data, data_root, device)
@@ -174,13 +174,13 @@ def classify(
 
 
 def _trained_contexts(opened: Opened, data: DataLike | None, data_root: str | Path | None) -> Tensor | None:
-    """Contexts of the data that a run was trained on; without such a record, those of the training split given."""
+    """Contexts of the training data that the run recorded or, if it recorded none, of the training split given."""
     if data is None or "data" not in opened.config:
         return context_of(opened.vae, opened.dataset.train)
     try:
         own = open_run(opened.home, None, data_root, "cpu")
     except UserError as error:
-        cause = f"p(c) is that of the data trained on: {error.said(remedy=False)}"
+        cause = f"p(c) is taken from the training data: {error.said(remedy=False)}"
         raise UserError("data", opened.dataset.name, cause, "restore them") from error
     return context_of(opened.vae, own.dataset.train)
 
@@ -212,7 +212,7 @@ def encode(
     device: str = "auto",
     data_root: str | Path | None = None,
 ) -> Encoding:
-    """Posterior means and scales of data, and their labels if there are any.
+    """Encode data: posterior means and scales, and the labels if there are any.
 
     Args:
         run: A run folder (in Python, also a ``VAE``).
@@ -220,7 +220,7 @@ def encode(
             (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         out: A .npz file: ``mean`` and ``scale`` (N, D), ``index`` (row in the data set), ``y`` where there are labels.
         split: all (in the order given), train, valid or test.
-        seed: Of binarisation or dequantisation.
+        seed: Seed of binarisation or dequantisation.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
 
@@ -241,7 +241,7 @@ def encode(
 
 
 def decode(run: str | Path | VAE, z: Tensor, given: str | int | None = None) -> Tensor:
-    """E[x|z,c] (*, *E) of latents z (*, D), in the units of the data (the probability of a 1 where they were binarised).
+    """Decode latents z (*, D) to E[x|z,c] (*, *E), in the units of the data (for binarised data, the probability of a 1).
 
     Args:
         run: A run folder, or a ``VAE``.
@@ -249,7 +249,7 @@ def decode(run: str | Path | VAE, z: Tensor, given: str | int | None = None) -> 
         given: The context of a conditional model, as in ``sample``.
 
     Raises:
-        UserError: If the run is missing or damaged, z has another size, or the context is missing or unknown.
+        UserError: If the run is missing or damaged, z has the wrong size, or the context is missing or unknown.
     """
     vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN))
     z = vae.latents(z)
@@ -271,10 +271,10 @@ def sample(
     Args:
         run: A run folder (in Python, also a ``VAE``).
         count: Number of draws.
-        given: The context of a conditional model: a class such as 7, or glasses=yes,smile=no; uniform draws each one's labels
-            uniformly from the combinations in the training data; without it they are as frequent as there.
+        given: The context of a conditional model: a class such as 7, or glasses=yes,smile=no. With uniform, the labels of each
+            draw come uniformly from the combinations in the training data; by default they are as frequent as in those data.
         out: A .png (a picture of the means E[x|z] and of the draws, at most 512) or a .npz file (``z``, ``mean``, ``x``, ``c``).
-        seed: Of the draws.
+        seed: Seed of the draws.
         device: auto, cpu, cuda or cuda:N.
 
     Raises:
@@ -293,7 +293,7 @@ def sample(
     if isinstance(run, VAE) and device != "auto":
         run.to(chosen)
     vae = run if isinstance(run, VAE) else runs.load(check_path("run", run, A_RUN), chosen)
-    # Latents, means and draws, and what the draws are made from.
+    # Memory for the latents, the means, the draws, and the parameters that the draws are made from.
     needed = 4 * count * (vae.latent_dim + 3 * vae.spec.size)
     check_memory(needed, option("count", count), f"draw fewer, several times with another {option('seed')}")
     found = draw_samples(vae, count, seed, None if given is None else _named(given))
@@ -314,21 +314,21 @@ def figures(
     device: str = "auto",
     data_root: str | Path | None = None,
 ) -> list[Path]:
-    """Draw what a run has learned.
+    """Draw figures of what a run has learned.
 
-    Reconstructions before and after training, samples, the latent means by class, an interpolation, learning curves; for a
-    2-D latent the decoded grid; for a conditional model a grid of draws with a row for each context, and data under other labels.
-    With --evidence what its evaluations found: the bound against the number of samples, k-hats, bounds against the number of
-    temperatures, and the data with the lowest evidence.
+    Reconstructions before and after training, samples, the latent means by class, an interpolation and learning curves; for a
+    2-D latent also the decoded grid; for a conditional model also a grid of draws with one row per context, and data decoded
+    under other labels. With --evidence, figures of the evaluations instead: the bound against the number of samples, k-hats,
+    bounds against the number of temperatures, and the data with the lowest evidence.
 
     Args:
         run: A run folder.
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its own), or
             (in Python) a ``Dataset`` or data in memory, see docs/data.md.
-        only: Names of the figures that are wanted, such as grid,samples; by default all that the run has.
-        evidence: Draw the evaluations that the run has had (see pyrovae evaluate) instead.
-        out: A folder; by default figures/ in the run, for other data a folder of their name in it.
-        seed: Of the data shown and of the noise.
+        only: Names of the figures to draw, such as grid,samples; by default all that the run has.
+        evidence: Draw the evaluations of the run (see pyrovae evaluate) instead.
+        out: A folder; by default figures/ in the run or, for other data, a folder in it that is named after them.
+        seed: Seed of the choice of data and of the noise.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
 
@@ -339,7 +339,7 @@ def figures(
     given = None if out is None else check_path("out", out, "a folder")
     wanted = None if only is None else _names(only)
     if isinstance(run, VAE):
-        raise UserError(None, "figures", "draws of a run what it has learned, and a VAE in memory has no run", "save it first")
+        raise UserError(None, "figures", "draws figures of a run, and a VAE in memory has no run", "save it first")
     opened = open_run(run, data, data_root, device)
     folder, home = (_figures_of(opened, data), opened.folder) if given is None else (given, None)
     files.check_writable(folder, "out", home)
@@ -348,7 +348,7 @@ def figures(
 
 
 def _figures_of(opened: Opened, data: DataLike | None) -> Path:
-    """figures/ in the run; pictures of other data do not replace those of its own."""
+    """The folder for figures; figures of other data do not replace those of the run's own."""
     home = opened.home / "figures"
     if data is None or "data" not in opened.config:
         return home
@@ -356,7 +356,7 @@ def _figures_of(opened: Opened, data: DataLike | None) -> Path:
 
 
 def _file(out: str | Path | None, allowed: tuple[str, ...], option: str = "out") -> Path | None:
-    """A file to write, if it can be written and has one of these endings; None where none is wanted."""
+    """The path of a file to write, checked to be writable and to end in one of these suffixes; None if no file is wanted."""
     if out is None:
         return None
     path = check_path(option, out, f"a file whose name ends in {' or '.join(allowed)}")
@@ -367,7 +367,7 @@ def _file(out: str | Path | None, allowed: tuple[str, ...], option: str = "out")
 
 
 def _named(given: object) -> str:
-    """The name of a context: a class may be given as the whole number that it is called."""
+    """The name of a context; a class whose name is a whole number may be given as that number."""
     value = plain(given)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise UserError("given", given, "needs the name of a class, such as 7, or glasses=yes,smile=no")
@@ -376,7 +376,7 @@ def _named(given: object) -> str:
 
 def _names(only: object) -> list[str]:
     if not isinstance(only, str):
-        raise UserError("only", only, "needs names of figures with commas between, such as grid,samples")
+        raise UserError("only", only, "needs names of figures separated by commas, such as grid,samples")
     names = [name.strip() for name in only.split(",")]
     check_each_once("only", names)
     return names

@@ -1,4 +1,4 @@
-"""An estimator on a run: opened, measured, and written into the run."""
+"""Runs an estimator on a run and writes the result into it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_estimator(
     device: str,
     data_root: str | Path | None,
 ) -> Evaluation:
-    """Run an estimator on a run, and write what it found there; arguments and errors as ``commands.evaluate``."""
+    """Run an estimator on a run and write the result into it; arguments and errors as for ``commands.evaluate``."""
     chosen = None if _is_auto(estimator) else make("estimator", estimator)
     if chosen is None or chosen.takes_data:
         opened = open_run(run, data, data_root, device)
@@ -61,14 +61,14 @@ def _is_auto(estimator: Choice) -> bool:
 
 
 def fitting(estimator: Choice, vae: VAE) -> Estimator:
-    """What ``auto`` stands for: importance, or reconstruction where the posterior is a point.
+    """The estimator that ``auto`` stands for: importance, or reconstruction if the posterior is a point.
 
     Args:
         estimator: ``auto``, or a mapping of that name with options.
         vae: The model.
 
     Raises:
-        UserError: If an option is not one of the estimator's.
+        UserError: If an option does not belong to the estimator.
     """
     value = plain(estimator)
     options = {} if isinstance(value, str) else value
@@ -77,7 +77,7 @@ def fitting(estimator: Choice, vae: VAE) -> Estimator:
 
 
 def _check_no_data(given: Mapping[str, object]) -> None:
-    """Refuse what says which data are measured, of an estimator that simulates its own."""
+    """Refuse options that choose data, for an estimator that simulates its own data."""
     for name, value in given.items():
         if value is not None:
             remedy = f"leave it out, {option('simulated')} says how many"
@@ -85,7 +85,7 @@ def _check_no_data(given: Mapping[str, object]) -> None:
 
 
 def _without_data(run: str | Path | VAE, device: str) -> tuple[VAE, Path | None]:
-    """The model, and its folder where it is a run."""
+    """The model, and its folder if it is a run."""
     chosen = choose_device(device)
     if isinstance(run, VAE):
         return run if device == "auto" else run.to(chosen), None

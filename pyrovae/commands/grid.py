@@ -1,4 +1,4 @@
-"""The grid of a sweep: every combination of the choices that are lists."""
+"""The grid of a sweep: every combination of the options that are given as lists."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from pyrovae.errors import NOT_GIVEN, UserError, check_each_once, check_integer,
 from pyrovae.parts import describe, make
 
 LISTED = ("likelihood", "prior", "posterior", "network", "context", "preprocess", "objective", "latent_dim", "seed")
-"""What may be a list: the axes of the grid."""
+"""Options that may be lists: the axes of the grid."""
 
 SIZES: dict[str, Callable[[str, object], int]] = {"latent_dim": partial(check_integer, minimum=1), "seed": check_seed}
-"""Those that are numbers and no parts."""
+"""Axes whose values are numbers rather than parts."""
 
 UNNAMED = {"posterior": "natural", "preprocess": "auto", "objective": "auto"}
-"""What the choice that is made by itself is called."""
+"""The name of the automatic choice."""
 
 QUIET = {"posterior": "natural", "network": "mlp", "context": "none", "preprocess": "auto", "objective": "auto"}
 QUIET_SIZES = {"latent_dim": (20, "z"), "seed": (0, "seed")}
-"""Choices that the name of a run leaves out."""
+"""Axes that are left out of the name of a run."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A point of the grid that has no place in the league.
+    """A grid point that is left out of the league.
 
     Args:
-        choice: Axis -> what was chosen, as text.
-        name: The same of the axes that vary.
-        said: Why, in one line whose options are still to be spelled, see ``pyrovae.errors.option``.
+        choice: Axis -> the value chosen, as text.
+        name: The same for the axes that vary.
+        said: The reason, in one line whose options are not spelled out yet, see ``pyrovae.errors.option``.
     """
 
     choice: Mapping[str, str]
@@ -44,17 +44,17 @@ class Refusal:
 
     @property
     def reason(self) -> str:
-        """Why, with options spelled as in Python."""
+        """The reason, with options spelled as in Python."""
         return one_line(in_python(self.said))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A point of the grid.
+    """A grid point.
 
     Args:
-        values: Axis -> what is chosen on it.
+        values: Axis -> the value chosen.
         texts: The same as text.
         varying: The axes that have several values.
     """
@@ -65,7 +65,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What is chosen on the axes that vary."""
+        """The values chosen on the axes that vary."""
         return " ".join(f"{axis}={self.texts[axis]}" for axis in self.varying)
 
     def refused(self, error: UserError) -> Refusal:
@@ -74,7 +74,7 @@ class Point:
 
     @property
     def folder(self) -> str:
-        """A name that depends on what was chosen here only, so that a grid may grow."""
+        """A name that depends only on this point's values, so that the grid can be extended later."""
         words = [self.texts["likelihood"], self.texts["prior"]]
         words += [self.texts[axis] for axis, usual in QUIET.items() if self.texts[axis] != usual]
         words += [f"{mark}{self.values[axis]}" for axis, (usual, mark) in QUIET_SIZES.items() if self.values[axis] != usual]
@@ -82,13 +82,13 @@ class Point:
 
 
 def grid_of(axes: Mapping[str, Any]) -> list[Point]:
-    """Every combination, each value made or refused first, so that a typing error is no impossible combination.
+    """Every combination; each value is validated first, so that a typing error is not reported as an impossible combination.
 
     Args:
         axes: Axis -> one value or a list of several.
 
     Raises:
-        UserError: If a value is wrong, is there twice, or an axis has none.
+        UserError: If a value is wrong or repeated, or an axis has no value.
     """
     values, texts = {}, {}
     for axis, given in axes.items():

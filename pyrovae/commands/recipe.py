@@ -1,4 +1,4 @@
-"""Options -> a run folder with a trained VAE; and on from where one stopped."""
+"""Trains a VAE from options into a run folder, and resumes runs that stopped."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from pyrovae.vae import VAE
 @final
 @dataclass(frozen=True)
 class TrainResult:
-    """What ``train`` made.
+    """The result of ``train``.
 
     Args:
         run: The run folder.
         vae: The model with its best weights.
         dataset: The data.
         fit: How the training ended.
-        epochs_before: Epochs that the run had finished when this call took it up; 0 for a new one.
+        epochs_before: Epochs that the run had finished before this call; 0 for a new run.
     """
 
     run: Path
@@ -58,10 +58,10 @@ class TrainResult:
         return f"TrainResult(run={str(self.run)!r}, fit={self.fit!r})"
 
     def report(self, spell: Callable[[str], str] = in_python) -> str:
-        """What happened and what to do next, for a terminal.
+        """A summary of the training and the next commands, for a terminal.
 
         Args:
-            spell: Spells the options and the commands in it.
+            spell: Spells the options and commands in the text.
         """
         lines = [self._nothing_to_do()] if self.epochs_before == len(self.fit.history) > 0 and not self.fit.interrupted else []
         lines += [self._kept()] if self.fit.history else []
@@ -121,25 +121,25 @@ def train(
     In Python a part is a name, ``{"name": ..., option: ...}`` or an object such as ``Normal(scale="learned")``.
 
     Args:
-        data: What to learn from: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures. In Python also a
-            tensor, an array, a DataFrame, a torch ``Dataset`` or a ``DataLoader`` (a sixth tests, a sixth of the others
-            validates), or a ``Dataset``.
+        data: The data set: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures. In Python also a
+            tensor, an array, a DataFrame, a torch ``Dataset`` or a ``DataLoader`` (one sixth is used for testing, one sixth of
+            the rest for validation), or a ``Dataset``.
         likelihood: p(x|z,c).
         prior: p(z) or p(z|c).
         posterior: q(z|x,c); by default the prior's natural one.
         network: Encoder and decoder.
-        context: What the model is conditioned on, c.
-        preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
-        objective: What is minimised; ``auto`` is elbo, or tracegraph where the posterior has no pathwise gradient.
+        context: c, what the model is conditioned on.
+        preprocess: How data are prepared for the likelihood; ``auto`` takes what it needs for the kind of data.
+        objective: The loss; ``auto`` means elbo, or tracegraph if the posterior has no pathwise gradient.
         latent_dim: Size of z.
-        training: How it is trained, such as ``Training(epochs=3)``.
+        training: Settings of the training, such as ``Training(epochs=3)``.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
-        out: The run folder; by default a new one under runs/.
+        out: The run folder; by default a new folder under runs/.
         tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in the run.
-        resume: Go on with the run in ``out``; only epochs, device and the data's location may differ.
-        progress: Show a progress bar on stderr, or one line per epoch where it is no terminal.
-        settings: Fields of ``Training`` as keywords, in place of a whole one: ``train(epochs=3)``.
+        resume: Continue the run in ``out``; only epochs, device and the location of the data may differ.
+        progress: Show a progress bar on stderr, or one line per epoch if stderr is not a terminal.
+        settings: Fields of ``Training`` as keywords instead of ``training``: ``train(epochs=3)``.
 
     Raises:
         UserError: If an option is wrong, the data do not fit, the folder exists, the training diverges, or torchrun started
@@ -149,10 +149,10 @@ def train(
     training = chosen_training(training, settings, options_of(train))
     source = data_source(data)
     chosen_objective = resolved_objective(objective, prior, posterior)
-    # The run is used from other folders too.
+    # An absolute path, because the run may be used from another working directory.
     recorded = replace(source, path=str(Path(source.path).absolute())) if isinstance(source, OwnData) else source
     choices = {
-        # Data from a program's memory have no name to be found by: what is done with the run is given them again.
+        # Data in memory have no name by which they could be found again: later commands need them as an argument.
         **({"data": describe("data", recorded)} if source.can_be_named else {}),
         "objective": describe("objective", chosen_objective),
         **training.options(),
@@ -201,7 +201,7 @@ def train(
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Every option of ``train`` or ``sweep`` with its default, those of a training one by one."""
+    """Every option of ``train`` or ``sweep`` with its default, including each setting of the training."""
     parameters = inspect.signature(function).parameters
     own = {name: parameter.default for name, parameter in parameters.items() if name not in ("training", "settings")}
     return {**DEFAULTS, **own}
@@ -214,17 +214,17 @@ def resume(
     progress: bool = True,
     data: DataLike | None = None,
 ) -> TrainResult:
-    """Go on with a run where it stopped, to the same last bit as if it never had.
+    """Continue a run where it stopped; the result is bit for bit that of an uninterrupted run.
 
     Args:
         run: The run folder.
-        epochs: Passes over the training data in all; None for those recorded.
-        device: auto, cpu, cuda or cuda:N; None for the one recorded.
-        progress: Show a progress bar on stderr, or one line per epoch where it is no terminal.
-        data: The data that it was trained on, where these were in memory: a run does not find them again by itself.
+        epochs: Passes over the training data in total; None for the recorded number.
+        device: auto, cpu, cuda or cuda:N; None for the recorded one.
+        progress: Show a progress bar on stderr, or one line per epoch if stderr is not a terminal.
+        data: The training data, if they were in memory: a run cannot find those by itself.
 
     Raises:
-        UserError: If the folder is no run, or as ``train``.
+        UserError: If the folder is not a run, or as for ``train``.
     """
     config = recorded_options(check_path("run", run, A_RUN))
     given = {"device": device, "epochs": epochs, "data": data}
@@ -235,12 +235,12 @@ def resume(
 
 
 def recorded_options(folder: Path) -> dict[str, Any]:
-    """The options of ``train`` that made a run."""
+    """The options of ``train`` that a run was made with."""
     return {key: value for key, value in with_newer(runs.read_config(folder)).items() if key != "run"}
 
 
 def resolved_objective(objective: Choice, prior: Choice, posterior: Choice | None) -> Objective:
-    """The objective that these options choose: what ``auto`` stands for depends on the posterior.
+    """The objective that these options choose; the meaning of ``auto`` depends on the posterior.
 
     Raises:
         UserError: If a name is unknown.
@@ -253,7 +253,7 @@ def resolved_objective(objective: Choice, prior: Choice, posterior: Choice | Non
 
 
 def _check_place(out: str | Path | None, resume: bool) -> Path | None:
-    """The run folder that is named, refused before the data are read where it cannot be; it is claimed when training begins."""
+    """The run folder named, checked before the data are read; it is claimed when training begins."""
     if resume and out is None:
         raise UserError("resume", NOT_GIVEN, f"needs the run to go on with, {option('out', metavar='RUN')}")
     if out is None:
@@ -268,12 +268,12 @@ def _check_place(out: str | Path | None, resume: bool) -> Path | None:
 
 
 def _claimed(folder: Path | None, data: str, resume: bool) -> Claim:
-    """The run folder, this process's own; the next number where none is named."""
+    """The run folder, claimed by this process; without a name, the next number."""
     return claim_next(f"runs/{data}-") if folder is None else Claim(folder, new=not resume)
 
 
 def _saver(claim: Claim, config: Mapping[str, Any], write_config: Callable[[], Any]) -> Callable[[TrainingState], None]:
-    """A function that saves the state; where the folder is gone it is made whole again."""
+    """A function that saves the state; it writes the whole folder again if the folder has gone."""
 
     def save(state: TrainingState) -> None:
         if not claim.keep():
@@ -298,13 +298,13 @@ def new_vae(
     context: Choice,
     preprocess: Choice,
 ) -> VAE:
-    """A model for the data with the weights that the seed draws, prepared; the caller's random state is left as it was.
+    """Build and prepare a model for the data, with weights drawn from the seed; the caller's random state is not changed.
 
     Args:
         dataset: The data.
-        seed: Of the weights.
+        seed: Seed of the weights.
         latent_dim: Size of z.
-        likelihood: As ``train`` takes it, and so are the others.
+        likelihood: As for ``train``, and so are the others.
         prior: Likewise.
         posterior: Likewise.
         network: Likewise.
@@ -312,7 +312,7 @@ def new_vae(
         preprocess: Likewise.
 
     Raises:
-        UserError: If the parts, or they and the data, do not fit each other.
+        UserError: If the parts do not fit each other or the data.
     """
     spec = dataset.spec
     if is_auto(preprocess):
@@ -346,11 +346,11 @@ def new_vae(
 def _earlier_state(
     folder: Path, given: Mapping[str, Any], dataset: Dataset, vae: VAE, training: Training
 ) -> TrainingState | None:
-    """Where the run to resume stands.
+    """The saved training state of the run to resume.
 
     Raises:
-        UserError: If it was trained with other options or other data, its state is damaged, or it has finished more epochs than
-            are asked for, or its learning rate was to take another course.
+        UserError: If the run was trained with other options or other data, its state is damaged, it has already finished more
+            epochs than requested, or its learning-rate schedule was made for another number of epochs.
     """
     _check_same(folder, given, dataset)
     state = runs.load_state(folder, vae)
@@ -370,7 +370,7 @@ def _check_same(folder: Path, given: Mapping[str, Any], dataset: Dataset) -> Non
     for key, recorded in recorded_options(folder).items():
         now = given.get(key, NAME if key == "data" else None)
         if key in ROLES and isinstance(recorded, dict):
-            recorded = describe(key, make(key, recorded))  # with the options that are newer than the run
+            recorded = describe(key, make(key, recorded))  # adds options that are newer than the run
         if isinstance(recorded, dict) and isinstance(now, dict):
             recorded, now = ({k: v for k, v in value.items() if k != "path"} for value in (recorded, now))
         if key not in MAY_DIFFER and recorded != now:

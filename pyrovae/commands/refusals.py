@@ -1,4 +1,4 @@
-"""The points of a sweep's grid that have no place in its league, and the file that keeps them."""
+"""The grid points that a sweep leaves out of its league, and the file that records them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pyrovae.errors import UserError, option
 from pyrovae.system import files
 
 IMPOSSIBLE = "impossible.csv"
-"""In the folder of a sweep: the points, and for each the reason."""
+"""The file in the folder of a sweep that lists these points with the reason for each."""
 
 
 def earlier_refusals(out: Path, points: Sequence[Point]) -> list[Refusal]:
-    """What earlier sweeps in the folder refused and this one does not try.
+    """Refusals recorded by earlier sweeps in the folder, except for points that this sweep tries.
 
     Args:
         out: The folder.
-        points: What this sweep tries.
+        points: The points that this sweep tries.
 
     Raises:
-        UserError: If the file of them is not what a sweep writes.
+        UserError: If the file was not written by a sweep.
     """
     path = out / IMPOSSIBLE
     if not path.is_file():
@@ -41,11 +41,11 @@ def earlier_refusals(out: Path, points: Sequence[Point]) -> list[Refusal]:
 
 
 def write_refusals(out: Path, refusals: Sequence[Refusal]) -> None:
-    """Write the file of them, a line each.
+    """Write the refusals to the file, one line each.
 
     Args:
         out: The folder of the sweep.
-        refusals: Those of this sweep and of earlier ones.
+        refusals: The refusals of this sweep and of earlier ones.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

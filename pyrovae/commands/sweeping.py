@@ -1,4 +1,4 @@
-"""A grid of choices -> a run for each that is possible, and their league. What was trained before is not trained again."""
+"""Trains a run for each possible point of a grid of options and ranks them; finished runs are not trained again."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from pyrovae.vae import VAE
 @final
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What ``sweep`` made.
+    """The result of ``sweep``.
 
     Args:
-        out: Its folder.
-        runs: The runs that are finished, in the order of the grid.
-        trained: How many of them were trained by this call, from the start or on.
+        out: The folder of the sweep.
+        runs: The finished runs, in the order of the grid.
+        trained: How many of them this call trained, from the start or by resuming.
         refusals: The points of the grid that are impossible or failed.
-        league: The runs ranked; None where it was interrupted or nothing could be trained.
-        interrupted: Whether a signal (Ctrl-C, SIGTERM, SIGHUP) ended a training of it.
-        signal: Number of that signal; None without one.
+        league: The ranked runs; None if the sweep was interrupted or nothing could be trained.
+        interrupted: Whether a signal (Ctrl-C, SIGTERM, SIGHUP) stopped a training.
+        signal: Number of that signal; None if there was none.
     """
 
     out: Path
@@ -53,11 +53,11 @@ class SweepResult:
     signal: int | None = None
 
     def report(self, *, wide: bool = False, spell: Callable[[str], str] = in_python) -> str:
-        """The league, what was impossible, and where both were written, for a terminal.
+        """The league, the impossible combinations, and the files they were written to, for a terminal.
 
         Args:
-            wide: All columns of the league, however long its lines become.
-            spell: How the options in the reasons are spelled, as in Python or as flags.
+            wide: Show all columns of the league, however long the lines are.
+            spell: Spells the options in the reasons, as in Python or as flags.
         """
         if self.interrupted:
             return f"interrupted after {len(self.runs)} runs; the same command goes on"
@@ -69,7 +69,7 @@ class SweepResult:
         return "\n".join([*lines, "", f"{len(self.runs)} runs, {self.trained} trained now; {self.out}: {written}"])
 
     def _reasons(self, spell: Callable[[str], str]) -> dict[str, list[str]]:
-        """Each reason once, with the points of the grid that it holds for."""
+        """Each reason once, with the grid points to which it applies."""
         names: dict[str, list[str]] = {}
         for refusal in self.refusals:
             names.setdefault(one_line(spell(refusal.said)), []).append(refusal.name)
@@ -99,38 +99,38 @@ def sweep(
     progress: bool = True,
     **settings: Unpack[SharedOptions],
 ) -> SweepResult:
-    """Train every combination of the choices that are lists, and rank the runs.
+    """Train every combination of the options that are given as lists, and rank the runs.
 
-    Each combination has its own run in ``out``. Called again, runs that are finished are left as they are and an interrupted one
-    goes on. Combinations that cannot go together are refused with the reason before anything is trained.
+    Each combination has its own run in ``out``. When called again, it keeps the finished runs and resumes an interrupted one.
+    Impossible combinations are refused, with the reason, before anything is trained.
 
     Args:
-        data: What to learn from: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures.
-        likelihood: p(x|z,c): one or several, as for all that follow: normal,beta on the command line, a list in Python.
+        data: The data set: a name, or the path of a .npy, .npz or .csv file or of a folder of pictures.
+        likelihood: p(x|z,c); like the options below, one or several: normal,beta on the command line, a list in Python.
         prior: p(z) or p(z|c).
         posterior: q(z|x,c); by default each prior's natural one.
         network: Encoder and decoder.
-        context: What the model is conditioned on, c.
-        preprocess: Data -> what the likelihood needs; ``auto`` takes what it wants for the kind of data.
-        objective: What is minimised; ``auto`` is elbo, or tracegraph where the posterior has no pathwise gradient.
+        context: c, what the model is conditioned on.
+        preprocess: How data are prepared for the likelihood; ``auto`` takes what it needs for the kind of data.
+        objective: The loss; ``auto`` means elbo, or tracegraph if the posterior has no pathwise gradient.
         latent_dim: Size of z; one or several.
-        seed: Of the initial weights, the order of the data and all noise of the training; one or several; by default that of
-            ``training``.
-        training: How each is trained, such as ``Training(epochs=3)``; more epochs than before go on with every run.
+        seed: Seed of the initial weights, the order of the data and all noise of the training; one or several; by default that
+            of ``training``.
+            training: Settings of every training, such as ``Training(epochs=3)``; more epochs than before resume every run.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
         out: The folder of the sweep: a run for each combination, league.csv, league.json, league.png and impossible.csv.
         tensorboard: Write the columns of metrics.csv as TensorBoard events too, into tensorboard/ in each run.
         samples: Samples of z per datum, for the evidence.
-        split: Data that the runs are ranked on: train, valid, test or all.
-        limit: At most that many of them, a seeded random subset.
+        split: The data on which the runs are ranked: train, valid, test or all.
+        limit: At most that many data, a seeded random subset.
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
-        progress: Say on stderr what is being trained, with a progress bar, or one line per epoch where it is no terminal.
-        settings: Fields of ``Training`` as keywords, in place of a whole one: ``sweep(epochs=3)``.
+        progress: Show on stderr what is being trained, with a progress bar, or one line per epoch if stderr is not a terminal.
+        settings: Fields of ``Training`` as keywords instead of ``training``: ``sweep(epochs=3)``.
 
     Raises:
         UserError: If an option is wrong, a run in ``out`` was trained with other options, no combination can be trained, another
-            process is at work there, or torchrun started several.
+            process is using the folder, or torchrun started several processes.
     """
     check_one_process()
     if out is None:
@@ -168,13 +168,13 @@ class _Plan:
     progress: bool
 
     def training_of(self, point: Point) -> Training:
-        """The training of a point, which has a seed of its own."""
+        """The training settings of a point, with the point's own seed."""
         return replace(self.training, seed=point.values["seed"])
 
     def say(self, text: str) -> None:
-        """On stderr, unless silence is wanted."""
+        """Print a line on stderr, unless progress is off."""
         if self.progress:
-            with suppress(OSError):  # a log that is full does not end what it is the log of
+            with suppress(OSError):  # a failure to write the log must not end the sweep
                 print(text, file=sys.stderr, flush=True)
 
 
@@ -205,10 +205,10 @@ def _swept(points: Sequence[Point], plan: _Plan, ranking: Settings) -> SweepResu
 
 
 def _checked(points: Sequence[Point], plan: _Plan, dataset: Dataset) -> tuple[list[Point], list[Refusal]]:
-    """The points that can be trained, and the others with their reason.
+    """The points that can be trained, and refusals of the others with the reason.
 
     Raises:
-        UserError: If a run was trained otherwise before, or an option is out of range.
+        UserError: If a run was trained with other options before, or an option is out of range.
     """
     possible, refusals = [], []
     for point in points:
@@ -228,10 +228,10 @@ def _checked(points: Sequence[Point], plan: _Plan, dataset: Dataset) -> tuple[li
 
 
 def _model(point: Point, dataset: Dataset) -> VAE:
-    """The model of a point, built on the data; it is not the one that is trained.
+    """Build the model of a point on the data, as a check; another instance is trained.
 
     Raises:
-        UserError: If its parts, or they and the data, do not fit each other, or it has no evidence to be ranked by.
+        UserError: If its parts do not fit each other or the data, or it has no evidence to be ranked by.
     """
     roles = ("likelihood", "prior", "posterior", "network", "context", "preprocess")
     vae = new_vae(dataset, point.values["seed"], point.values["latent_dim"], **{role: point.values[role] for role in roles})
@@ -249,7 +249,7 @@ def _check_same(folder: Path, given: Mapping[str, Any], training: Training, data
     """Refuse a run that was trained with other options or other data.
 
     Raises:
-        UserError: Naming the option.
+        UserError: If it was; the message names the option.
     """
     config = with_newer(runs.read_config(folder))
     for key, now in given.items():
@@ -273,14 +273,14 @@ def _check_same(folder: Path, given: Mapping[str, Any], training: Training, data
 
 def _is_finished(folder: Path, training: Training) -> bool:
     state = runs.load_state(folder)
-    if state is None or state.worse:  # training goes on to say so
+    if state is None or state.worse:  # training is run again, which reports it
         return False
     patience = training.patience
     return state.epoch >= training.epochs or bool(patience and state.epoch - state.best_epoch >= patience)
 
 
 def _trained(points: Sequence[Point], refusals: list[Refusal], plan: _Plan) -> tuple[dict[Path, Point], int, int | None]:
-    """The finished runs, how many were trained now, and the signal that ended it; a run that fails becomes a refusal."""
+    """The finished runs, how many were trained now, and the signal that stopped the sweep; a failed run becomes a refusal."""
     finished, trained = {}, 0
     for number, point in enumerate(points, 1):
         folder = plan.out / point.folder
@@ -316,7 +316,7 @@ def _trained(points: Sequence[Point], refusals: list[Refusal], plan: _Plan) -> t
 
 
 def _entries(finished: Mapping[Path, Point], refusals: list[Refusal], plan: _Plan, ranking: Settings) -> list[Entry]:
-    """The numbers of the finished runs; one that cannot be evaluated becomes a refusal."""
+    """The evaluations of the finished runs; a run that cannot be evaluated becomes a refusal."""
     entries = []
     for number, (folder, point) in enumerate(finished.items(), 1):
         plan.say(f"evaluating {number} of {len(finished)}: {point.name}")

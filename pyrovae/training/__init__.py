@@ -1,1 +1,1 @@
-"""How a VAE is fitted: settings, the loop, where it stands and how it goes wrong."""
+"""Training of a VAE: settings, the loop, its state, and the detection of divergence."""

@@ -1,4 +1,4 @@
-"""What is refused before a training begins: data, objectives and contexts that do not fit it or the model."""
+"""Checks before a training begins: that data, objective and contexts fit the settings and the model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pyrovae.vae import VAE
 
 
 def check_one_process() -> None:
-    """Refuse to be one of several processes that ``torchrun`` started with the same command line: they would share a run folder.
+    """Refuse to run as one of several processes started by ``torchrun``: they would all write the same run folder.
 
     Raises:
-        UserError: Naming what torchrun set.
+        UserError: If torchrun's variables are set; it names them.
     """
     size = os.environ.get("WORLD_SIZE", "")
     rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK"))
@@ -33,10 +33,10 @@ def check_one_process() -> None:
 
 
 def check_sizes(training: Training, dataset: Dataset) -> None:
-    """Refuse a single training datum, and to watch validation data where there are none.
+    """Refuse a single training datum, and settings that watch validation data if there are none.
 
     Raises:
-        UserError: Naming the options.
+        UserError: If so; it names the options.
     """
     if len(dataset.x) < 2:
         raise UserError("data", dataset.name, "has one datum", "needs at least 2 to train on")
@@ -55,10 +55,10 @@ def check_sizes(training: Training, dataset: Dataset) -> None:
 
 
 def check_objective(vae: VAE, objective: Objective, training: Training) -> None:
-    """Refuse an objective that does not fit the model, and a KL weight where there is no KL term to weigh.
+    """Refuse an objective that does not fit the model, and a KL weight if there is no KL term.
 
     Raises:
-        UserError: Naming what fits.
+        UserError: If so; it names the options that fit.
     """
     objective.check(vae, training.particles)
     if training.kl_schedule.plain:
@@ -74,15 +74,15 @@ def check_objective(vae: VAE, objective: Objective, training: Training) -> None:
 
 
 def learn_contexts(vae: VAE, dataset: Dataset) -> None:
-    """Show the model the contexts of the training data, by whose frequencies it draws them and beyond which it refuses."""
+    """Give the model the contexts of the training data: it draws contexts with their frequencies and refuses all others."""
     vae.context_module.initialise(context_on(vae, dataset.train, vae.device))
 
 
 def check_contexts(vae: VAE, dataset: Dataset) -> None:
-    """Refuse data with contexts that the training data, see ``learn_contexts``, do not have.
+    """Refuse data with contexts that do not occur in the training data (see ``learn_contexts``).
 
     Raises:
-        UserError: Naming them and the split.
+        UserError: If there are any; it names them and the split.
     """
     for name, rows in dataset.rows.items():
         if not len(rows):
@@ -94,6 +94,6 @@ def check_contexts(vae: VAE, dataset: Dataset) -> None:
 
 
 def context_on(vae: VAE, split: Split, device: torch.device) -> Tensor | None:
-    """What the model is conditioned on, for each datum, on a device; None without a context."""
+    """The context of each datum, on a device; None if the model has no context."""
     reads = vae.parts["context"].reads
     return None if reads is None else getattr(split, reads).to(device)

@@ -1,4 +1,4 @@
-"""Training that cannot go on, or made the model worse: how that is noticed, and what fits the cause."""
+"""Detects training that cannot continue or has made the model worse, and suggests a remedy."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from pyrovae.training.state import Run, TrainingError
 from pyrovae.vae import VAE
 
 CHECK_STEPS = 32
-"""Losses and parameters are looked at every so many steps: a look waits for the device, and a step does not."""
+"""Number of steps between checks of losses and parameters; a check waits for the device, which a step does not."""
 
 MEASURED = 128
-"""Training data on which the trained model is set beside the untrained one."""
+"""Number of training data on which the trained model is compared with the untrained one."""
 
 WORSE = 10.0
-"""So many times |the untrained model's number| + one nat per element is worse beyond doubt: fitting steps spoil far less."""
+"""Multiple of (|the untrained model's loss| + one nat per element) that counts as clearly worse; ordinary steps lose far less."""
 
 LARGE_VALUE, LARGE_WEIGHT = 1e3, 100.0
-"""Data, or a KL weight, beyond which they are the cause before the learning rate is."""
+"""Size of the data, or of the KL weight, above which it is a likelier cause than the learning rate."""
 
 DIVERGED = 3
-"""Exit code: what was asked for was understood and tried, and training went wrong."""
+"""Exit code of a training that failed although its options were valid."""
 
 
 @final
 class DivergedError(TrainingError):
-    """The loss or a parameter is not finite any more, or the model is far worse than it was untrained; exit code 3."""
+    """Raised when the loss or a parameter is no longer finite, or the model is far worse than untrained; exit code 3."""
 
     exit_code = DIVERGED
 
@@ -49,7 +49,7 @@ def all_finite(vae: VAE, loss_sum: Tensor) -> bool:
 
 
 def measure(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> tuple[float, float]:
-    """E_q[log p(x|z)] and KL, means over data in nats; -inf and 0 where they are not finite. A plain autoencoder has no KL.
+    """E_q[log p(x|z)] and KL, means over data in nats; -inf and 0 if they are not finite. A plain autoencoder has no KL.
 
     Args:
         vae: The model.
@@ -67,10 +67,10 @@ def measure(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> tuple[float, 
 
 
 def maximised(measured: Sequence[float], kl_weight: float) -> float:
-    """What training maximises: E_q[log p(x|z)] - w KL, in nats per datum.
+    """The quantity that training maximises: E_q[log p(x|z)] - w KL, in nats per datum.
 
     Args:
-        measured: What ``measure`` found.
+        measured: The result of ``measure``.
         kl_weight: w.
     """
     found, kl = measured
@@ -78,11 +78,11 @@ def maximised(measured: Sequence[float], kl_weight: float) -> float:
 
 
 def is_worse(trained: float, untrained: float, size: int) -> bool:
-    """Whether training made the model worse beyond doubt; never where the untrained model has no finite number.
+    """Whether training made the model clearly worse; never if the untrained model has no finite number.
 
     Args:
-        trained: What training maximises, of the weights that are kept, in nats per datum.
-        untrained: The same of the untrained model, on the same data.
+        trained: The quantity that training maximises, for the weights that are kept, in nats per datum.
+        untrained: The same for the untrained model, on the same data.
         size: Elements of a datum.
 
     Example:
@@ -93,13 +93,13 @@ def is_worse(trained: float, untrained: float, size: int) -> bool:
 
 
 def remedy(vae: VAE, x: Tensor, kl_weight: float, clip_norm: float) -> str:
-    """What to try, for the end of an error message: it fits the likeliest cause.
+    """What to try, for the end of an error message, chosen for the likeliest cause.
 
     Args:
         vae: The model.
         x: The training data as they were given.
-        kl_weight: Of the training.
-        clip_norm: Of the training.
+        kl_weight: KL weight of the training.
+        clip_norm: Clipping norm of the training.
     """
     largest = x.abs().max().item() if vae.transform.made == vae.spec and vae.spec.kind == "reals" else 0.0
     if largest > LARGE_VALUE:
@@ -114,10 +114,10 @@ def remedy(vae: VAE, x: Tensor, kl_weight: float, clip_norm: float) -> str:
 
 
 def check_finite(run: Run, loss_sum: Tensor) -> None:
-    """Take the sum of the losses over from the device, and refuse to go on if it or a parameter is not finite.
+    """Fetch the sum of the losses from the device, and stop if it or a parameter is not finite.
 
     Raises:
-        DivergedError: Likewise.
+        DivergedError: If the sum or a parameter is not finite.
     """
     state = run.state
     state.loss_sum = loss_sum.item()
@@ -126,9 +126,9 @@ def check_finite(run: Run, loss_sum: Tensor) -> None:
 
 
 def diverged(run: Run, found: str) -> DivergedError:
-    """The error for a run that diverged, with what was found and what to try; the model has its best weights then.
+    """The error for a diverged run, with the cause and a remedy; the model is given its best weights.
 
-    An epoch that is worse than the untrained model, beyond doubt, is nothing good to keep.
+    An epoch that is clearly worse than the untrained model is not kept.
     """
     state = run.state
     run.vae.load_state_dict(state.best_weights)
@@ -141,13 +141,13 @@ def diverged(run: Run, found: str) -> DivergedError:
 
 
 def measured(run: Run) -> tuple[float, float]:
-    """E_q[log p(x|z)] and KL of the weights that the VAE has, on some training data."""
+    """E_q[log p(x|z)] and KL of the VAE with its current weights, on some training data."""
     few = run.dataset.train.subset(MEASURED, run.training.seed)
     return measure(run.vae, few, context_on(run.vae, few, torch.device("cpu")), run.training.seed)
 
 
 def spoilt(run: Run) -> str:
-    """How much worse than untrained the weights are that the model has, the best ones; nothing unless they are, beyond doubt."""
+    """How much worse than untrained the best weights are, as text; empty unless they are clearly worse."""
     state = run.state
     if state.untrained is None or not state.best_epoch:
         return ""
@@ -159,10 +159,10 @@ def spoilt(run: Run) -> str:
 
 @contextmanager
 def memory_for(run: Run) -> Iterator[None]:
-    """Refuse to go on where training needs more memory than there is.
+    """Turn an out-of-memory error during training into one that suggests a remedy.
 
     Raises:
-        TrainingError: Likewise.
+        TrainingError: If memory runs out.
     """
     try:
         with enough_memory(

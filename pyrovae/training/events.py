@@ -18,7 +18,7 @@ def check_tensorboard() -> None:
     """Refuse to write events where the package is missing.
 
     Raises:
-        UserError: Saying how to install it.
+        UserError: If it is missing; the message says how to install it.
     """
     if find_spec("tensorboard") is None:
         raise UserError(
@@ -28,7 +28,7 @@ def check_tensorboard() -> None:
 
 @contextmanager
 def event_log(run: Path) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """A function that writes a row of the history as scalars, one a column, at the step ``epoch``, into run/tensorboard/.
+    """A function that writes a row of the history into run/tensorboard/, one scalar per column, at the step ``epoch``.
 
     Args:
         run: The run folder.
@@ -43,7 +43,7 @@ def event_log(run: Path) -> Iterator[Callable[[Mapping[str, float]], None]]:
         writers: list[SummaryWriter] = []
 
         def log(row: Mapping[str, float]) -> None:
-            if not writers:  # no file before there is a row: a training that fails at once leaves nothing
+            if not writers:  # created with the first row, so that a training that fails at once leaves no file
                 writers.append(stack.enter_context(SummaryWriter(str(run / FOLDER))))
             for name, value in row.items():
                 if name != "epoch" and math.isfinite(value):

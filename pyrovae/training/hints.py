@@ -1,4 +1,4 @@
-"""What is said of the columns of a table before a training begins, though it is not refused."""
+"""Warnings about the columns of a table before a training begins."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ FAR = 100.0
 
 
 OWN_SCALES = ("element", "network")
-"""Values of the option ``scale`` of a likelihood with which each column has a scale of its own."""
+"""Values of a likelihood's option ``scale`` that give each column its own scale."""
 
 SAME_SCALE = (Identity, AddUniform)
-"""Preprocessing that leaves the scale of columns as it is."""
+"""Preprocessing that does not change the scale of columns."""
 
 
 def hint_at_columns(vae: VAE, dataset: Dataset) -> None:
-    """Warn of columns of reals that are constant, and of columns of reals or counts that are on very different scales.
+    """Warn about constant columns of reals, and about columns of reals or counts on very different scales.
 
     Args:
         vae: The model, prepared.
-        dataset: What it is to be trained on.
+        dataset: The data it will be trained on.
     """
     x = dataset.train.x
     if x.dim() != 2 or len(x) < 2 or dataset.spec.kind not in ("reals", "counts"):
@@ -62,11 +62,11 @@ def hint_at_columns(vae: VAE, dataset: Dataset) -> None:
 
 
 def _far_scales(vae: VAE, dataset: Dataset) -> str:
-    """Which columns are on scales that the networks cannot be expected to learn as they are; empty where none is.
+    """A text naming columns on scales that the networks cannot be expected to learn; empty if there are none.
 
     Args:
         vae: The model, prepared.
-        dataset: What it is trained on.
+        dataset: The data it is trained on.
     """
     x = dataset.train.x
     takes_any = vae.likelihood_density.support == REALS
@@ -78,7 +78,7 @@ def _far_scales(vae: VAE, dataset: Dataset) -> str:
         return ""
     low, high = (_at(scale, varying, largest) for largest in (False, True))
     far = int(size.argmax())
-    # Pixels that are hardly ever inked vary little, and do no harm.
+    # Pixels that are almost always empty vary little, which does no harm.
     if scale[high] > max(1.0, FAR * scale[low].item()):
         return (
             f"the standard deviations of columns range from {scale[low].item():.3g} ({_called(dataset, low)}) to "

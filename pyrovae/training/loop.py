@@ -36,30 +36,30 @@ from pyrovae.training.state import Run, Saver, TrainingError, TrainingState, che
 from pyrovae.vae import VAE
 
 CHECKPOINT_SECONDS = 5.0
-"""At the end of an epoch the state is saved if this long has passed since the last time; always at the end of the run."""
+"""Seconds since the last save after which the state is saved at the end of an epoch; the last epoch is always saved."""
 
 WITHIN_EPOCH_SECONDS = 30.0
-"""The same between two steps of a long epoch."""
+"""Seconds since the last save after which the state is saved between two steps of a long epoch."""
 
 SHORT_SECONDS = 1.0
-"""Validation that takes no longer is done although a signal has asked to stop: the epoch is then complete."""
+"""Validation that takes at most this many seconds is completed even after a signal, so that the epoch is complete."""
 
 
 @final
 @dataclass(frozen=True)
 class FitResult:
-    """How a training ended.
+    """The result of a training.
 
     Args:
-        history: One row per epoch: ``epoch``, ``loss`` (what was minimised: nats per datum, of the preprocessed data, KL
-            weighted), ``valid_elbo`` (nats per datum, in the units of the data, unweighted; NaN without validation
-            data and for the posterior ``delta``), ``valid_reconstruction`` (E_q[log p(x|z)], likewise),
-            ``valid_bits_per_dim``, ``kl_weight`` and, where a schedule changes it, ``learning_rate`` (both at the end of the
+        history: One row per epoch: ``epoch``, ``loss`` (the quantity minimised: nats per datum of the preprocessed data, KL
+            term weighted), ``valid_elbo`` (nats per datum, in the units of the data, unweighted; NaN without validation
+            data and for the posterior ``delta``), ``valid_reconstruction`` (E_q[log p(x|z)], in the same units),
+            ``valid_bits_per_dim``, ``kl_weight`` and, if a schedule changes it, ``learning_rate`` (both at the end of the
             epoch), ``seconds`` (since the start).
-        best_epoch: Epoch whose weights the VAE has now.
+        best_epoch: The epoch whose weights the VAE now has.
         interrupted: Whether a signal (Ctrl-C, SIGTERM, SIGHUP) ended it before the last epoch.
         out_of_patience: Whether ``patience`` ended it before the last epoch.
-        signal: Number of the signal that interrupted it; None without one.
+        signal: Number of the signal that interrupted it; None if there was none.
     """
 
     history: list[dict[str, float]]
@@ -73,7 +73,7 @@ class FitResult:
         return f"FitResult({', '.join([f'{len(self.history)} epochs', f'best_epoch={self.best_epoch}', *self._best(), *ended])})"
 
     def _best(self) -> list[str]:
-        """The first number of the best epoch that there is: of validation, or else the loss."""
+        """The score of the best epoch: the first validation number available, or else the loss."""
         row = self.history[self.best_epoch - 1] if self.best_epoch else {}
         columns = ("valid_elbo", "valid_reconstruction", "loss")
         return [f"{name}={row[name]:.6g}" for name in columns if math.isfinite(row.get(name, math.nan))][:1]
@@ -92,37 +92,37 @@ def fit(
     log: Callable[[Mapping[str, float]], None] | None = None,
     **settings: Unpack[TrainingOptions],
 ) -> FitResult:
-    """Train a VAE; it ends with the weights of the highest validation ELBO (the last ones without validation data).
+    """Train a VAE; it ends with the weights of the highest validation ELBO (without validation data, the last ones).
 
-    A plain autoencoder (posterior ``delta``) keeps those of the highest validation reconstruction.
+    A plain autoencoder (posterior ``delta``) keeps the weights of the highest validation reconstruction.
 
-    The loss is the objective's mean per datum; batches are drawn without replacement, dequantised or binarised afresh at
-    every access. The validation ELBO has weight 1 on the KL term, one sample per datum and the same noise every epoch; where
-    float32 would round its mean by 0.0005 nats or more (compared on 128 of the data every epoch), it is computed in float64.
-    The caller's random state is left as it was. Ctrl-C, SIGTERM and SIGHUP finish the step (validation that is longer than a step
-    is done again by the next call), save, and return; a second Ctrl-C interrupts at once.
+    The loss is the objective's mean per datum; batches are drawn without replacement, and dequantised or binarised anew at
+    every access. The validation ELBO has weight 1 on the KL term, one sample per datum and the same noise every epoch; if
+    float32 would round its mean by 0.0005 nats or more (checked on 128 of the data every epoch), it is computed in float64.
+    The caller's random state is not changed. On Ctrl-C, SIGTERM or SIGHUP the current step is finished, the state is saved, and
+    the call returns (a validation that takes long is repeated by the next call); a second Ctrl-C interrupts at once.
 
-    Training that diverges is an error: a loss or parameter that is not finite, found within 32 steps, or weights that in the end
-    are worse than the untrained model's beyond doubt (by ten times that model's |loss| + 1 nat per element, both measured on 128
-    training data). The VAE then has the best weights so far, and what was good is saved.
+    Divergence is an error: a loss or parameter that is not finite, found within 32 steps, or final weights that are clearly
+    worse than the untrained model's (by ten times that model's |loss| + 1 nat per element, both measured on 128 training
+    data). The VAE then has the best weights so far, and the last good state is saved.
 
-    Threads may call it at once, each with a VAE of its own: they take turns, and each ends as it would alone. ``save`` and
-    ``log`` are called between turns and may call it too.
+    Several threads may call it at once, each with its own VAE: they take turns, and each gets the result that it would get
+    alone. ``save`` and ``log`` are called between turns and may themselves call ``fit``.
 
     Args:
         vae: Trained in place and moved to the device.
-        dataset: Its ``train`` and ``valid`` splits are used. Or data in memory, of which a seeded sixth validates and the others
-            are trained on: a tensor or an array (N, *E), a pandas DataFrame (its columns are matched to the model's by name), a
-            torch ``Dataset`` of x or (x, y), or a ``DataLoader``, whose data set is read once, in order.
+        dataset: A ``Dataset``, whose ``train`` and ``valid`` splits are used. Or data in memory, of which a seeded sixth is used
+            for validation and the rest for training: a tensor or an array (N, *E), a pandas DataFrame (columns are matched to the
+            model's by name), a torch ``Dataset`` of x or (x, y), or a ``DataLoader``, whose data set is read once, in order.
         training: The settings, such as ``Training(epochs=3)``.
-        objective: Name or part; ``auto`` is ``elbo``, or ``tracegraph`` where the posterior has no pathwise gradient.
+        objective: Name or part; ``auto`` means ``elbo``, or ``tracegraph`` if the posterior has no pathwise gradient.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        progress: Show a progress bar on stderr, or one line per epoch where it is no terminal.
-        resume: Where an earlier call stood.
-        save: Called with the state after an epoch (not more often than every few seconds), within a long one, at the end and on
-            a signal.
+        progress: Show a progress bar on stderr, or one line per epoch if stderr is not a terminal.
+        resume: The state of an earlier call, to continue from.
+        save: Called with the state after an epoch (at most every few seconds), within a long epoch, at the end and on a
+        signal.
         log: Called after every epoch with its row of the history.
-        settings: Fields of ``Training`` as keywords, in place of a whole one: ``fit(vae, dataset, epochs=3)``.
+        settings: Fields of ``Training`` as keywords instead of ``training``: ``fit(vae, dataset, epochs=3)``.
 
     Raises:
         UserError: If an argument is out of range, the data do not fit the model, or the training diverges.
@@ -154,7 +154,7 @@ def _objective(vae: VAE, chosen: str | Mapping[str, Any] | Objective) -> Objecti
 
 
 def _ready(vae: VAE, dataset: Dataset, objective: Objective, training: Training, device: torch.device) -> None:
-    """Bind the model to the data, refuse what does not fit, and move it to the device."""
+    """Prepare the model with the data, refuse combinations that do not fit, and move the model to the device."""
     with alone():
         if not vae.prepared:
             vae.prepare(dataset.spec, dataset.train.x, dataset.name)
@@ -171,7 +171,7 @@ _under_way: WeakSet[VAE] = WeakSet()
 
 @contextmanager
 def _only_training_of(vae: VAE) -> Iterator[None]:
-    """Refuse to train a VAE that another thread, or a caller further up, is training."""
+    """Refuse to train a VAE that another thread, or an outer call, is already training."""
     with alone():
         if vae in _under_way:
             raise UserError(
@@ -190,7 +190,7 @@ def _only_training_of(vae: VAE) -> Iterator[None]:
 def _beginning(
     vae: VAE, dataset: Dataset, objective: Objective, training: Training, device: torch.device, resume: TrainingState | None
 ) -> Run:
-    """What the loop works on, at the beginning or where an earlier call stood."""
+    """The state that the loop works on, at the start or as an earlier call left it."""
     n = len(dataset.train.x)
     optimizer = training.build_optimizer(vae.parameters())
     scheduler = training.build_scheduler(optimizer, n)
@@ -230,7 +230,7 @@ def _train(
     log: Callable[[Mapping[str, float]], None] | None,
     progress: bool,
 ) -> int | None:
-    """The loop; the number of the signal that ended it before its time."""
+    """Run the loop; returns the number of the signal that interrupted it, if any."""
     state, train, valid = run.state, run.dataset.train, run.dataset.valid
     x = train.x.to(run.device)
     c = context_on(run.vae, train, run.device)
@@ -267,7 +267,7 @@ def _is_finished(run: Run) -> bool:
 
 
 def _epoch(run: Run, x: Tensor, c: Tensor | None, request: Request, saver: Saver) -> bool:
-    """Steps until the end of the epoch (True) or until a signal (False)."""
+    """Run steps until the end of the epoch (returns True) or until a signal (returns False)."""
     state = run.state
     order = _order(len(x), run.training.seed, state.epoch).to(run.device)
     steps = run.training.steps(len(x))
@@ -284,7 +284,7 @@ def _epoch(run: Run, x: Tensor, c: Tensor | None, request: Request, saver: Saver
 def _steps(
     run: Run, x: Tensor, c: Tensor | None, order: Tensor, steps: int, loss_sum: Tensor, enough: Callable[[], bool]
 ) -> None:
-    """A few steps: at least one, until it is enough, or time for a look at the numbers, or the end of the epoch."""
+    """Run at least one step, until the time slice is used up, a check of the numbers is due, or the epoch ends."""
     state, training = run.state, run.training
     for _ in range(min(CHECK_STEPS, steps - state.step)):
         rows = order[state.step * training.batch_size : (state.step + 1) * training.batch_size]
@@ -299,13 +299,13 @@ def _steps(
 
 
 def _order(n: int, seed: int, epoch: int) -> Tensor:
-    """A permutation of n data that depends on seed and epoch, and not on their sum."""
+    """A permutation of n data that depends on the seed and the epoch (and not only on their sum)."""
     key = random.Random(f"{seed}/{epoch}").getrandbits(63)
     return torch.randperm(n, generator=torch.Generator().manual_seed(key))
 
 
 def _end_epoch(run: Run, valid: Split | None, n: int, request: Request) -> bool:
-    """Validate, keep the best weights, write the history's row; False where a signal came first."""
+    """Validate, keep the best weights and write the row of the history; returns False if a signal came first."""
     state, rates = run.state, run.training.rate_schedule
     found = {"valid_elbo": math.nan, "valid_reconstruction": math.nan}
     if valid is not None:
@@ -335,7 +335,7 @@ def _end_epoch(run: Run, valid: Split | None, n: int, request: Request) -> bool:
 
 
 def _validate_unless(request: Request, run: Run, valid: Split) -> dict[str, float] | None:
-    """What validation finds; None, and everything as before, where a signal asks to stop that cannot wait for it."""
+    """The result of validation; None, with nothing changed, if a signal asks to stop and validation takes too long."""
     if request.asked and run.validation_seconds > SHORT_SECONDS:
         return None
     began, before = time.monotonic(), run.turns.states
@@ -355,7 +355,7 @@ def _validate_unless(request: Request, run: Run, valid: Split) -> dict[str, floa
 
 
 def score_name(vae: VAE) -> str:
-    """The column of the history that says which epoch was best."""
+    """The column of the history that decides which epoch is best."""
     return "valid_elbo" if vae.parts["posterior"].has_density else "valid_reconstruction"
 
 

@@ -1,4 +1,4 @@
-"""What is said on stderr while a training goes on: a bar on a terminal, one line per epoch elsewhere."""
+"""Progress of a training on stderr: a bar on a terminal, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 @contextmanager
 def progress_of(total: int, done: int, wanted: bool) -> Iterator[Callable[[str], None]]:
-    """A function to be called after every epoch with how it went.
+    """A function to be called after every epoch with a summary of it.
 
     Args:
         total: Epochs of the training.
-        done: Those that were finished before.
-        wanted: False for silence.
+        done: Epochs that were finished before.
+        wanted: Whether to show progress at all.
     """
     if not wanted or sys.stderr is None:
         yield lambda text: None
@@ -34,7 +34,7 @@ def progress_of(total: int, done: int, wanted: bool) -> Iterator[Callable[[str],
         def log(text: str) -> None:
             nonlocal epoch
             epoch += 1
-            with suppress(OSError):  # a log that is full does not end the training that it is the log of
+            with suppress(OSError):  # a failure to write the log must not end the training
                 print(f"epoch {epoch} of {total}: {text}", file=sys.stderr, flush=True)
 
         yield log

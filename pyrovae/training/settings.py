@@ -20,26 +20,26 @@ from pyrovae.schedules import Schedule
 @final
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a model is trained: what ``fit``, ``train`` and ``sweep`` take whole, or as keywords of the same names.
+    """The settings of a training; ``fit``, ``train`` and ``sweep`` take the object, or its fields as keywords.
 
-    Numbers of any type become Python's own, names and mappings the parts that they stand for.
+    Numbers of any type are converted to Python's own; names and mappings are replaced by the parts they stand for.
 
     Args:
-        epochs: Passes over the training data, those before a resumption counted.
+        epochs: Passes over the training data in total, including those before a resumption.
         batch_size: Data in a step; the last batch of an epoch may be smaller.
-        learning_rate: Of the optimizer; the schedule's full one.
-        optimizer: What moves the weights by their gradients.
-        weight_decay: Of the optimizer, over all parameters; by default torch's: 0.01 for adamw, 0 for the others.
+        learning_rate: Learning rate of the optimizer, which a schedule scales.
+        optimizer: The optimizer that updates the weights.
+        weight_decay: Weight decay of the optimizer, for all parameters; by default torch's: 0.01 for adamw, 0 for the others.
         schedule: How the learning rate changes.
-        clip_norm: Largest global norm of the gradient of the mean loss; 0 for no clipping.
-        kl_weight: Factor on the KL term while training; reported numbers have weight 1.
+        clip_norm: Maximum global norm of the gradient of the mean loss; 0 for no clipping.
+        kl_weight: Factor on the KL term while training; reported numbers use weight 1.
         kl_warmup: Epochs over which that factor rises from 0.
         patience: Stop after that many epochs without a better validation ELBO; 0 for never.
         particles: Samples of z per datum in a step.
-        seed: Of the initial weights, the order of the data and all noise.
+        seed: Seed of the initial weights, the order of the data and all noise.
 
     Raises:
-        UserError: If one is out of range, or two do not fit each other.
+        UserError: If a setting is out of range, or two do not fit each other.
 
     Example:
         >>> Training(epochs=3, optimizer={"name": "sgd", "momentum": 0.9}).optimizer
@@ -89,12 +89,12 @@ class Training:
         return KLSchedule(weight=self.kl_weight, warmup=self.kl_warmup)
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """torch's optimizer over these parameters."""
+        """Create torch's optimizer for these parameters."""
         optimizer = cast(Optimizer, self.optimizer)
         return optimizer.build(parameters, self.learning_rate, self._decay)
 
     def build_scheduler(self, optimizer: torch.optim.Optimizer, n: int) -> LRScheduler:
-        """torch's scheduler of the learning rate of an optimizer that has taken no step.
+        """Create torch's learning-rate scheduler for an optimizer that has taken no step yet.
 
         Args:
             optimizer: What ``build_optimizer`` returned.
@@ -119,7 +119,7 @@ class Training:
 
 
 class SharedOptions(TypedDict, total=False):
-    """The fields of ``Training`` as keywords, but for ``seed``, of which a sweep takes several."""
+    """The fields of ``Training`` as keywords, without ``seed``, of which a sweep takes several."""
 
     epochs: int
     batch_size: int
@@ -145,21 +145,21 @@ DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Tra
 
 
 def chosen_training(training: Training | None, options: Mapping[str, object], others: Iterable[str] = ()) -> Training:
-    """The training that a function was given: whole, or as keywords.
+    """The training settings that a function was given, as an object or as keywords.
 
     Args:
-        training: Whole; None for keywords.
+        training: The object; None if keywords were given.
         options: The keywords.
-        others: Names of the function's other options, for the suggestion where one is misspelled.
+        others: Names of the function's other options, for the suggestion if one is misspelled.
 
     Raises:
-        UserError: If both are given, a keyword is none of a training, or its value is wrong.
+        UserError: If both are given, a keyword is not a setting, or its value is wrong.
 
     Example:
         >>> chosen_training(None, {"epoch": 3})
         Traceback (most recent call last):
         ...
-        pyrovae.errors.UserError: epoch=3: no such option; did you mean epochs? All: ...
+        pyrovae.errors.user_error.UserError: epoch=3: no such option; did you mean epochs? All: ...
     """
     for name, value in options.items():
         if name not in DEFAULTS:

@@ -1,4 +1,4 @@
-"""What a training works on, and where it stands."""
+"""The objects that a training works on, and its saved state."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pyrovae.vae import VAE
 
 
 class TrainingError(UserError):
-    """Training could not go on.
+    """Raised when training cannot continue.
 
     Attributes:
-        keeps: Whether there was something good before, which is kept.
+        keeps: Whether there is an earlier good state, which is kept.
     """
 
     keeps = True
@@ -36,23 +36,23 @@ class TrainingError(UserError):
 @final
 @dataclass
 class TrainingState:
-    """Where a training stands: enough to go on to the last bit on the same machine.
+    """The state of a training: enough to continue it bit for bit on the same machine.
 
     Args:
         weights: Parameters and buffers of the VAE.
         optimizer: What the optimizer's ``state_dict`` returned.
         random: Name of a device -> state of its random generator.
         epoch: Epochs finished.
-        step: Steps finished in the epoch under way.
+        step: Steps finished in the current epoch.
         loss_sum: Sum over these steps of (mean loss x data).
         seconds: Seconds of training so far.
-        best_weights: Those of the highest finite validation ELBO; the latest without validation data.
+        best_weights: Weights of the highest finite validation ELBO; without validation data, the latest.
         best_epoch: Their epoch; 0 before the first.
-        history: One row per epoch: what metrics.csv holds.
-        schedule: What the scheduler of the learning rate's ``state_dict`` returned; empty in states of before there was one.
-        made_for: Epochs of the training, where the course of the learning rate depends on them; else None.
-        untrained: E_q[log p(x|z)] and KL of the untrained model on some training data; None where they were not measured.
-        worse: Whether the best weights were found to be worse than the untrained model beyond doubt.
+        history: One row per epoch, as in metrics.csv.
+        schedule: The ``state_dict`` of the learning-rate scheduler; empty in states from before schedulers existed.
+        made_for: Epochs of the training, if the learning-rate schedule depends on them; else None.
+        untrained: E_q[log p(x|z)] and KL of the untrained model on some training data; None if they were not measured.
+        worse: Whether the best weights were found to be clearly worse than the untrained model.
     """
 
     weights: dict[str, Tensor]
@@ -72,10 +72,10 @@ class TrainingState:
 
 
 def check_goes_on(state: TrainingState, training: Training) -> None:
-    """Refuse to go on with a training whose learning rate was to take another course.
+    """Refuse to continue a training whose learning-rate schedule was made for another number of epochs.
 
     Raises:
-        UserError: If that depends on the number of epochs and there are now others.
+        UserError: If the schedule depends on the number of epochs and that number has changed.
     """
     if state.made_for is not None and state.made_for != training.epochs:
         raise UserError(
@@ -89,19 +89,19 @@ def check_goes_on(state: TrainingState, training: Training) -> None:
 @final
 @dataclass
 class Run:
-    """What the loop works on.
+    """A training in progress.
 
     Args:
         vae: The model.
         dataset: The data.
         engine: Runs a step.
-        scheduler: Of the learning rate.
-        training: Its settings.
-        device: Where it runs.
+        scheduler: Scheduler of the learning rate.
+        training: The settings.
+        device: The device it runs on.
         turns: Its random generators.
-        state: Where it stands.
-        began: When it would have begun, had it never been interrupted, on the clock of ``time.monotonic``.
-        validation_seconds: What the last validation took.
+        state: Its state so far.
+        began: Start time on the clock of ``time.monotonic``, as if it had never been interrupted.
+        validation_seconds: Duration of the last validation.
     """
 
     vae: VAE
@@ -117,7 +117,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, those before a resumption counted."""
+        """Seconds of training so far, including those before a resumption."""
         return time.monotonic() - self.began
 
     @property
@@ -127,13 +127,13 @@ class Run:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Alone with what all threads share, and with the random generators of this training."""
+        """Exclusive use of the state that threads share, with the random generators of this training."""
         with self.turns.turn(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro's; check_finite raises on it
+            warnings.filterwarnings("ignore", "Encountered (NaN|.*inf)", UserWarning)  # Pyro only warns; check_finite raises
             yield
 
     def capture(self) -> TrainingState:
-        """The state with copies of everything that the next step changes."""
+        """The state, with copies of everything that the next step changes."""
         self.state.seconds = self.seconds
         self.state.weights = copied(self.vae.state_dict())
         self.state.optimizer = copy.deepcopy(self.engine.optimizer.state_dict())
@@ -145,11 +145,11 @@ class Run:
 
 @final
 class Saver:
-    """Saves a run's state when it is time to.
+    """Saves the state of a training when a save is due.
 
     Args:
         run: The run.
-        save: What is called with the state; None for nothing.
+        save: Called with the state; None to save nothing.
     """
 
     def __init__(self, run: Run, save: Callable[[TrainingState], None] | None) -> None:
@@ -159,19 +159,19 @@ class Saver:
         self._good: TrainingState | None = None
 
     def due(self, after: float) -> bool:
-        """Whether that many seconds have passed since the last time."""
+        """Whether that many seconds have passed since the last save."""
         return self._save is not None and time.monotonic() - self._saved > after
 
     def keep(self) -> None:
-        """Remember the state, which is good, until a later one is saved."""
+        """Remember this good state until a later one is saved."""
         self._good = None if self._save is None else self._run.capture()
 
     @contextmanager
     def rescuing(self) -> Iterator[None]:
-        """Where training cannot go on, the last good state is saved, if no later one was.
+        """If training cannot continue, save the last good state unless a later one was saved.
 
         Raises:
-            TrainingError: Likewise.
+            TrainingError: The error that stopped the training.
         """
         try:
             yield
@@ -181,12 +181,12 @@ class Saver:
             raise
 
     def save(self, state: TrainingState | None = None) -> None:
-        """Save a state now; that in which the run is unless another is given."""
+        """Save a state now; by default the current one."""
         if self._save is not None:
             self._save(self._run.capture() if state is None else state)
             self._saved, self._good = time.monotonic(), None
 
 
 def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, which no step changes."""
+    """Copies of the tensors, which later steps do not change."""
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
