@@ -177,7 +177,7 @@ class VAE(nn.Module):
             spec: The data as they were given.
             x: Training data (N, *E), from which the preprocessing is fitted; None if its state will be loaded. Once prepared,
                 any data: they are only checked.
-                name: Name of the data in errors.
+            name: Name of the data in errors.
 
         Raises:
             UserError: If the shape, the kind or the levels are not those for which the VAE was built or prepared, or the

@@ -116,7 +116,7 @@ def sweep(
         latent_dim: Size of z; one or several.
         seed: Seed of the initial weights, the order of the data and all noise of the training; one or several; by default that
             of ``training``.
-            training: Settings of every training, such as ``Training(epochs=3)``; more epochs than before resume every run.
+        training: Settings of every training, such as ``Training(epochs=3)``; more epochs than before resume every run.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data; by default PYROVAE_DATA, or else the user's cache folder.
         out: The folder of the sweep: a run for each combination, league.csv, league.json, league.png and impossible.csv.

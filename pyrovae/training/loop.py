@@ -120,7 +120,7 @@ def fit(
         progress: Show a progress bar on stderr, or one line per epoch if stderr is not a terminal.
         resume: The state of an earlier call, to continue from.
         save: Called with the state after an epoch (at most every few seconds), within a long epoch, at the end and on a
-        signal.
+            signal.
         log: Called after every epoch with its row of the history.
         settings: Fields of ``Training`` as keywords instead of ``training``: ``fit(vae, dataset, epochs=3)``.
 
