@@ -154,7 +154,14 @@ def test_the_recipe_for_a_new_family_works(
     tmp_path: Path, open_tables: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """CONTRIBUTING's class and table line, tried: the density is scipy's, and the command line has the new name."""
-    source, line, *_ = (re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in code_blocks(CONTRIBUTING, "python"))
+    recipe = CONTRIBUTING.partition("## Add a family")[2].partition("\n## ")[0]
+    assert "Three edits" in recipe
+    assert re.findall(r"^\d\. \*\*(.*?)\*\*", recipe, re.MULTILINE) == [
+        "One class in one file",
+        "One line in the role's table",
+        "One row in `tests/cases.py`",
+    ]
+    source, line = (re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in code_blocks(recipe, "python"))
     (tmp_path / "recipe_gumbel.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     from recipe_gumbel import Gumbel

@@ -44,6 +44,11 @@ def test_a_shortage_of_memory_names_what_asked_for_it(capsys, error):
     assert line.startswith("--batch-size 10000, --network.hidden [9999], this needs more memory than there is; try smaller")
 
 
+def test_a_value_is_named_as_it_was_given(capsys):
+    _, line = left(capsys, MemoryError(), "--data=my_data.npy", "--network=my_net", "--out", "limit")
+    assert line.startswith("--network my_net, this needs more memory")
+
+
 @pytest.mark.parametrize(
     ("error", "start"),
     [

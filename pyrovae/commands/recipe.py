@@ -17,7 +17,7 @@ import torch
 from pyrovae import runs
 from pyrovae.contracts import Objective
 from pyrovae.data import Dataset, OwnData
-from pyrovae.data.in_memory import NAME
+from pyrovae.data.dataset import NAME
 from pyrovae.errors import NOT_GIVEN, UserError, check_flag, check_path, command, enough_memory, in_python, option
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import natural_objective

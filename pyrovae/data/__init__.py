@@ -12,13 +12,14 @@ from pyrovae.data.arrays import ArrayFile
 from pyrovae.data.binarized import BinarizedMnist
 from pyrovae.data.celeba import CelebA
 from pyrovae.data.cifar import Cifar10
-from pyrovae.data.dataset import Dataset, Source, Split
+from pyrovae.data.dataset import Dataset, Split
 from pyrovae.data.digits import Digits
 from pyrovae.data.idx import Emnist, FashionMnist, Kmnist, Mnist
 from pyrovae.data.images import ImageFolder
 from pyrovae.data.olivetti import Olivetti
 from pyrovae.data.omniglot import Omniglot
 from pyrovae.data.own import OwnData
+from pyrovae.data.source import Source
 from pyrovae.data.tables import CsvFile
 from pyrovae.errors import check_path
 

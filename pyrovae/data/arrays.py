@@ -12,8 +12,9 @@ import numpy as np
 
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, one_label, several_labels
+from pyrovae.data.numbers import check_shape, check_values
 from pyrovae.data.numpy_files import NumpyFile
-from pyrovae.data.own import AS_THEY_ARE, OwnNumbers, check_shape, check_values
+from pyrovae.data.own import AS_THEY_ARE, OwnNumbers
 from pyrovae.data.split_names import array_called, check_trainable, in_splits
 from pyrovae.errors import UserError
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from pyrovae.contracts import DataSpec
-from pyrovae.data.dataset import Dataset, Source
+from pyrovae.data.dataset import Dataset
 from pyrovae.data.downloads import fetching
 from pyrovae.data.numpy_files import NumpyFile
-from pyrovae.data.own import PARTS
+from pyrovae.data.source import Source
+from pyrovae.data.splitting import PARTS
 from pyrovae.errors import UserError
 
 URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"

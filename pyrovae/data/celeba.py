@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import Attribute, DataSpec
-from pyrovae.data.dataset import Dataset, Source
+from pyrovae.data.dataset import Dataset
 from pyrovae.data.downloads import fetching, reading
-from pyrovae.data.own import PARTS
+from pyrovae.data.source import Source
+from pyrovae.data.splitting import PARTS
 from pyrovae.errors import UserError, check_integer
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from pyrovae.contracts import DataSpec
-from pyrovae.data.dataset import Dataset, SplitSource
+from pyrovae.data.dataset import Dataset
 from pyrovae.data.downloads import fetching, reading
+from pyrovae.data.source import SplitSource
 
 
 @final

@@ -1,26 +1,24 @@
-"""Data with their splits, and what a source of data promises."""
+"""Data with their splits."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
-from pyrovae.contracts import DataSpec, Kind, Part
+from pyrovae.contracts import DataSpec, Kind
+from pyrovae.data.as_arrays import WANTED, InMemory, is_in_memory
+from pyrovae.data.gathered import LabelsGiven, gather
+from pyrovae.data.numbers import Numbers
 from pyrovae.data.pieces import pieces
-from pyrovae.errors import UserError, check_number, check_seed, option
+from pyrovae.errors import UserError, is_number, option, plain
 
-if TYPE_CHECKING:
-    from pyrovae.data.as_arrays import InMemory
-    from pyrovae.data.in_memory import LabelsGiven
-
-SIXTH = 1 / 6
+NAME = "data in memory"
+"""What data of a program are called in reports, unless they are given a name."""
 
 
 @final
@@ -83,7 +81,7 @@ class Dataset:
         kind: Kind | Literal["auto"] = "auto",
         levels: int | None = None,
         split_seed: int = 0,
-        name: str = "data in memory",
+        name: str = NAME,
     ) -> Dataset:
         """A data set of what a program has in memory, read once, in order.
 
@@ -107,24 +105,28 @@ class Dataset:
             UserError: If these are no data, or parts, labels and names do not fit each other.
 
         Example:
-            >>> data = Dataset.from_arrays(torch.arange(12.0).reshape(6, 2) / 8, test=0.5, labels=["a", "b"] * 3)
+            >>> data = Dataset.from_arrays(torch.arange(24.0).reshape(12, 2) / 8, test=0.5, labels=["a", "b"] * 6)
             >>> data.spec.kind, {split: len(rows) for split, rows in data.rows.items()}
-            ('reals', {'train': 2, 'valid': 1, 'test': 3})
+            ('reals', {'train': 5, 'valid': 1, 'test': 6})
         """
-        from pyrovae.data.in_memory import dataset_of_arrays
-
-        return dataset_of_arrays(
-            train,
-            valid,
-            test,
-            labels=labels,
-            label_names=label_names,
-            columns=columns,
-            kind=kind,
-            levels=levels,
-            split_seed=split_seed,
-            name=name,
-        )
+        given: dict[str, object] = {"train": train, "valid": valid, "test": test}
+        parts = {split: part for split, part in given.items() if is_in_memory(part)}
+        if "train" not in parts:
+            raise UserError("train", train, f"needs {WANTED}")
+        shares = {split: plain(part) for split, part in given.items() if split not in parts}
+        for split, share in shares.items():
+            if share is not None and not is_number(share):
+                raise UserError(split, share, f"needs {WANTED}", "or the share of the training data that is taken for it")
+        if shares.get("test") and "valid" in parts:
+            raise UserError("test", shares["test"], "is a share, and the validation data are given", "give the test data too")
+        if shares.get("test"):  # data in one part
+            parts = {"all": parts["train"]}
+        gathered = gather(parts, labels, label_names, columns, name)
+        options = {split: share for split, share in shares.items() if share is not None}
+        numbers = Numbers(path=name, kind=kind, levels=levels, split_seed=split_seed, **options)
+        spec, x = numbers.typed(gathered.together(), gathered.labels)
+        spec = replace(spec, columns=gathered.columns) if gathered.columns else spec
+        return cls(name, spec, x, gathered.labels.y, numbers.splits(gathered.sizes), in_one_part="all" in parts)
 
     def split(self, name: str) -> Split:
         """``train``, ``valid``, ``test``, or ``all`` (every row in the order given).
@@ -191,86 +193,3 @@ def _digest(x: Tensor, dtype: torch.dtype) -> str:
     for _, part in pieces(x.numpy()):
         digest.update(torch.from_numpy(part).to(dtype).contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def check_share(option: str, value: float) -> None:
-    """Refuse what is neither a fraction below 1 nor a whole number of data."""
-    check_number(option, value)
-    if value >= 1 and value != int(value):
-        raise UserError(option, value, "needs a fraction below 1 or a whole number of data")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(Part):
-    """Where a data set comes from.
-
-    Attributes:
-        can_be_named: Whether its options say where the data are, so that a run that records them finds them again.
-    """
-
-    can_be_named: ClassVar[bool] = True
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns, where the data are a table that has them; else empty."""
-        return ()
-
-    def remedy(self, found: DataSpec, wanted: DataSpec) -> str:
-        """What to do so that the data are what a model was trained on; empty where no option of the source helps.
-
-        Args:
-            found: What the data are.
-            wanted: What the model was trained on.
-        """
-        return ""
-
-    @abstractmethod
-    def load(self, root: Path) -> Dataset:
-        """The data; ``root`` is where downloaded ones are kept.
-
-        Raises:
-            UserError: If the data are missing, damaged or unusable.
-        """
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitSource(Source):
-    """A source whose validation data are taken from the training data.
-
-    Args:
-        valid: Validation data taken from the training data: a fraction below 1 or a number of data; 0 for none.
-        split_seed: Seed of the random splits.
-    """
-
-    valid: float = SIXTH
-    split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("data.valid", self.valid)
-        check_seed("data.split_seed", self.split_seed)
-
-    def split_rows(self, rows: Tensor, share: float, option: str) -> tuple[Tensor, Tensor]:
-        """Rows kept and rows taken, both in order, from a seeded shuffle.
-
-        Args:
-            rows: Rows to split.
-            share: Fraction below 1 or number of rows taken.
-            option: The flag that set it, for the error.
-
-        Raises:
-            UserError: If nothing would be kept.
-        """
-        count = int(share) if share >= 1 else round(share * len(rows))
-        if count >= len(rows):
-            raise UserError(option, share, f"takes {count} of {len(rows)} data and leaves none to train on", "take fewer")
-        shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.split_seed))]
-        return shuffled[count:].sort().values, shuffled[:count].sort().values
-
-    def split_off_valid(self, train: Tensor, test: Tensor) -> dict[str, Tensor]:
-        """The splits of rows that are for training or validation, and of rows for the test.
-
-        Raises:
-            UserError: If nothing would be left to train on.
-        """
-        kept, valid = self.split_rows(train, self.valid, "data.valid")
-        return {"train": kept, "valid": valid, "test": test}

@@ -9,7 +9,9 @@ from typing import final
 import torch
 
 from pyrovae.contracts import DataSpec
-from pyrovae.data.dataset import SIXTH, Dataset, SplitSource
+from pyrovae.data.dataset import Dataset
+from pyrovae.data.source import SplitSource
+from pyrovae.data.splitting import SIXTH
 
 
 @final

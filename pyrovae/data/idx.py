@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from pyrovae.contracts import DataSpec
-from pyrovae.data.dataset import Dataset, SplitSource
+from pyrovae.data.dataset import Dataset
 from pyrovae.data.downloads import fetching, reading
+from pyrovae.data.source import SplitSource
 from pyrovae.errors import check_choice
 
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from pyrovae.contracts import Attribute, DataSpec
-from pyrovae.data.dataset import Dataset, SplitSource
+from pyrovae.data.dataset import Dataset
 from pyrovae.data.downloads import fetching
 from pyrovae.data.labels import Labels, coded, one_label
 from pyrovae.data.numpy_files import NumpyFile
+from pyrovae.data.source import SplitSource
 from pyrovae.errors import UserError, check_choice, check_integer
 
 FILE = "olivetti.npz"

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from pyrovae.contracts import DataSpec
-from pyrovae.data.dataset import Dataset, SplitSource
+from pyrovae.data.dataset import Dataset
 from pyrovae.data.downloads import fetching
 from pyrovae.data.labels import one_label
+from pyrovae.data.source import SplitSource
 from pyrovae.errors import UserError
 
 if TYPE_CHECKING:

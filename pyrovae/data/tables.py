@@ -15,7 +15,8 @@ import numpy as np
 from pyrovae.data.columns import named_in, positions
 from pyrovae.data.dataset import Dataset
 from pyrovae.data.labels import MISSING, Labels, label_in_words, several_labels
-from pyrovae.data.own import LARGEST_EXACT, OwnNumbers, check_shape, check_values
+from pyrovae.data.numbers import LARGEST_EXACT, check_shape, check_values
+from pyrovae.data.own import OwnNumbers
 from pyrovae.data.written import is_number, is_whole
 from pyrovae.errors import UserError, check_choice, option
 

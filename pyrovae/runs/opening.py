@@ -20,7 +20,8 @@ from pyrovae.data.as_arrays import WANTED, InMemory, is_in_memory
 from pyrovae.data.columns import named_in
 from pyrovae.data.dataset import VALUES, changed
 from pyrovae.data.in_memory import Arrays, Given, source_of
-from pyrovae.data.own import OtherKindError, OwnNumbers
+from pyrovae.data.numbers import OtherKindError
+from pyrovae.data.own import OwnNumbers
 from pyrovae.errors import NOT_GIVEN, UserError, check_path, option
 from pyrovae.parts import make, needed_by
 from pyrovae.runs.matching import SPLITTING, is_left_to_us, read_as_trained, with_columns_in_order, with_labels_as_trained
