@@ -82,7 +82,7 @@ def register(
         >>> register("network", "conv", Mlp)
         Traceback (most recent call last):
         ...
-        pyrovae.errors.UserError: register network conv: the name is taken by pyrovae.networks.conv.Conv; choose another
+        pyrovae.errors.user_error.UserError: register network conv: the name is taken by ...
     """
     if role not in ROLES:
         raise UserError("role", role, "there is no such role", suggest(str(role), ROLES))

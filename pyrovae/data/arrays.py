@@ -162,9 +162,9 @@ def _as_classes(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int64) if whole and np.abs(labels).max() < 2**53 else labels
 
 
-def _any(of: np.ndarray) -> np.ndarray:
+def _any(values: np.ndarray) -> np.ndarray:
     """Whether any is true in each row, (N,) of (N, ...)."""
-    return np.asarray(of.reshape(len(of), -1).any(axis=1))
+    return np.asarray(values.reshape(len(values), -1).any(axis=1))
 
 
 def _no_classes(path: str, name: str, labels: np.ndarray) -> str:

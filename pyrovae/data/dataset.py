@@ -184,8 +184,8 @@ VALUES = ("sha256", "sha256_float64")
 
 def changed(recorded: Mapping[str, Any], found: Mapping[str, Any], keys: Sequence[str] = (*VALUES, "split_sha256")) -> str | None:
     """The first digest that two records have and that differs, if any: older records have fewer."""
-    both = (key for key in keys if key in recorded and key in found)
-    return next((key for key in both if recorded[key] != found[key]), None)
+    shared = (key for key in keys if key in recorded and key in found)
+    return next((key for key in shared if recorded[key] != found[key]), None)
 
 
 def _digest(x: Tensor, dtype: torch.dtype) -> str:

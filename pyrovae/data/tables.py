@@ -145,10 +145,10 @@ class CsvFile(OwnNumbers):
         if self.columns is None:
             return sorted(others)
         columns = self._wanted("columns", names)
-        both = [names[k] for k in columns if k not in others]
-        if both:
+        clashing = [names[k] for k in columns if k not in others]
+        if clashing:
             raise UserError(
-                "data.label", self.label, f"{both[0]} is a column of data ({option('data.columns')})", "it cannot be both"
+                "data.label", self.label, f"{clashing[0]} is a column of data ({option('data.columns')})", "it cannot be both"
             )
         return columns
 

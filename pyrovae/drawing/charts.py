@@ -48,7 +48,7 @@ CONFIDENCE = 0.95
 
 
 def latent_scatter(
-    latents: Tensor, labels: Tensor | None, class_names: Sequence[str], of: str, label_name: str = "class"
+    latents: Tensor, labels: Tensor | None, class_names: Sequence[str], data_name: str, label_name: str = "class"
 ) -> Figure:
     """Posterior means (N, D) in the plane, one unit as long in x as in y: their two principal axes if D > 2.
 
@@ -58,7 +58,7 @@ def latent_scatter(
         latents: Shape (N, D).
         labels: Codes of their classes (N,); None without labels.
         class_names: Names of the codes 0, 1, ...
-        of: What the data are, such as "test data".
+        data_name: Name of the data, such as "test data".
         label_name: What the codes are of.
     """
     values = latents.double().numpy()
@@ -105,7 +105,7 @@ def latent_scatter(
             handles=marks, fontsize=SMALL, frameon=False, loc="outside right upper", title=label_name, title_fontsize=SMALL,
             ncols=math.ceil(len(present) / 20),
         )  # fmt: skip
-    axis.set_title(f"Posterior means of {len(values):,} {of}", fontsize=TEXT + 1, loc="left")
+    axis.set_title(f"Posterior means of {len(values):,} {data_name}", fontsize=TEXT + 1, loc="left")
     return figure
 
 

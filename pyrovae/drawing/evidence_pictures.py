@@ -31,7 +31,7 @@ Record = tuple[dict[str, Any], dict[str, Tensor]]
 
 @final
 @dataclass(frozen=True)
-class _Scene:
+class _Evaluations:
     """A run, and the evaluations of the model as it is now.
 
     Args:
@@ -47,7 +47,7 @@ class _Scene:
         found = [record for record in self.records["importance"] if "elbo" in record[1] and record[0][has] is not None]
         return max(found, key=lambda record: (record[0]["n"], record[0]["samples"]), default=None)
 
-    def beside(self, estimator: str, record: Record) -> list[Record]:
+    def on_same_data(self, estimator: str, record: Record) -> list[Record]:
         """Evaluations by another estimator of the same data."""
         return [other for other in self.records[estimator] if other[0]["data_sha256"] == record[0]["data_sha256"]]
 
@@ -74,11 +74,11 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
         name: [record for record in read_records(opened.home, name) if record[0].get("model_sha256") == digest]
         for name in ("importance", "bdmc", *OTHERS)
     }
-    scene = _Scene(opened, records)
+    evaluations = _Evaluations(opened, records)
     for wanted in only or ():
         if wanted not in EVIDENCE_FIGURES:
             raise UserError("only", wanted, "unknown", suggest(wanted, EVIDENCE_FIGURES))
-    drawn = {name: draw(scene) for name, draw in EVIDENCE_FIGURES.items() if only is None or name in only}
+    drawn = {name: draw(evaluations) for name, draw in EVIDENCE_FIGURES.items() if only is None or name in only}
     missing = [name for name, figure in drawn.items() if figure is None]
     if len(missing) == len(drawn) or (only is not None and missing):
         commands = dict.fromkeys(command("evaluate", opened.home, **NEEDS[name]) for name in missing)
@@ -91,14 +91,14 @@ def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def _bound(scene: _Scene) -> Figure | None:
-    record = scene.widest()
+def _bound(evaluations: _Evaluations) -> Figure | None:
+    record = evaluations.widest()
     if record is None:
         return None
     summary, arrays = record
     others = {}
     for estimator in OTHERS:
-        for other, _ in scene.beside(estimator, record):
+        for other, _ in evaluations.on_same_data(estimator, record):
             at = f", {other['options']['temperatures']:,} temperatures" if estimator == "annealed" else ""
             others[f"{estimator}{at}"] = other["log_evidence"]["mean"]
     rungs = [bound["samples"] for bound in summary["bounds"]]
@@ -107,8 +107,8 @@ def _bound(scene: _Scene) -> Figure | None:
     return evidence_plots.bound_by_samples(rungs, arrays["bound"], last or 0.0, finite, summary["quantity"])
 
 
-def _khat(scene: _Scene) -> Figure | None:
-    record = scene.widest("khat")
+def _khat(evaluations: _Evaluations) -> Figure | None:
+    record = evaluations.widest("khat")
     if record is None:
         return None
     summary, arrays = record
@@ -117,15 +117,15 @@ def _khat(scene: _Scene) -> Figure | None:
     return evidence_plots.khat_histogram(arrays["khat"], summary["khat"]["threshold"], summary["samples"], between)
 
 
-def _annealing(scene: _Scene) -> Figure | None:
-    of_data, of_simulated = (_comparable(scene.records[name]) for name in ("annealed", "bdmc"))
+def _annealing(evaluations: _Evaluations) -> Figure | None:
+    of_data, of_simulated = (_comparable(evaluations.records[name]) for name in ("annealed", "bdmc"))
     real = {summary["options"]["temperatures"]: _line(summary["log_evidence"]) for summary, _ in of_data}
     simulated = {
         summary["options"]["temperatures"]: (_line(summary["lower"]), _line(summary["upper"])) for summary, _ in of_simulated
     }
     if not real and not simulated:
         return None
-    importance = scene.beside("importance", of_data[0]) if of_data else []
+    importance = evaluations.on_same_data("importance", of_data[0]) if of_data else []
     best = max(importance, key=lambda record: record[0]["samples"], default=None)
     return evidence_plots.annealing(real, simulated, None if best is None else best[0]["log_evidence"]["mean"])
 
@@ -150,20 +150,20 @@ def _line(number: dict[str, float | None]) -> tuple[float, float]:
     return math.nan if mean is None else mean, math.nan if error is None else error
 
 
-def _lowest(scene: _Scene) -> Figure | None:
-    record = scene.widest()
+def _lowest(evaluations: _Evaluations) -> Figure | None:
+    record = evaluations.widest()
     if record is None:
         return None
     summary, arrays = record
-    dataset, index = scene.opened.dataset, arrays["index"]
+    dataset, index = evaluations.opened.dataset, arrays["index"]
     if index.max() >= len(dataset.x):
         return None
     y = None if dataset.y is None else dataset.y[index]
     rows = Split(dataset.x[index], y, index)
-    reads = scene.opened.vae.parts["context"].reads
+    reads = evaluations.opened.vae.parts["context"].reads
     if rows_digest(rows, None if reads is None else getattr(rows, reads)) != summary["data_sha256"]:
         return None  # an evaluation of other data, which are not at hand
-    vae, order = scene.opened.vae, torch.argsort(arrays["estimate"])[:LOWEST]
+    vae, order = evaluations.opened.vae, torch.argsort(arrays["estimate"])[:LOWEST]
     names = [f"{arrays['estimate'][i]:.1f}\n#{index[i]}" for i in order.tolist()]
     c = context_of(vae, rows)
     if c is not None:
@@ -174,7 +174,7 @@ def _lowest(scene: _Scene) -> Figure | None:
     return portrait_of(spec, None if spec.levels is None else (0.0, spec.levels - 1.0)).lowest(rows.x[order], names, title)
 
 
-EVIDENCE_FIGURES: dict[str, Callable[[_Scene], Figure | None]] = {
+EVIDENCE_FIGURES: dict[str, Callable[[_Evaluations], Figure | None]] = {
     "evidence_bound": _bound,
     "evidence_khat": _khat,
     "evidence_annealing": _annealing,

@@ -32,13 +32,13 @@ CONTEXTS_SHOWN = 12
 
 @final
 @dataclass(frozen=True)
-class _Scene:
+class _RunData:
     """A run and the rows of its data that are shown."""
 
     opened: Opened
     shown: PreparedData
     scattered: PreparedData
-    of: str
+    split_name: str
     seed: int
     portrait: Portrait
 
@@ -63,14 +63,14 @@ def pictures(opened: Opened, seed: int, only: Sequence[str] | None = None) -> di
     shown, scattered = (
         prepare_data(opened.vae, opened.dataset, name, limit=count, seed=seed) for count in (portrait.shown, SCATTERED)
     )
-    scene = _Scene(opened, shown, scattered, "test data" if name == "test" else "training data", seed, portrait)
+    run = _RunData(opened, shown, scattered, "test data" if name == "test" else "training data", seed, portrait)
     absent = _absent(opened)
     for wanted in only or ():
         if wanted not in FIGURES:
             raise UserError("only", wanted, "unknown", suggest(wanted, FIGURES))
         if wanted in absent:
             raise UserError("only", wanted, absent[wanted])
-    return {name: draw(scene) for name, draw in FIGURES.items() if name not in absent and (only is None or name in only)}
+    return {name: draw(run) for name, draw in FIGURES.items() if name not in absent and (only is None or name in only)}
 
 
 def _absent(opened: Opened) -> dict[str, str]:
@@ -95,23 +95,23 @@ def _means(data: PreparedData) -> Tensor:
         return torch.cat([data.vae.parts["posterior"].mean(q) for q in data.posteriors()])
 
 
-def _reconstructions(scene: _Scene) -> Figure:
-    vae = scene.vae
-    rows = {"data": vae.transform.inverse(scene.shown.seen()).cpu()}
-    c = scene.shown.contexts
+def _reconstructions(run: _RunData) -> Figure:
+    vae = run.vae
+    rows = {"data": vae.transform.inverse(run.shown.seen()).cpu()}
+    c = run.shown.contexts
     # A model saved from Python has no seed on record that would draw its first weights again.
-    models = {"before training": _untrained(scene.opened)} if "seed" in scene.opened.config else {}
+    models = {"before training": _untrained(run.opened)} if "seed" in run.opened.config else {}
     for name, model in {**models, "after training": vae}.items():
         with inference(model):
-            rows[name] = model.decode(_means(scene.shown.on(model)), c).cpu()
+            rows[name] = model.decode(_means(run.shown.on(model)), c).cpu()
     title = f"Reconstructions: {mean_of(vae)} at the posterior mean of z" + ("" if c is None else ", given the c of the datum")
-    return scene.portrait.reconstructions(rows, _heads(scene), title)
+    return run.portrait.reconstructions(rows, _heads(run), title)
 
 
-def _heads(scene: _Scene) -> list[str]:
+def _heads(run: _RunData) -> list[str]:
     """The context of each datum shown, by its name; nothing without a context."""
-    c = scene.shown.contexts
-    return [] if c is None else scene.vae.context_module.named(c)
+    c = run.shown.contexts
+    return [] if c is None else run.vae.context_module.named(c)
 
 
 def _untrained(opened: Opened) -> VAE:
@@ -122,8 +122,8 @@ def _untrained(opened: Opened) -> VAE:
     return vae.to(opened.vae.device)
 
 
-def _samples(scene: _Scene) -> Figure:
-    return sample_picture(scene.vae, draw_samples(scene.vae, scene.portrait.sampled, scene.seed), None)
+def _samples(run: _RunData) -> Figure:
+    return sample_picture(run.vae, draw_samples(run.vae, run.portrait.sampled, run.seed), None)
 
 
 def sample_picture(vae: VAE, drawn: Samples, given: str | None) -> Figure:
@@ -147,11 +147,11 @@ def sample_picture(vae: VAE, drawn: Samples, given: str | None) -> Figure:
     return portrait.samples(drawn.mean, drawn.x, heads, (means, draws))
 
 
-def _latent(scene: _Scene) -> Figure:
-    means, split = _means(scene.scattered).cpu(), scene.scattered.rows
-    y, names = class_labels(scene.opened, split)
-    labels = scene.opened.dataset.spec.labels
-    return charts.latent_scatter(means, y, names, scene.of, labels[0].name if labels else "class")
+def _latent(run: _RunData) -> Figure:
+    means, split = _means(run.scattered).cpu(), run.scattered.rows
+    y, names = class_labels(run.opened, split)
+    labels = run.opened.dataset.spec.labels
+    return charts.latent_scatter(means, y, names, run.split_name, labels[0].name if labels else "class")
 
 
 def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -162,21 +162,21 @@ def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str
     return (split.y[:, 0] if split.y.dim() == 2 else split.y), labels[0].values
 
 
-def _interpolation(scene: _Scene) -> Figure:
+def _interpolation(run: _RunData) -> Figure:
     """Between two of the data shown, under the context of the first."""
-    vae, shown = scene.vae, scene.shown
+    vae, shown = run.vae, run.shown
     c = shown.contexts
-    ends = _ends(class_labels(scene.opened, shown.rows)[0], c, len(shown))
+    ends = _ends(class_labels(run.opened, shown.rows)[0], c, len(shown))
     z = _means(shown)[ends]
     with inference(vae):
         steps = torch.linspace(0, 1, STEPS, device=z.device).unsqueeze(-1)
         path = vae.decode(z[0] + steps * (z[1] - z[0]), None if c is None else c[ends[0]].expand(STEPS, *c.shape[1:])).cpu()
-    seen = vae.transform.inverse(scene.shown.seen()[ends]).cpu()
-    heads, title = ("datum", "datum"), f"{mean_of(vae)} on the line between the posterior means of two {scene.of}"
+    seen = vae.transform.inverse(run.shown.seen()[ends]).cpu()
+    heads, title = ("datum", "datum"), f"{mean_of(vae)} on the line between the posterior means of two {run.split_name}"
     if c is not None:
-        names = _heads(scene)
+        names = _heads(run)
         heads, title = (f"c = {names[ends[0]]}", f"c = {names[ends[1]]}"), f"{title}, given c = {names[ends[0]]}"
-    return scene.portrait.interpolation(path, seen, heads, title)
+    return run.portrait.interpolation(path, seen, heads, title)
 
 
 def _ends(y: Tensor | None, c: Tensor | None, count: int) -> list[int]:
@@ -189,20 +189,20 @@ def _ends(y: Tensor | None, c: Tensor | None, count: int) -> list[int]:
     return list((wanted or pairs or [(0, 0)])[0])
 
 
-def _grid(scene: _Scene) -> Figure:
-    vae = scene.vae
-    contexts = vae.context_module.draw(1, scene.seed)
+def _grid(run: _RunData) -> Figure:
+    vae = run.vae
+    contexts = vae.context_module.draw(1, run.seed)
     c = None if contexts is None else contexts.to(vae.device)
-    side = scene.portrait.side
+    side = run.portrait.side
     if vae.parts["posterior"].has_density:
-        z, where = quantile_grid(vae, side, scene.seed, c), f"the quantiles of {prior_of(vae)}"
+        z, where = quantile_grid(vae, side, run.seed, c), f"the quantiles of {prior_of(vae)}"
     else:
-        z, where = range_grid(_means(scene.scattered), side), "even steps over the encoded data"
+        z, where = range_grid(_means(run.scattered), side), "even steps over the encoded data"
     with inference(vae):
         decoded = vae.decode(z, None if c is None else c.expand(side, side, *c.shape[1:])).cpu()
     given = "" if c is None else f", given c = {vae.context_module.named(c)[0]}"
     z = z.cpu()
-    return scene.portrait.grid(decoded, z[0, :, 0], z[:, 0, 1], f"{mean_of(vae)} at {where}{given}")
+    return run.portrait.grid(decoded, z[0, :, 0], z[:, 0, 1], f"{mean_of(vae)} at {where}{given}")
 
 
 def quantile_grid(vae: VAE, side: int, seed: int, c: Tensor | None = None) -> Tensor:
@@ -230,38 +230,36 @@ def _contexts(vae: VAE) -> dict[str, Tensor]:
     return {name: c.to(device) for name, c in list(vae.context_module.each().items())[:CONTEXTS_SHOWN]}
 
 
-def _classes(scene: _Scene) -> Figure:
+def _classes(run: _RunData) -> Figure:
     """Draws for each context, the same base noise along each column."""
-    vae, rows = scene.vae, {}
+    vae, rows = run.vae, {}
     device = next(vae.parameters()).device
-    count = max(STEPS, scene.portrait.shown)
+    count = max(STEPS, run.portrait.shown)
     for name, c in _contexts(vae).items():
         given = c.expand(count, *c.shape)
         with inference(vae), own_noise(device):
-            seed_all(scene.seed, device)
+            seed_all(run.seed, device)
             rows[name] = vae.decode(prior_samples(vae, count, given), given).cpu()
-    return scene.portrait.rows(
-        rows, [], f"{mean_of(vae)}, z ~ {prior_of(vae)}, given each c: the same noise {scene.portrait.alike}"
-    )
+    return run.portrait.rows(rows, [], f"{mean_of(vae)}, z ~ {prior_of(vae)}, given each c: the same noise {run.portrait.alike}")
 
 
-def _relabelled(scene: _Scene) -> Figure:
+def _relabelled(run: _RunData) -> Figure:
     """Data, and what each becomes under every context, z inferred under its own."""
-    vae = scene.vae
-    z = _means(scene.shown)
-    rows = {"data": vae.transform.inverse(scene.shown.seen()).cpu()}
+    vae = run.vae
+    z = _means(run.shown)
+    rows = {"data": vae.transform.inverse(run.shown.seen()).cpu()}
     for name, c in _contexts(vae).items():
         with inference(vae):
             rows[name] = vae.decode(z, c.expand(len(z), *c.shape)).cpu()
     title = "Reconstructions E[x|z,c'] given each c', z inferred given the datum's own c"
-    return scene.portrait.rows(rows, _heads(scene), title)
+    return run.portrait.rows(rows, _heads(run), title)
 
 
-def _learning_curves(scene: _Scene) -> Figure:
-    return charts.learning_curves(runs.read_metrics(scene.opened.home), float(scene.vae.transform.log_abs_det_jacobian()))
+def _learning_curves(run: _RunData) -> Figure:
+    return charts.learning_curves(runs.read_metrics(run.opened.home), float(run.vae.transform.log_abs_det_jacobian()))
 
 
-FIGURES: dict[str, Callable[[_Scene], Figure]] = {
+FIGURES: dict[str, Callable[[_RunData], Figure]] = {
     "reconstructions": _reconstructions,
     "samples": _samples,
     "latent": _latent,

@@ -1,4 +1,4 @@
-"""Estimators of log p(x): the table of them, open to others, and the classes."""
+"""Estimators of log p(x): the classes and their table, to which others can be added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class posterior of a conditional model by Bayes' rule, and how good it is."""
+"""The class posterior of a conditional model by Bayes' rule, and its scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BINS = 15
 @final
 @dataclass(frozen=True, kw_only=True)
 class Classification(Report):
-    """What ``classify`` reports: p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), log p(x|c) by importance sampling.
+    """The result of ``classify``: p(c|x) = p(x|c) p(c) / sum_c' p(x|c') p(c'), with log p(x|c) by importance sampling.
 
     Args:
         run: The run folder; None for a model in memory.
@@ -33,12 +33,12 @@ class Classification(Report):
         n: Number of data.
         samples: Samples of z per datum and class.
         seed: Of the noise, which is the same for every class, and of the subset.
-        quantity: What the scores are of: ``p(c|x)``, computed from ``log p(x|c)``.
+        quantity: The quantity scored: ``p(c|x)``, computed from ``log p(x|c)``.
         classes: Names of the contexts c.
-        frequencies: p(c), the share of each in the training data.
-        accuracy: Mean over data of whether the class with the largest p(c|x) is the true one, and its ``standard_error``.
+        frequencies: p(c), the share of each class in the training data.
+        accuracy: Share of data for which the class with the largest p(c|x) is the true one, and its ``standard_error``.
         log_score: Mean of log p(true c|x) in nats, higher is better, and its ``standard_error``; the mean is -inf (null
-            in JSON) where a true combination of labels is in no training datum.
+            in JSON) if a true combination of labels occurs in no training datum.
         calibration_error: sum_m n_m/n |accuracy_m - confidence_m| over the bins (Guo, Pleiss, Sun and Weinberger, 2017, On
             Calibration of Modern Neural Networks), lower is better.
         bins: 15 equal intervals (low, high] of the confidence, which is the largest p(c|x) of a datum: ``low``, ``high``,
@@ -71,7 +71,7 @@ class Classification(Report):
     seconds: float
 
     def summary(self) -> dict[str, Any]:
-        """The fields but ``per_datum``, of each score its mean and its standard error."""
+        """The fields except ``per_datum``; each score as its mean and standard error."""
         scores = {name: getattr(self, name) for name in ("accuracy", "log_score")}
         return {
             **super().summary(),
@@ -107,7 +107,7 @@ def classify_split(
     seed: int = 0,
     run: str | None = None,
 ) -> Classification:
-    """The class posterior of a split of data, and its scores.
+    """Compute the class posterior of a split of data, and its scores.
 
     Data that are binarised or dequantised get one draw of that noise per datum, the same for every class.
 
@@ -141,7 +141,7 @@ def classify_split(
             f"train with another {option('posterior')}",
         )
     if trained is None:
-        raise UserError(None, run or "the VAE", "the labels of its training data are not known, and so p(c) is not")
+        raise UserError(None, run or "the VAE", "the labels of its training data are unknown, and so is p(c)")
     if dataset.y is None:
         raise UserError(None, dataset.name, "has no labels to compare with", f"give labelled data with {option('data')}")
     prepared = prepare_data(vae, dataset, split, limit=limit, seed=seed)
@@ -211,7 +211,7 @@ def scores(log_posterior: Tensor, true: Tensor) -> dict[str, Any]:
 
 
 def _number(c: Tensor, contexts: list[Tensor]) -> Tensor:
-    """Which of the contexts each one is, (N,); columns in which they do not differ are not compared."""
+    """The number of the context of each datum, (N,); columns in which the contexts do not differ are not compared."""
     every = torch.stack(contexts).cpu().reshape(len(contexts), -1)
     columns = (every != every[0]).any(0)
     given = c.cpu().reshape(len(c), -1)
@@ -221,7 +221,7 @@ def _number(c: Tensor, contexts: list[Tensor]) -> Tensor:
 def _evidence(
     vae: VAE, rows: Split, chosen: Tensor, contexts: list[Tensor], possible: Tensor, samples: int, seed: int
 ) -> dict[str, Tensor]:
-    """log p(x|c) and effective samples of the chosen rows, (n, C) each, with the same keys of noise for every context."""
+    """log p(x|c) and effective sample sizes of the chosen rows, (n, C) each, with the same noise for every context."""
     estimator = Importance(samples=samples, dequantisations=1)
     log_evidence, ess = torch.full((2, len(chosen), len(contexts)), math.nan, dtype=torch.float64)
     for number in possible.nonzero().squeeze(-1).tolist():
@@ -233,7 +233,7 @@ def _evidence(
 
 
 def _posterior(log_evidence: Tensor, frequencies: Tensor) -> Tensor:
-    """log p(c|x), (N, C); p(c) itself where no class has any weight, for nothing is known then."""
+    """log p(c|x), (N, C); if every class has zero weight, which leaves the data without information, p(c)."""
     possible = frequencies > 0
     log_joint = torch.where(possible, log_evidence + frequencies.log(), -math.inf)
     known = (log_joint > -math.inf).any(-1, keepdim=True)
@@ -241,8 +241,8 @@ def _posterior(log_evidence: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def _untrusted(ess: Tensor, chosen: Tensor, true: Tensor) -> int:
-    both = torch.stack([chosen, true], -1)
-    return int((ess.gather(-1, both) < FEW_EFFECTIVE).any(-1).sum())
+    chosen_and_true = torch.stack([chosen, true], -1)
+    return int((ess.gather(-1, chosen_and_true) < FEW_EFFECTIVE).any(-1).sum())
 
 
 def _mean(values: Tensor) -> Number:

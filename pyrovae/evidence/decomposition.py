@@ -1,4 +1,4 @@
-"""The KL term of the ELBO, split by the aggregate posterior: what the latents say of x, and what is left in their marginal."""
+"""Splits the KL term of the ELBO by the aggregate posterior: information about x in the latents, and their marginal KL."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pyrovae.evidence.scoring import check_density, check_log_weights, estimatin
 from pyrovae.vae import VAE
 
 MOST = 10_000
-"""Data that are scored at the most: each sample meets the posterior of each of them."""
+"""Maximum number of data scored: every sample is evaluated under the posterior of every datum."""
 
 FEWER = 500
-"""The same where q does not factorise: its density at another datum's latent is a solve, or an inversion in D passes."""
+"""The maximum if q does not factorise: its density at another datum's latent needs a solve, or an inversion in D passes."""
 
 ROWS = 1000
 """Data that are encoded at a time."""
 
 ELEMENTS = {"cpu": 2**16, "cuda": 2**24}
-"""Densities of single latents that are computed at a time: what a core's cache holds, or enough for a GPU to be busy."""
+"""Densities of single latents computed at a time: as many as fit a core's cache, or as keep a GPU busy."""
 
 NEGLIGIBLE = -80.0
-"""The logarithm of a ratio of densities that is lost beside one; exp of much less is slow on a CPU (subnormal numbers)."""
+"""Log-ratio of densities that is negligible compared with 1; exp of much smaller values is slow on a CPU (subnormals)."""
 
 
 NUMBERS = ("kl", "mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
@@ -48,12 +48,12 @@ class Decomposition:
 
     Args:
         n: N, data that were scored.
-        of: Data that were given; where there were more than N, these are a seeded random subset.
+        of: Number of data given; if there were more than N, those scored are a seeded random subset.
         samples: S, samples of z per datum.
         seed: Of the samples and of the subset.
         estimator: How q(z) was computed.
-        log_n: log N, which the mutual information cannot exceed. Near it there are too few data: with more, the mutual
-            information would be higher, and the marginal KL and the total correlation lower.
+        log_n: log N, which the mutual information cannot exceed. If it is near log N, there are too few data: with more, the
+            mutual information would be higher, and the marginal KL and the total correlation lower.
         kl: E_q[log q(z|x) - log p(z)], of these samples.
         mutual_information: E_q[log q(z|x_n) - log q(z)], of z and the number n of the datum.
         marginal_kl: KL(q(z) || p(z)); None where p(z|c) depends on the context: there is no one prior to compare q(z) with.
@@ -75,7 +75,7 @@ class Decomposition:
     dimension_wise_kl: Number | None
 
     def summary(self) -> dict[str, Any]:
-        """The fields, ready for JSON: of each number the mean and the Monte Carlo error."""
+        """The fields, ready for JSON; each number as its mean and Monte Carlo error."""
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name in NUMBERS}
         return {**asdict(self), **{name: None if each is None else _written(each) for name, each in numbers.items()}}
 
@@ -84,7 +84,7 @@ class Decomposition:
         """The inverse of ``summary``.
 
         Raises:
-            TypeError: If it is not one.
+            TypeError: If ``written`` is not such a summary.
         """
         numbers = {name: None if written[name] is None else Number.read(written[name]) for name in NUMBERS if name in written}
         return cls(**{**written, **numbers})
@@ -95,7 +95,7 @@ class Decomposition:
         mutual = f"{_nats(self.mutual_information)} mutual information of datum and latent"
         at_most = f"(at most log N = {self.log_n:.3f}, N = {self.n:,}{of})"
         if self.marginal_kl is None:
-            # What q(z) tells of the context counts as information too.
+            # Information about the context in q(z) counts as mutual information too.
             lines = [("information", f"{mutual} {at_most}"), ("", "no part of the KL: the prior p(z|c) differs by context")]
         else:
             lines = [("KL, split", f"{mutual} {at_most}"), ("", f"and {_nats(self.marginal_kl)} KL(q(z) || p(z))")]
@@ -118,8 +118,8 @@ def decompose(
 ) -> Decomposition:
     """Split the mean KL of data by their aggregate posterior q(z) = (1/N) sum_n q(z|x_n), z ~ q(z|x_n).
 
-    kl = I(n; z) + KL(q(z) || p(z)) and KL(q(z) || p(z)) = total correlation + sum_d KL(q(z_d) || p(z_d)). The mixture is that
-    of all N data, not an estimate from a batch, so that for these data only the samples of z are random.
+    kl = I(n; z) + KL(q(z) || p(z)) and KL(q(z) || p(z)) = total correlation + sum_d KL(q(z_d) || p(z_d)). The mixture covers
+    all N data rather than a batch, so that, given these data, only the samples of z are random.
 
     Args:
         vae: The model.
@@ -128,7 +128,7 @@ def decompose(
         index: Row of each datum in its data set, (N,); 0..N-1 where it is not given.
         seed: Of the samples, of the preprocessing noise (one draw per datum) and of the subset.
         samples: S, samples of z per datum. With one, the Monte Carlo error is taken from the spread over the data, and too large.
-        most: Data that are scored, a seeded random subset of those given; None for 10,000, or 500 where q does not factorise.
+        most: Maximum number of data scored, a seeded random subset; None for 10,000, or 500 if q does not factorise.
 
     Returns:
         Means over the data, in nats.
@@ -166,7 +166,7 @@ def decompose(
 
 
 def _terms(vae: VAE, x: Tensor, c: Tensor | None, index: list[int], seed: int, samples: int) -> dict[str, Tensor | None]:
-    """What is averaged, for each sample of z and each datum, (S, N); None for a part that the model does not have."""
+    """The terms to average, for each sample of z and each datum, (S, N); None for terms that the model does not have."""
     pieces = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
     drawn = [_draw(vae, x[piece], None if c is None else c[piece], index[piece], seed, samples) for piece in pieces]
     params = torch.cat([found.params for found in drawn])
@@ -195,7 +195,7 @@ def _terms(vae: VAE, x: Tensor, c: Tensor | None, index: list[int], seed: int, s
 @final
 @dataclass(frozen=True)
 class _Drawn:
-    """Some data with the samples of their posteriors.
+    """Samples from the posteriors of some data.
 
     Args:
         params: Of q, (B, P, D).
@@ -271,7 +271,7 @@ def _number(terms: Tensor) -> Number:
     """Mean of (S, N) and its error over samples."""
     samples, n = terms.shape
     if samples == 1:
-        # The spread over data is that over samples and more.
+        # The spread over data includes the spread over samples, so this error is too large rather than too small.
         error = (terms.std() / math.sqrt(n)).item() if n > 1 else None
         return Number(terms.mean().item(), monte_carlo_error=error)
     found = Evidence(estimate=terms.mean(0), monte_carlo_error=terms.std(0) / math.sqrt(samples))

@@ -33,7 +33,7 @@ def rows_digest(rows: Split, context: Tensor | None) -> str:
 def _sha256(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        # The lengths keep two lists of parts apart that are the same when they are joined.
+        # Lengths are hashed too, because different lists of parts can have the same concatenation.
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Whether the products in use are exact enough for the digits that are reported; where not, others are used."""
+"""Checks that float32 products are exact enough for the reported digits, and switches to more exact ones if not."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ DIGIT = 1e-3
 """The last digit that is printed of a number in nats."""
 
 DATUM = 10 * DIGIT
-"""A datum whose log-weights are rounded by so much, in nats, is computed in float64, however little the mean would move."""
+"""Rounding of a datum's log-weights, in nats, from which it is computed in float64 even if the mean hardly changes."""
 
 MOST_DATA = 0.25
-"""Where more of the data than this are rounded by so much, all are computed in float64."""
+"""Share of such data above which all data are computed in float64."""
 
 PROBED = 1600
-"""Samples of the latents that are compared of all data together, about: at least two of each, at most a block."""
+"""Approximate number of latent samples compared, over all data: at least two per datum, at most a block."""
 
 CHUNK = 4096
-"""Data whose sizes are added up at a time."""
+"""Number of data whose sums of |x| are computed at a time."""
 
 MATMULS = ("highest", "high", "medium")
 
 Preprocessed = Callable[[VAE, slice], Tensor]
-"""(model, rows) -> what the model's likelihood sees of these data, (B, *E), on its device and in its precision."""
+"""(model, rows) -> these data preprocessed for the model, (B, *E), on its device and in its precision."""
 
 
 @final
 @dataclass(frozen=True)
 class Precision:
-    """How exactly log-weights were computed.
+    """The precision with which log-weights were computed.
 
     Args:
-        path: What the reported numbers were computed with: ``float32 highest``, ``float32 high``, ``float32 medium``
+        path: The arithmetic of the reported numbers: ``float32 highest``, ``float32 high``, ``float32 medium``
             (torch's names for how float32 products are rounded) or ``float64``.
-        difference: |Difference| from float64, with two standard errors added, of the mean over data of their mean log-weight or
-            log mean weight, the larger, in nats, ``rows_in_float64`` being exact; 0 for float64 itself.
-        refused: The paths that were tried before and differed by half of the last printed digit or more, with their difference.
-        rows_in_float64: Data that ``path`` would have rounded by ``DATUM`` nats or more each: they were computed in float64.
+        difference: |Difference| from float64 plus two standard errors, in nats, of the mean over data of the mean log-weight or
+            of the log mean weight, whichever is larger; ``rows_in_float64`` count as exact; 0 for float64 itself.
+        refused: The paths tried earlier that differed by half of the last printed digit or more, with their difference.
+        rows_in_float64: Number of data that ``path`` would have rounded by ``DATUM`` nats or more: computed in float64.
     """
 
     path: str
@@ -69,13 +69,13 @@ class Precision:
 @final
 @dataclass(frozen=True)
 class Guarded:
-    """A model that is exact enough for each of some data.
+    """Models of sufficient precision for each datum.
 
     Args:
-        vae: For most of them.
-        exact: Its float64 copy, for the others; None where there are none.
-        doubtful: Which are the others, (N,).
-        precision: What is reported of it.
+        vae: The model for most data.
+        exact: Its float64 copy, for the other data; None if there are none.
+        doubtful: Which data need the float64 copy, (N,).
+        precision: The report on the precision.
     """
 
     vae: VAE
@@ -84,11 +84,11 @@ class Guarded:
     precision: Precision
 
     def measure(self, compute: Callable[[VAE, Tensor], Mapping[str, Tensor]], part: slice = slice(None)) -> dict[str, Tensor]:
-        """Per-datum tensors by name, (B, ...), of some of the data, each by the model that is exact enough for it.
+        """Compute per-datum tensors by name, (B, ...), for part of the data, each datum with a model exact enough for it.
 
         Args:
             compute: (model, rows (b,)) -> tensors of these rows.
-            part: Which data.
+            part: Slice of the data.
         """
         rows, doubtful = torch.arange(len(self.doubtful))[part], self.doubtful[part]
         groups = [(self.vae, rows[~doubtful]), (self.exact or self.vae, rows[doubtful])]
@@ -98,7 +98,7 @@ class Guarded:
 
 
 def unguarded(vae: VAE, count: int) -> Guarded:
-    """A model of whose precision nothing needs to be asked, for so many data."""
+    """A model whose precision needs no check, for ``count`` data."""
     return Guarded(vae, None, torch.zeros(count, dtype=torch.bool), Precision("float64", 0.0))
 
 
@@ -113,29 +113,29 @@ def guard(
     seed: int = 0,
     share: Tensor | None = None,
 ) -> Iterator[Guarded]:
-    """The model to estimate with, and the products to estimate with, chosen by a comparison with float64.
+    """Choose the model and the precision of products for an estimate by a comparison with float64.
 
-    The decoder and the prior are evaluated on every datum, with samples of its posterior, as they are and in float64. A datum
-    that is rounded by 0.01 nats or more is computed in float64. Where the others can still move the mean over data by half of
-    the last digit that is printed (0.0005 nats), torch's most exact float32 products are tried, and then a float64 copy of the
-    model for all data.
+    The decoder and the prior are evaluated on every datum, with samples of its posterior, both as they are and in float64. A
+    datum that is rounded by 0.01 nats or more is computed in float64. If the rounding of the others can still change the mean
+    over data by half of the last printed digit (0.0005 nats), torch's most exact float32 products are tried, and then a float64
+    copy of the model for all data.
 
     Args:
         vae: The model.
         y: The data, see ``Preprocessed``.
         c: Their contexts, or None.
         index: Row of each in its data set.
-        matmul: What float32 products to start with: ``highest``, ``high`` or ``medium``; None for those that torch is set to.
-        seed: Of the samples.
-        share: Where these data stand for others too: the share of all data that each stands for, (N,). One sample of each is
-            compared, and the mean decides alone.
+        matmul: The float32 products to start with: ``highest``, ``high`` or ``medium``; None for torch's current setting.
+        seed: Seed of the samples.
+        share: If these data represent others too, the share of all data that each represents, (N,). One sample of each is then
+            compared, and only the mean decides.
 
     Raises:
         UserError: If ``matmul`` is unknown.
     """
     if matmul is not None and (not isinstance(matmul, str) or matmul not in MATMULS):
         raise UserError("matmul", matmul, "unknown", suggest(str(matmul), MATMULS))
-    with alone():  # how products are rounded is the whole process's
+    with alone():  # the rounding of products is a setting of the whole process
         before = torch.get_float32_matmul_precision()
         nobody = torch.zeros(len(index), dtype=torch.bool)
         if vae.dtype == torch.float64:
@@ -164,7 +164,7 @@ def guard(
 def guard_rows(
     vae: VAE, rows: Split, c: Tensor | None, *, matmul: str | None = None, seed: int = 0, share: Tensor | None = None
 ) -> AbstractContextManager[Guarded]:
-    """``guard`` for rows of a data set: preprocessed with the noise that estimators give them."""
+    """``guard`` for rows of a data set, preprocessed with the same noise as in the estimators."""
     index = rows.index.tolist()
     return guard(
         vae, lambda vae, part: preprocessed(vae, rows.x[part], index[part], seed), c, index, matmul=matmul, seed=seed, share=share
@@ -172,9 +172,9 @@ def guard_rows(
 
 
 def mean_rounding(found: Tensor, share: Tensor) -> float:
-    """How far the mean over data can be from float64, in nats: |mean| + 2 errors, the largest of several numbers of each datum.
+    """Bound on the difference of the mean over data from float64, in nats: |mean| + 2 errors, the largest over the numbers.
 
-    Roundings of either sign cancel in a mean; an infinite weight differs from none.
+    Roundings of opposite sign cancel in a mean; differences that are not finite make the bound infinite.
 
     Args:
         found: Differences, (numbers, N).
@@ -187,10 +187,10 @@ def mean_rounding(found: Tensor, share: Tensor) -> float:
 
 
 def roundings(vae: VAE, exact: VAE, y: Preprocessed, c: Tensor | None, index: list[int], samples: int, seed: int = 0) -> Tensor:
-    """How each datum is rounded, in nats, (3, N), on the CPU.
+    """Rounding of each datum, in nats, (3, N), on the CPU.
 
-    The difference of its mean log-weight from that in float64, of its log mean weight, and of a sample's log-weight, as the root
-    of the mean square: where one sample has most of the weight, others do not make up for its rounding.
+    The differences from float64 of its mean log-weight, of its log mean weight, and of a single sample's log-weight (root mean
+    square): if one sample has most of the weight, the others do not compensate for its rounding.
 
     Args:
         vae: The model, in whatever precision it is.
@@ -206,7 +206,7 @@ def roundings(vae: VAE, exact: VAE, y: Preprocessed, c: Tensor | None, index: li
     def compute(part: slice) -> dict[str, Tensor]:
         chunk_c = None if c is None else c[part].to(device)
         seen = y(vae, part)
-        # A proposal that is rounded is another proposal, not another number: both sides have the same.
+        # Rounding of the proposal merely changes the proposal, so both sides use the same one.
         params = vae.posterior_params(seen, chunk_c)
         q = vae.posterior_density(params)
         z = keyed.posterior_samples(vae.posterior_density, params, q, seed, index[part], 0, samples)
@@ -225,7 +225,7 @@ def _means(log_weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _difference(rounded: Tensor, exactly: Tensor) -> Tensor:
-    # Weights of zero are the same, whatever the difference of their logarithms.
+    # Two weights of zero are equal, although the difference of their logarithms is NaN.
     return torch.where(rounded == exactly, torch.zeros_like(rounded), rounded - exactly)
 
 
@@ -235,15 +235,15 @@ def _log_weight(vae: VAE, y: Tensor, z: Tensor, params: Tensor, c: Tensor | None
 
 
 def representatives(x: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Rows that stand for all data, and the share of the data that each stands for: half the largest, half a spread of the rest.
+    """Rows that represent all data, and the share of the data that each represents: half the largest, half spread over the rest.
 
     Rounding grows with the values, so the data with the largest sum of |x| stand for themselves; of each of ``count / 2`` equal
-    parts of the others, in the order of that sum, one at random stands for its part. The order of the rows is of no matter.
+    parts of the others, in the order of that sum, one random datum stands for its part. The order of the rows does not matter.
 
     Args:
         x: All data (N, *E).
         count: How many rows, an even number; all of them where there are no more.
-        seed: Of the spread.
+        seed: Seed of the random choice.
     """
     order = torch.cat([part.double().abs().flatten(1).sum(1) for part in x.split(CHUNK)]).argsort(descending=True)
     if len(x) <= count:

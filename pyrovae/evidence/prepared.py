@@ -1,4 +1,4 @@
-"""Data of a data set that a model is used on: chosen, bound to the model and checked, once, before anything is computed."""
+"""Prepares data for a model: rows are chosen, preprocessing is bound and values are checked, once, before any computation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PreparedData:
     Args:
         vae: The model, prepared for data of this kind.
         name: Name or path of the data set.
-        split: What reports call the rows: ``train``, ``valid``, ``test`` or ``all``.
+        split: Name of the rows in reports: ``train``, ``valid``, ``test`` or ``all``.
         spec: What a datum is.
         rows: The rows: data, labels and positions in the data set.
         c: What the model is conditioned on, for each row, on the CPU; None without a context.
@@ -54,7 +54,7 @@ class PreparedData:
         return None if self.c is None else self.c.to(self.vae.device)
 
     def on(self, vae: VAE) -> PreparedData:
-        """The same data for another model of the same kind, such as a copy in float64 or the one before training."""
+        """The same data for another model of the same kind, such as a float64 copy or the untrained model."""
         return replace(self, vae=vae)
 
     def digests(self) -> dict[str, str]:
@@ -70,11 +70,11 @@ class PreparedData:
         return guard_rows(self.vae, self.rows, self.c, matmul=matmul, seed=self.seed, share=share)
 
     def unguarded(self) -> Guarded:
-        """The model as it is, for what is computed in float64 whatever the model is."""
+        """The model without a precision check, for computations that are in float64 anyway."""
         return unguarded(self.vae, len(self))
 
     def batches(self, rows: int = BATCH) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """What the likelihood sees of the data, y (B, *E), with the noise of evaluation, and contexts or None, on the device."""
+        """Preprocessed data y (B, *E), with the noise of evaluation, and contexts or None, on the device."""
         index = self.rows.index.tolist()
         for start in range(0, len(self), rows):
             part = slice(start, start + rows)
@@ -82,7 +82,7 @@ class PreparedData:
             yield y, None if self.c is None else self.c[part].to(y.device)
 
     def seen(self) -> Tensor:
-        """What the likelihood sees of all of them, y (N, *E), on the model's device."""
+        """All preprocessed data, y (N, *E), on the model's device."""
         return torch.cat([y for y, _ in self.batches()])
 
     def posteriors(self) -> Iterator[Distribution]:
@@ -92,17 +92,17 @@ class PreparedData:
 
 
 def prepare_data(vae: VAE, dataset: Dataset, split: str = "test", *, limit: int | None = None, seed: int = 0) -> PreparedData:
-    """Choose rows, bind the model's preprocessing to the data, and refuse what the model cannot take.
+    """Choose rows, bind the model's preprocessing to the data, and refuse data that do not fit the model.
 
     Args:
-        vae: The model, on the device to use; its preprocessing is fitted to the training split where it has met no data.
+        vae: The model, on the device to use; its preprocessing is fitted to the training split if that has not been done.
         dataset: Data of the kind that it was trained on.
         split: ``train``, ``valid``, ``test`` or ``all``.
         limit: At most that many data, a seeded random subset; None for all.
         seed: Of the subset and of the noise of the preprocessing.
 
     Raises:
-        UserError: If an argument is out of range, the data are of another shape or kind, have no density under the likelihood,
+        UserError: If an argument is out of range, the data have the wrong shape or kind, have no density under the likelihood,
             lack the labels that the model is conditioned on, or have labels that it was not trained on.
     """
     seed = check_seed("seed", seed)
@@ -113,13 +113,13 @@ def prepare_data(vae: VAE, dataset: Dataset, split: str = "test", *, limit: int 
 
 
 def prepare_rows(vae: VAE, dataset: Dataset, rows: Split, *, split: str = "some", seed: int = 0) -> PreparedData:
-    """The same for rows that were chosen already.
+    """Prepare rows that have already been chosen.
 
     Args:
         vae: As above.
         dataset: As above.
-        rows: Rows of it.
-        split: What reports call them.
+        rows: Rows of the data set.
+        split: Their name in reports.
         seed: Of the noise of the preprocessing.
 
     Raises:

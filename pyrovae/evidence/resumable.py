@@ -1,4 +1,4 @@
-"""Long evaluations in pieces of some seconds: what is done is kept when they are interrupted, and not done again."""
+"""Long evaluations in pieces of a few seconds; finished pieces are kept on interruption and not computed again."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from pyrovae.system.files import said_if_unwritten
 from pyrovae.system.interruption import Interrupted, number_of, raising
 
 SAVE_SECONDS = 20.0
-"""What is done is saved about so often."""
+"""Seconds between saves of the finished pieces, about."""
 
 
 WORTH_SECONDS = 1.0
-"""Results that took less are not kept once they are complete."""
+"""Seconds below which complete results are not kept."""
 
 
 class Kept(Protocol):
-    """Where the results of the data that are done are kept."""
+    """Storage for partial results."""
 
     def load(self) -> dict[str, Tensor]:
-        """What an interrupted evaluation with the same settings left; empty without one."""
+        """The results left by an interrupted evaluation with the same settings; empty if there are none."""
 
     def save(self, found: Mapping[str, Tensor]) -> None:
         """Keep the results of the first data."""
 
 
 def in_pieces(compute: ComputePiece, n: int, kept: Kept | None, label: str) -> dict[str, Tensor]:
-    """Per-datum tensors (n, ...) by name, measured some data at a time; a signal keeps those that are done.
+    """Per-datum tensors (n, ...) by name, computed piece by piece; on a signal the finished pieces are kept.
 
     Args:
         compute: See ``ComputePiece``.
         n: Number of data.
-        kept: Where results are kept, until the caller has written what is made of them and removes them; None for nowhere.
-        label: What the progress bar says.
+        kept: Storage for partial results, which the caller removes after writing the final ones; None to keep nothing.
+        label: Label of the progress bar.
 
     Raises:
-        KeyboardInterrupt: If Ctrl-C, SIGTERM or SIGHUP asks to stop, saying what is kept.
+        KeyboardInterrupt: On Ctrl-C, SIGTERM or SIGHUP; the message says what is kept.
         UserError: If not even one datum fits the memory.
     """
     before = kept.load() if kept is not None else {}
@@ -73,7 +73,7 @@ def in_pieces(compute: ComputePiece, n: int, kept: Kept | None, label: str) -> d
 
 
 def _saved(kept: Kept, found: Mapping[str, Tensor]) -> bool:
-    """Keep results; where they cannot be written a warning says so, and the evaluation goes on."""
+    """Keep results; if they cannot be written, warn and continue."""
     with said_if_unwritten():
         kept.save(found)
         return True

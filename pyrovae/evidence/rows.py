@@ -1,4 +1,4 @@
-"""How many samples and data are decoded at a time."""
+"""Batch sizes for decoding."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ ELEMENTS = 2**24
 
 
 def rows_at_a_time(vae: VAE, rows: int) -> int:
-    """At most ``rows``, and fewer where their parameters would not fit the memory that is set apart for them."""
+    """``rows``, reduced if their likelihood parameters would exceed the memory limit."""
     return max(1, min(rows, ELEMENTS // math.prod(vae.likelihood_density.params_shape)))

@@ -28,21 +28,21 @@ E = TypeVar("E", bound=Estimator)
 @final
 @dataclass(frozen=True, kw_only=True)
 class All(Estimator):
-    """Importance, annealed, bdmc and, where the model allows it, exact, beside each other.
+    """Compares importance, annealed, bdmc and, if the model allows it, exact on the same data.
 
     Args:
         samples: Of importance: samples of z per datum.
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
-        repeats: Of importance: independent runs, whose mean is reported and whose spread is the Monte Carlo error.
+        repeats: Of importance: independent runs; their mean is reported, and their spread gives the Monte Carlo error.
         proposal: Of importance: what z is drawn from, auto, guide, heavy, prior or widened.
         widen: Of importance: factor by which the guide is stretched for --proposal widened; 1.5 unless given.
-        temperatures: Of annealed and bdmc: inverse temperatures from the start to the posterior.
+        temperatures: Of annealed and bdmc: number of inverse temperatures from the start to the posterior.
         chains: Of annealed and bdmc: annealed chains per datum.
         leapfrog: Of annealed and bdmc: leapfrog steps of a move (of Bernoulli latents: bits visited at a temperature).
-        schedule: Of annealed and bdmc: of the inverse temperatures, sigmoid or linear.
+        schedule: Of annealed and bdmc: spacing of the inverse temperatures, sigmoid or linear.
         start: Of annealed and bdmc: where annealing starts, prior or guide.
-        simulated: Of bdmc: data that are simulated.
-        tolerance: Of exact: that of the quadrature for 1 or 2 latents, in nats; 1e-4 unless given.
+        simulated: Of bdmc: number of data to simulate.
+        tolerance: Of exact: tolerance of the quadrature for 1 or 2 latents, in nats; the default is 1e-4.
 
     Raises:
         UserError: If an option is out of range.
@@ -64,21 +64,21 @@ class All(Estimator):
     def __post_init__(self) -> None:
         super().__post_init__()
         for estimator in (Importance, Annealed, Bdmc, Exact):
-            self._own(estimator)  # what one of them refuses is refused before the first begins
+            self._own(estimator)  # refuse early, before the first estimator runs
 
     def _own(self, estimator: type[E]) -> E:
-        """An estimator with those of the options that it has."""
+        """Create an estimator with those of these options that it has."""
         given = asdict(self)
         return estimator(**{option.name: given[option.name] for option in options_of(estimator)})
 
     def check(self, vae: VAE) -> None:
-        """Refuse a plain autoencoder, and a tolerance where there is no quadrature."""
+        """Refuse a plain autoencoder, and a tolerance if no quadrature is used."""
         check_density(vae, "all")
         if self.tolerance is not None and (self._no_exact(vae) is not None or exact_method(vae) != QUADRATURE):
             raise UserError("tolerance", self.tolerance, "no estimator of this model has such an option", "leave it out")
 
     def _no_exact(self, vae: VAE) -> str | None:
-        """Why the evidence of a model cannot be computed; None where it can."""
+        """Why the exact evidence of a model cannot be computed; None if it can."""
         try:
             exact_method(vae)
         except UserError as error:
@@ -86,7 +86,7 @@ class All(Estimator):
         return None
 
     def measure(self, vae: VAE, x: Tensor, c: Tensor | None = None, *, seed: int = 0, index: Tensor | None = None) -> Evidence:
-        """Refuse: there is not one number, but one of each estimator.
+        """Refuse: the result is not one number per datum but one per estimator.
 
         Raises:
             UserError: Always.
@@ -94,7 +94,7 @@ class All(Estimator):
         raise UserError("estimator", "all", "compares estimators", "measure with one of them, such as importance")
 
     def evaluate(self, task: Task) -> Agreement:
-        """Each estimator, its evaluation written as soon as it is there, and how far they are apart."""
+        """Run each estimator, write its evaluation as soon as it is available, and compare them."""
         self.check(task.vae)
         no_exact = self._no_exact(task.vae)
         of_data = {"importance": self._own(Importance), "annealed": self._own(Annealed)}

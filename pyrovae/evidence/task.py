@@ -1,4 +1,4 @@
-"""What is evaluated, and how, whatever the estimator."""
+"""An evaluation's model, data and settings that are common to all estimators."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pyrovae.vae import VAE
 
 
 class Records(Protocol):
-    """Where evaluations are written, and kept until they are."""
+    """Storage for evaluations and for their partial results."""
 
     def kept(self, asked: Mapping[str, Any]) -> Kept | None:
-        """Where the results of an evaluation under way are kept; None for nowhere.
+        """Storage for the partial results of an evaluation; None if they are not kept.
 
         Args:
-            asked: What they depend on, as plain data.
+            asked: The settings that the results depend on, as plain data.
         """
 
     def write(self, found: Evaluation) -> object:
@@ -43,7 +43,7 @@ class Task:
         seed: Of the noise, of binarisation or dequantisation, and of the subset.
         matmul: How float32 products may be rounded, see ``precision.guard``.
         run: Name to report; None for a model in memory.
-        records: Where evaluations are written; None for nowhere.
+        records: Where evaluations are written; None if they are not written.
     """
 
     vae: VAE
@@ -74,10 +74,10 @@ class Task:
         return prepare_data(self.vae, self.dataset, self.split, limit=self.limit, seed=self.seed)
 
     def kept(self, asked: Mapping[str, Any]) -> Kept | None:
-        """Where results are kept until the evaluation is complete."""
+        """Storage for results until the evaluation is complete."""
         return None if self.records is None else self.records.kept(asked)
 
     def write(self, found: Evaluation) -> None:
-        """Write what was found, as soon as it is."""
+        """Write a result as soon as it is available."""
         if self.records is not None:
             self.records.write(found)

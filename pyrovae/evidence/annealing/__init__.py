@@ -1,1 +1,1 @@
-"""Annealed importance sampling and what is made of it."""
+"""Annealed importance sampling and the bounds based on it."""

@@ -19,7 +19,7 @@ from pyrovae.evidence.scoring import as_evidence, check_density, score
 from pyrovae.vae import VAE
 
 FEWEST_CHAINS, ENOUGH_CHAINS = 2.0, 4.0
-"""Effective chains below which they tell nothing of each other, and from which they do."""
+"""Numbers of effective chains below which chains are certainly too few to agree, and from which they are enough."""
 
 
 @final
@@ -27,20 +27,20 @@ FEWEST_CHAINS, ENOUGH_CHAINS = 2.0, 4.0
 class Annealed(Annealing):
     """Evidence by annealed importance sampling: log (1/M) sum_m w_m over chains from the start to the posterior.
 
-    In expectation a lower bound on log p(x), the tighter the more temperatures and chains. It does not rely on the guide:
-    a mode of p(z|x) that the guide misses is found if chains from the prior come upon it. The moves are Hamiltonian in the
-    unconstrained space of the latents, with its Jacobian; their step sizes, by datum, temperature and latent, are found on
-    a pilot run of at most 200 temperatures, whose logarithms are interpolated along the schedule, and frozen. Bits are
-    flipped one at a time.
+    In expectation a lower bound on log p(x), tighter with more temperatures and chains. It does not rely on the guide: a mode
+    of p(z|x) that the guide misses is found if chains from the prior reach it. The moves are Hamiltonian in the unconstrained
+    space of the latents, with its Jacobian; their step sizes, per datum, temperature and latent, come from a pilot run of at
+    most 200 temperatures, are interpolated (as logarithms) along the schedule, and then fixed. Bits are flipped one at a
+    time.
 
     Args:
-        temperatures: Inverse temperatures from the start to the posterior, both counted.
+        temperatures: Number of inverse temperatures from the start to the posterior, including both.
         chains: Annealed chains per datum.
         leapfrog: Leapfrog steps of a move, one gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
-        schedule: Of the inverse temperatures: sigmoid (most of them near both ends) or linear.
+        schedule: Spacing of the inverse temperatures: sigmoid (most of them near the two ends) or linear.
         start: Where annealing starts: prior, p(z|c), or guide, q(z|x,c).
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised; each has its own chains. The bound is
-            their mean, and their standard error the Monte Carlo error.
+            their mean, and the Monte Carlo error is their standard error.
 
     Raises:
         UserError: If a number is out of range, or schedule or start is unknown.
@@ -73,7 +73,7 @@ class Annealed(Annealing):
         index: Tensor | None = None,
         rows: int = ROWS,
     ) -> Evidence:
-        """log p(x) of each datum, see ``Estimator.measure``; ``rows`` and the company of a datum move it by rounding alone.
+        """log p(x) of each datum, see ``Estimator.measure``; ``rows`` and the other data change it only by rounding.
 
         Args:
             vae: The model.
@@ -102,7 +102,7 @@ class Annealed(Annealing):
             return {
                 "log_evidence": log_mean + vae.transform.log_abs_det_jacobian(),
                 "log_evidence_error": error,
-                # Chains that weigh nothing say nothing of the spread of the others.
+                # Chains of zero weight carry no information about the spread of the others.
                 "log_evidence_degrees": (effective - 1).clamp(min=1),
                 "effective_sample_size": effective,
                 "acceptance": acceptance,
@@ -112,9 +112,9 @@ class Annealed(Annealing):
         return as_evidence(score(vae, x, c, measure, index=index, seed=seed, dequantisations=draws, data_rows=data_rows))
 
     def untrusted(self, arrays: Mapping[str, Tensor]) -> Trust:
-        """Untrusted with fewer effective chains than a quarter of them, or than 2.
+        """Mark data as untrusted if fewer than a quarter of the chains, or fewer than 2, are effective.
 
-        It cannot be told with fewer than half of them, or than 4.
+        Data with fewer than half of the chains, or fewer than 4, effective are undecided.
         """
         effective = arrays["effective_sample_size"]
         few = effective < max(self.chains / 4, FEWEST_CHAINS)
@@ -130,13 +130,13 @@ class Annealed(Annealing):
         return f"{few}; try more {option('temperatures')}, {option('leapfrog')} steps or {option('chains')}"
 
     def doubt(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
-        """Why it cannot be told, and what to try."""
+        """Why data are undecided, and what to try."""
         which = f"{int(trust.unclear.sum())} of {len(trust.unclear)} data"
         few = f"{which} have fewer effective chains than half of them, or than 4"
         return f"{few}; try more {option('temperatures')} or {option('chains')}"
 
     def reported(self, vae: VAE) -> dict[str, Any]:
-        """How the chains go, whether by default or not."""
+        """The settings of the chains, whether default or not."""
         return self.settings()
 
     def summary(self, arrays: Mapping[str, Tensor]) -> dict[str, Any]:

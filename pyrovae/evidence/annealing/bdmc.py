@@ -1,4 +1,4 @@
-"""Bidirectional Monte Carlo: how exact annealing is, on data simulated from the model."""
+"""Bidirectional Monte Carlo: tests how accurate annealing is, on data simulated from the model."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Bdmc(Annealing):
-    """Evidence of data simulated from the model, between annealing from below and annealing from above.
+    """Bounds on the evidence of data simulated from the model: annealing from below and annealing from above.
 
     x ~ p(x|z*), z* ~ p(z): the latent is an exact sample of p(z|x), so that chains from z* back to the start have weights with
-    E[1 / p(x)] = E[w], and -log (1/M) sum_m w_m is an upper bound on log p(x) in expectation, as the same of annealed is a
-    lower one. Their gap bounds the error of both. It certifies the sampler, with these settings, on SIMULATED data: on real
-    data, which the model may not resemble, the chains can have a harder way to go.
+    E[1 / p(x)] = E[w], and -log (1/M) sum_m w_m is an upper bound on log p(x) in expectation; annealed gives a lower bound in
+    the same sense. Their gap bounds the error of both. It certifies the sampler, with these settings, on SIMULATED data: on
+    real data, which the model may not resemble, annealing can be harder.
 
     Args:
-        temperatures: Inverse temperatures from the start to the posterior, both counted.
-        chains: Annealed chains per datum and direction; those backwards all start at z*.
+        temperatures: Number of inverse temperatures from the start to the posterior, including both.
+        chains: Annealed chains per datum and direction; all reverse chains start at z*.
         leapfrog: Leapfrog steps of a move, one gradient each (of Bernoulli latents: bits visited at a temperature, in turn).
-        schedule: Of the inverse temperatures: sigmoid (most of them near both ends) or linear.
+        schedule: Spacing of the inverse temperatures: sigmoid (most of them near the two ends) or linear.
         start: Where annealing starts: prior, p(z|c), or guide, q(z|x,c).
-        simulated: Data that are simulated; of a conditional model with labels as frequent as in its training data.
+        simulated: Number of data to simulate; for a conditional model, with labels as frequent as in its training data.
 
     Raises:
         UserError: If a number is out of range, or schedule or start is unknown.
@@ -59,18 +59,20 @@ class Bdmc(Annealing):
         check_integer("simulated", self.simulated, 1)
 
     def check(self, vae: VAE) -> None:
-        """Refuse a plain autoencoder, and a model that cannot simulate yet."""
+        """Refuse a plain autoencoder, and a model that is not ready to simulate data."""
         check_density(vae, "bdmc")
         if not vae.prepared:
             raise UserError("estimator", "bdmc", "the VAE has met no data yet", "call vae.prepare, or train it")
 
     def measure(self, vae: VAE, x: Tensor, c: Tensor | None = None, *, seed: int = 0, index: Tensor | None = None) -> Evidence:
-        """Refuse data: the upper bound needs the latents that they were made from.
+        """Refuse data: the upper bound needs the latents from which the data were generated.
 
         Raises:
             UserError: Always.
         """
-        raise UserError("estimator", "bdmc", "simulates its data, and bounds no others", f"use {option('estimator', 'annealed')}")
+        raise UserError(
+            "estimator", "bdmc", "simulates its own data and cannot take others", f"use {option('estimator', 'annealed')}"
+        )
 
     def evaluate(self, task: Task) -> Certificate:
         """Simulate data, and bound the evidence of each."""

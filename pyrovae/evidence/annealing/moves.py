@@ -1,4 +1,4 @@
-"""Markov moves that leave a density on the path of annealing as it is: Hamiltonian for real latents, flips for bits."""
+"""Markov moves that leave a density on the annealing path invariant: Hamiltonian for real latents, flips for bits."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ ACCEPTANCE = 0.65
 """What the step sizes are tuned for."""
 
 RATE = 0.2
-"""By how much a step's logarithm moves for each unit of acceptance missed."""
+"""Change of a step's logarithm per unit of difference from the target acceptance rate."""
 
 MEMORY = 0.8
-"""Share of the curvature that is kept from one temperature of the pilot run to the next."""
+"""Weight of earlier curvature estimates from one temperature of the pilot run to the next."""
 
 LENGTH = 2.0
 """Longest trajectory, in units of the latents: a little over a quarter of the period 2 pi that it has in a normal density.
 
-Beyond that it comes back, or ends on the other side of the mode at the density that it began with."""
+A longer trajectory returns, or ends on the other side of the mode at the density where it began."""
 
 SHORTEST = 0.5
-"""A trajectory's step is uniform between that share of the tuned one and all of it, lest chains come round in step."""
+"""The step of a trajectory is uniform between this share of the tuned step and all of it, to avoid periodic chains."""
 
 
 @final
 @dataclass(frozen=True)
 class State:
-    """Where the chains are, and what is known there: enough to change the temperature without a decoding.
+    """The positions of the chains and the densities there: enough to change the temperature without decoding again.
 
     Args:
         at: Positions (M, B, D): unconstrained latents, or bits.
         start: log f_0 there, (M, B), in the measure of the positions.
         slope: log f_1 - log f_0 there, (M, B).
-        gradients: Of both, (2, M, B, D); None for bits.
+        gradients: Gradients of ``start`` and ``slope``, (2, M, B, D); None for bits.
     """
 
     at: Tensor
@@ -61,11 +61,11 @@ class State:
 
     def gradient(self, b: float) -> Tensor:
         """Of log f_b, (M, B, D)."""
-        assert self.gradients is not None  # bits have none, and no use for them
+        assert self.gradients is not None  # bits have no gradients and need none
         return self.gradients[0] + b * self.gradients[1] if b else self.gradients[0]
 
     def replaced(self, other: State, where: Tensor) -> State:
-        """The other state for the chains (M, B) that are to be replaced."""
+        """This state, replaced by the other one for the chains (M, B) selected."""
         each = where.unsqueeze(-1)
         return State(
             torch.where(each, other.at, self.at),
@@ -76,7 +76,7 @@ class State:
 
 
 class Moves(ABC):
-    """Moves along a path f_b, 0 <= b <= 1: each leaves f_b as it is, and what they are does not depend on the chains."""
+    """Moves along a path f_b, 0 <= b <= 1: each leaves f_b invariant, and their settings do not depend on the chains."""
 
     @abstractmethod
     def begin(self, z: Tensor) -> State:
@@ -84,24 +84,24 @@ class Moves(ABC):
 
     @abstractmethod
     def move(self, state: State, b: float, number: int, noise: Generators) -> tuple[State, Tensor]:
-        """Move every chain, and the probability with which each was to move, (M, B).
+        """Move every chain; returns the new state and the acceptance probability of each chain, (M, B).
 
         Args:
-            state: Where they are.
+            state: The chains.
             b: Inverse temperature.
-            number: Of the temperature on the schedule, from 0.
-            noise: Of each datum.
+            number: Number of the temperature on the schedule, from 0.
+            noise: Noise generators, one per datum.
         """
 
     @abstractmethod
     def back(self, state: State, b: float, number: int, noise: Generators) -> tuple[State, Tensor]:
-        """The reversal of ``move`` with respect to f_b: from one of its ends, where it may have begun."""
+        """The reversal of ``move`` with respect to f_b: from an end point of a move to a possible starting point."""
 
 
 @final
 @dataclass(frozen=True)
 class Steps:
-    """Step sizes of trajectories, found on a pilot run and the same for all chains of a datum ever after.
+    """Step sizes of trajectories, found in a pilot run and then fixed for all chains of a datum.
 
     Args:
         log_step: Logarithm of the step at each temperature of the pilot run, (T', B), T' at least 2.
@@ -154,16 +154,16 @@ class Trajectories:
         return self.state(self.transform.inv(z))
 
     def move(self, state: State, b: float, step: Tensor, noise: Generators) -> tuple[State, Tensor]:
-        """Follow a trajectory from a random momentum, and accept its end or stay.
+        """Follow a trajectory from a random momentum, then accept its end point or stay.
 
         Args:
             state: Where the chains are.
             b: Inverse temperature.
             step: (B, D).
-            noise: Of each datum.
+            noise: Noise generators, one per datum.
 
         Returns:
-            The state after, and min(1, exp(-energy gained)), (M, B); an end without an energy is not accepted.
+            The new state, and min(1, exp(-energy gained)), (M, B); an end point with a NaN energy is not accepted.
         """
         chains, _, size = state.at.shape
         momentum = noise.normal(chains, size).transpose(0, 1).to(state.at)
@@ -180,10 +180,10 @@ class Trajectories:
 
 @final
 class Hamiltonian(Moves):
-    """Trajectories with frozen steps; each is its own reversal.
+    """Trajectories with fixed step sizes; each move is its own reversal.
 
     Args:
-        trajectories: How they are made.
+        trajectories: The trajectories.
         steps: Their step sizes.
         temperatures: T, of the schedule.
 
@@ -205,17 +205,17 @@ class Hamiltonian(Moves):
 
 
 def tune(trajectories: Trajectories, z: Tensor, betas: list[float], noise: Generators) -> Steps:
-    """Find step sizes on a pilot run from latents z (M, B, D) of f_0, whose chains serve for nothing else.
+    """Find step sizes in a pilot run from latents z (M, B, D) of f_0; its chains are used for nothing else.
 
     The unit of a latent is E[(d log f_b / du)^2]^(-1/2), its standard deviation if f_b is normal and factorises, from the
     gradients at the last few temperatures. The step, in units, moves towards an acceptance of 0.65 from temperature to
-    temperature, but leapfrog times the step is at most 2: acceptance is higher where that is what binds.
+    temperature, but leapfrog times the step is at most 2: acceptance is higher where that limit applies.
 
     Args:
-        trajectories: How they are made.
+        trajectories: The trajectories.
         z: Where the chains start.
         betas: Inverse temperatures of the pilot run.
-        noise: Of each datum.
+        noise: Noise generators, one per datum.
     """
     state = trajectories.begin(z)
     longest = math.log(LENGTH / trajectories.leapfrog)
@@ -235,13 +235,14 @@ def tune(trajectories: Trajectories, z: Tensor, betas: list[float], noise: Gener
 
 @final
 class Flips(Moves):
-    """Bits flipped one after the other, each accepted with probability min(1, f_b(flipped) / f_b(z)); no step sizes.
+    """Flips of one bit after another, each accepted with probability min(1, f_b(flipped) / f_b(z)); no step sizes.
 
-    The bits are visited in turn, going on at each temperature where the one before stopped; backwards, in reverse.
+    The bits are visited in turn, continuing at each temperature where the previous one stopped; the reversal visits them
+    in reverse order.
 
     Args:
         path: Of bits.
-        visits: How many are visited at each temperature, one decoding each.
+        visits: Number of bits visited at each temperature, with one decoding each.
 
     Source: Liu (1996), Peskun's Theorem and a Modified Discrete-State Gibbs Sampler.
     """
@@ -280,7 +281,7 @@ def unconstraining(support: Support) -> Transform:
     """The transform from the reals to a support; its values stay within the support in every precision.
 
     Raises:
-        UserError: Where there is none.
+        UserError: If there is none.
     """
     try:
         transform = support.from_reals()

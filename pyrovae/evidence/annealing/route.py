@@ -1,4 +1,4 @@
-"""Annealed importance sampling: log p(x) by way of densities between the prior, or the guide, and the posterior."""
+"""Annealed importance sampling: log p(x) from a path of densities between the prior, or the guide, and the posterior."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEDULES = ("linear", "sigmoid")
 STARTS = ("prior", "guide")
 
 STEEPNESS = 4.0
-"""How far the sigmoid schedule follows the logistic function to either side."""
+"""Range of the logistic function on either side of 0 that the sigmoid schedule uses."""
 
 PILOT = 200
 """Temperatures of the pilot run, at most."""
@@ -37,8 +37,8 @@ class Annealing(Estimator):
 
     Args:
         temperatures: T, inverse temperatures from b_1 = 0 to b_T = 1, at least 2.
-        chains: M, of each datum.
-        leapfrog: Gradients of a move; of bits, how many are visited at each temperature.
+        chains: M, chains per datum.
+        leapfrog: Gradients per move; for bits, the number visited at each temperature.
         schedule: ``linear``, or ``sigmoid``: b_t = (s_t - s_1) / (s_T - s_1), s_t = sigmoid(4 (2 (t - 1) / (T - 1) - 1)).
         start: f_0, ``prior`` for p(z|c) or ``guide`` for q(z|x,c).
 
@@ -79,7 +79,7 @@ class Annealing(Estimator):
         return place.tolist()
 
     def data_rows(self, vae: VAE, rows: int) -> int:
-        """Data at a time, for ``rows`` chains x data that fit the memory."""
+        """Number of data at a time, for ``rows`` chains x data that fit the memory."""
         return max(1, rows_at_a_time(vae, rows) // self.chains)
 
 
@@ -91,8 +91,8 @@ class Route:
         vae: The model, in evaluation mode.
         y: Data as the likelihood sees them, (B, *E).
         c: Contexts, or None.
-        annealing: How.
-        seed: Of the noise.
+        annealing: The settings of the annealing.
+        seed: Seed of the noise.
         index: Row of each datum in its data set.
     """
 
@@ -122,7 +122,7 @@ class Route:
         return [home.posterior_density(params) for params in self.params.cpu()]
 
     def moves(self) -> Moves:
-        """Moves along the route, whose step sizes are found on a pilot run with noise of its own, and frozen."""
+        """Moves along the route; their step sizes are found in a pilot run with its own noise, then fixed."""
         support = as_support(self.vae.prior_module.support)
         if is_discrete(support):
             return Flips(self.path, self.annealing.leapfrog)
@@ -134,7 +134,7 @@ class Route:
 
 
 def from_prior(home: VAE, c: Tensor | None, count: int) -> list[Distribution]:
-    """p(z|c) of each of so many data, without a batch.
+    """p(z|c) for each of ``count`` data, without a batch.
 
     Args:
         home: The model, on the CPU.
@@ -157,7 +157,7 @@ def anneal(moves: Moves, state: State, betas: Sequence[float], noise: keyed.Gene
         moves: Along the path.
         state: Where the chains start.
         betas: Inverse temperatures, rising.
-        noise: Of each datum.
+        noise: Noise generators, one per datum.
     """
     log_weight = torch.zeros_like(state.slope, dtype=torch.float64)
     acceptance = []
@@ -177,7 +177,7 @@ def anneal_back(moves: Moves, state: State, betas: Sequence[float], noise: keyed
         moves: Along the path.
         state: Where the chains start.
         betas: Inverse temperatures, rising.
-        noise: Of each datum.
+        noise: Noise generators, one per datum.
     """
     log_weight = torch.zeros_like(state.slope, dtype=torch.float64)
     acceptance = []

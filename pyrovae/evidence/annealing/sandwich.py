@@ -1,4 +1,4 @@
-"""The evidence of simulated data between a lower and an upper bound, per datum."""
+"""Lower and upper bounds on the evidence of simulated data, per datum."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pyrovae.vae import VAE
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sandwich:
-    """log p(x) of simulated data from below and from above, in expectation, in nats and in the units of the data.
+    """Bounds on log p(x) of simulated data that hold in expectation, in nats and in the units of the data.
 
     Args:
         lower: Of annealing from the start to the posterior, (N,), float64.
@@ -63,18 +63,18 @@ class Sandwich:
 def sandwich(
     vae: VAE, annealing: Annealing, simulated: int, *, seed: int = 0, index: Tensor | None = None, rows: int = ROWS
 ) -> Sandwich:
-    """Simulate data from the model, and bound the evidence of each between annealing upwards and annealing backwards.
+    """Simulate data from the model, and bound the evidence of each by annealing forwards and backwards.
 
     Args:
         vae: The model, prepared.
-        annealing: How chains go; those backwards all start at the latent that the datum was made from.
-        simulated: N, data that are simulated; of a conditional model with contexts that the context draws.
-        seed: Noise is keyed by (seed, datum): a simulated datum is the same whatever its company and the device.
-        index: Which of the N data to do, (n,); all unless given.
+        annealing: The settings of the chains; all reverse chains start at the latent from which the datum was generated.
+        simulated: N, the number of data to simulate; for a conditional model, with contexts that the context draws.
+        seed: Noise is keyed by (seed, datum): a simulated datum does not depend on the other data or the device.
+        index: Which of the N data to compute, (n,); by default all.
         rows: Chains x data that are moved at a time.
 
     Raises:
-        UserError: If an index is out of range, the model's preprocessing is not known yet, or a log-weight is NaN or +inf.
+        UserError: If an index is out of range, the model's preprocessing is not fitted yet, or a log-weight is NaN or +inf.
     """
     check_integer("simulated", simulated, 1)
     annealing.check(vae)
@@ -93,7 +93,7 @@ def sandwich(
 
 
 def _sandwich(vae: VAE, contexts: Tensor | None, annealing: Annealing, seed: int, index: Sequence[int]) -> dict[str, Tensor]:
-    """Both bounds of some simulated data, and what is known of the chains."""
+    """Both bounds for some simulated data, and diagnostics of the chains."""
     device = vae.device
     c = None if contexts is None else contexts[list(index)]
     z, y = simulate(vae, c, seed, index)
@@ -131,6 +131,6 @@ def simulate(vae: VAE, c: Tensor | None, seed: int, index: Sequence[int]) -> tup
     c = None if c is None else c.cpu()
     prior, noise = from_prior(home, c, len(index)), keyed.Generators(seed, index, Purpose.SIMULATION)
     z = noise.each(lambda row: prior[row].sample())
-    # One at a time: products of several rows are rounded otherwise, which may turn a datum into another.
+    # One at a time: products of several rows are rounded differently, which can change a simulated datum.
     y = noise.each(lambda row: home.likelihood(z[row], None if c is None else c[row]).sample())
     return z, y

@@ -73,7 +73,7 @@ class Weights:
         self.seen = 0
         self.shift: Tensor | None = None
         self.top = zero - math.inf
-        self.weight = self.weight_squared = self.log_weight = self.log_weight_squared = self.both = zero
+        self.weight = self.weight_squared = self.log_weight = self.log_weight_squared = self.weight_log_weight = zero
         self.largest = zero.new_empty(0, *zero.shape)
         self.bounds: dict[int, Tensor] = {}
 
@@ -98,7 +98,7 @@ class Weights:
         beyond = log_weight - self.shift
         self.log_weight = self.log_weight + beyond.sum(0)
         self.log_weight_squared = self.log_weight_squared + (beyond**2).sum(0)
-        self.both = self.both * old + torch.where(new > 0, new * beyond, 0.0).sum(0)
+        self.weight_log_weight = self.weight_log_weight * old + torch.where(new > 0, new * beyond, 0.0).sum(0)
         known = torch.cat([self.largest, log_weight])
         self.largest = known.topk(min(len(known), tail_length(self.samples) + 1), 0, sorted=False).values
         if self.seen in ladder(self.samples):
@@ -180,7 +180,7 @@ class Weights:
             log, log_new = largest - self.shift, instead - self.shift
             mean_log = (self.log_weight - log.sum(0) + log_new.sum(0)) / self.seen
             spread = self.log_weight_squared - (log**2).sum(0) + (log_new**2).sum(0) - self.seen * mean_log**2
-            shared = (self.both - (w * log).sum(0) + (new * log_new).sum(0)) / mean - self.seen * mean_log
+            shared = (self.weight_log_weight - (w * log).sum(0) + (new * log_new).sum(0)) / mean - self.seen * mean_log
             squares, inside = squares + spread - 2 * shared, inside - (log_new - mean_log)
         return squares.clamp(min=0), (inside**2).sum(0), (inside**4).sum(0)
 
