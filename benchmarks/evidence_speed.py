@@ -51,7 +51,7 @@ def one_at_a_time(vae: VAE, bits: torch.Tensor, samples: int) -> tuple[float, fl
     """The same by a loop over images, in plain torch: seconds and mean log evidence."""
     began, found = time.perf_counter(), []
     for y in bits:
-        q = vae.posterior(y[None]).base_dist
+        q = vae.posterior_of_preprocessed(y[None]).base_dist
         noise = torch.randn(samples, q.loc.shape[-1])
         z = q.loc + q.scale * noise
         logits = vae.decoder(z, None).flatten(1)

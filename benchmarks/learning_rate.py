@@ -21,8 +21,7 @@ import torch
 from machine import processor, versions
 
 import pyrovae
-from pyrovae import VAE, Dataset, Training
-from pyrovae.evidence import importance
+from pyrovae import VAE, Dataset, Importance, Training
 
 MODEL: dict[str, object] = {"likelihood": "bernoulli", "network": {"name": "mlp", "hidden": [200]}, "latent_dim": 20}
 
@@ -63,7 +62,7 @@ def result(name: str, dataset: Dataset, epochs: int, seed: int, samples: int, li
     if fitted.interrupted:
         raise SystemExit("interrupted; the same command goes on with this training")
     few = dataset.test.subset(limit, 0)
-    found = importance(vae, few.x, samples=samples, seed=0, index=few.index)
+    found = Importance(samples=samples, dequantisations=1).measure(vae, few.x, seed=0, index=few.index)
     elbos = [row["valid_elbo"] for row in fitted.history]
     return {
         "case": name,

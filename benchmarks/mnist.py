@@ -82,7 +82,7 @@ def timed(x: torch.Tensor, repeats: int) -> tuple[list[float], list[float]]:
     return seconds
 
 
-def row(name: str, found: pyrovae.commands.Evaluation, target: tuple[float, float], seconds: float) -> str:
+def row(name: str, found: pyrovae.Evaluation, target: tuple[float, float], seconds: float) -> str:
     met = "met" if found.elbo.mean >= target[0] and found.log_evidence.mean >= target[1] else "MISSED"
     cells = [
         f"{n['mean']:.3f} ± {n['standard_error']:.3f} [{n['monte_carlo_error']:.4f}]" for n in (found.elbo, found.log_evidence)
@@ -90,7 +90,7 @@ def row(name: str, found: pyrovae.commands.Evaluation, target: tuple[float, floa
     return f"| {name} | {cells[0]} | {cells[1]} | ≥ {target[0]}, ≥ {target[1]}: {met} | {seconds:.0f} |"
 
 
-def apart(found: pyrovae.commands.Evaluation, other: tuple[float, float]) -> str:
+def apart(found: pyrovae.Evaluation, other: tuple[float, float]) -> str:
     """How far two estimates of the same numbers are apart, in standard errors of the difference of their Monte Carlo noise."""
     ours = (found.elbo, found.log_evidence)
     differences = [abs(n["mean"] - o) / (n["monte_carlo_error"] * math.sqrt(2)) for n, o in zip(ours, other, strict=True)]
