@@ -1,4 +1,4 @@
-"""Noise keyed by (seed, datum, block): the same whatever the batch, the chunk, the subset or the device."""
+"""Noise keyed by (seed, datum, block), independent of batch, chunk, subset and device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyrovae.evidence.purposes import Purpose
 from pyrovae.system.devices import own_noise
 
 BLOCK = 50
-"""Samples of one datum that are drawn together."""
+"""Number of samples of one datum that are drawn together."""
 
 _DATA_PER_STREAM = 2**22
 _STREAMS = 2**10
@@ -43,10 +43,10 @@ def _key(seed: int, datum: int, stream: int) -> int:
 
 
 def check_room(samples: int, draws: int) -> None:
-    """Refuse more samples of the latents and draws of the preprocessing noise than there are keys for: they would meet.
+    """Refuse more samples of the latents and draws of the preprocessing noise than there are keys: noise would be reused.
 
     Raises:
-        UserError: With the largest number of samples.
+        UserError: If there are too many; it says the largest number of samples.
     """
     if draws * (math.ceil(samples / BLOCK) + 1) > _STREAMS:
         of_draws = f"with {option('dequantisations', draws)} " if draws > 1 else ""
@@ -55,7 +55,7 @@ def check_room(samples: int, draws: int) -> None:
 
 
 def repeated(seed: int, repeat: int) -> int:
-    """The seed of an independent run: that given for the first."""
+    """The seed of an independent run; for the first run, the seed given."""
     check_seed("seed", seed)
     return seed if repeat == 0 else _mix(seed ^ _mix(0x2545F491 + repeat))
 
@@ -84,7 +84,7 @@ def uniform(seed: int, index: Sequence[int], shape: tuple[int, ...], draw: int =
         shape: Event shape E.
         draw: Number of the draw, from 0.
     """
-    # Streams from the top: those from 1 up are the posterior's.
+    # Streams are counted down from the top, because the posterior uses those from 1 up.
     stream = 0 if draw == 0 else _STREAMS - draw
     return _fill(lambda row, generator: row.uniform_(generator=generator), seed, index, stream, shape)
 
@@ -127,13 +127,13 @@ class Generators:
     Args:
         seed: Of the evaluation.
         index: Row of each datum in its data set.
-        purpose: What it is for, or the number of one of its blocks: keeps several uses of one seed apart.
+        purpose: The use of the noise, or the number of one of its blocks; keeps several uses of one seed apart.
     """
 
     def __init__(self, seed: int, index: Sequence[int], purpose: int = Purpose.OTHER) -> None:
         self._generators = []
         for datum in index:
-            # Another permutation of the seed than that of the blocks: a purpose is not one of their streams.
+            # The seed is permuted differently for blocks, so that no purpose coincides with one of their streams.
             key = _mix(_key(seed, datum, 0) ^ _mix(0x51ED270B + purpose))
             self._generators.append(torch.Generator().manual_seed(key))
 
@@ -152,7 +152,7 @@ class Generators:
         return noise
 
     def each(self, draw: Callable[[int], Tensor]) -> Tensor:
-        """Stacked results of ``draw(row)``, called with torch's CPU generator in the state of that datum's."""
+        """Stacked results of ``draw(row)``, each called with torch's CPU generator in the state of that datum's generator."""
         found = []
         with own_noise():
             for row, generator in enumerate(self._generators):

@@ -1,4 +1,4 @@
-"""An estimator on data -> what is reported of them."""
+"""Runs an estimator on data and makes the report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pyrovae.vae import VAE
 ACTIVE_VARIANCE = 0.01
 
 SPLIT_SAMPLES, MOST_SAMPLES = 10_000, 100
-"""Samples of z of all data, about, and of one datum at the most, that the split of the KL is estimated from."""
+"""Samples of z for the split of the KL: about this many over all data, and at most this many per datum."""
 
 
 def fitted(estimator: Estimator, vae: VAE) -> Estimator:
@@ -105,7 +105,7 @@ def measured(
 
 
 def _each(estimator: Estimator, guarded: Guarded, data: PreparedData, kept: Kept | None, label: str) -> Evidence:
-    """The numbers of each datum, some data at a time."""
+    """The per-datum numbers, computed piece by piece."""
     rows, c = data.rows, data.c
 
     def compute(vae: VAE, chosen: Tensor) -> dict[str, Tensor]:
@@ -117,7 +117,7 @@ def _each(estimator: Estimator, guarded: Guarded, data: PreparedData, kept: Kept
     found = in_pieces(lambda part: guarded.measure(compute, part), len(rows), kept, label)
     estimate, error = found.pop("estimate"), found.pop("monte_carlo_error")
     degrees = found.pop("degrees_of_freedom", None)
-    # What an estimator of log p(x) returns is its log evidence, whether its diagnostics repeat it or not.
+    # An estimate of log p(x) is reported as the log evidence, even if the diagnostics do not repeat it.
     repeated = {estimator.estimates: estimate, f"{estimator.estimates}_error": error}
     repeated |= {} if degrees is None else {f"{estimator.estimates}_degrees": degrees}
     diagnostics = found if estimator.estimates in found else found | repeated

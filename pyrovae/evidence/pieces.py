@@ -1,4 +1,4 @@
-"""Data measured some at a time: as many as take some seconds, and as fit the memory."""
+"""Computations on data in pieces of a few seconds that fit in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from pyrovae.errors import NOT_GIVEN, UserError, is_out_of_memory, option
 
 FIRST = 16
-"""Data of the first piece, and of the smallest: fewer would not fill the matrix products of the slow estimators."""
+"""Size of the first and of the smallest piece: fewer data would not fill the matrix products of the slow estimators."""
 
 SECONDS = 4.0
-"""About as long as a piece shall take where pieces are made by time."""
+"""Target duration of a piece, if pieces are sized by time."""
 
 ComputePiece = Callable[[slice], Mapping[str, Tensor]]
 """Slice of the data -> per-datum tensors by name for that slice; a datum's numbers must not depend on the other data."""
@@ -23,20 +23,20 @@ ComputePiece = Callable[[slice], Mapping[str, Tensor]]
 
 @final
 class Pieces:
-    """Per-datum tensors by name, a piece of the data at a time; iterating measures them.
+    """Per-datum tensors by name, one piece of the data at a time, computed on iteration.
 
-    By time, the first piece has 16 data, and each is as large as some seconds allow, at most twice the one before. By number,
-    every piece has ``most`` data. Either way a piece that the memory does not hold is measured again with half as many data,
-    and no later one is larger.
+    Sized by time, the first piece has 16 data, and each later one is as large as a few seconds allow, at most twice the previous
+    one. Sized by number, every piece has ``most`` data. Either way, a piece that does not fit in memory is computed again with
+    half as many data, and no later piece is larger.
 
     Args:
         compute: See ``ComputePiece``.
         n: Number of data.
-        most: Data of a piece; None makes them by time.
-        done: Data that were measured before.
+        most: Data per piece; None sizes the pieces by time.
+        done: Number of data computed earlier.
 
     Attributes:
-        done: Data that are measured by now.
+        done: Number of data computed so far.
     """
 
     def __init__(self, compute: ComputePiece, n: int, most: int | None = None, done: int = 0) -> None:
@@ -61,7 +61,7 @@ class Pieces:
             yield found
 
     def _halve(self, tried: int, error: BaseException) -> None:
-        """No piece is to be larger than half of what did not fit.
+        """Halve the size of pieces after one that did not fit in memory.
 
         Raises:
             UserError: If not even one datum does.
@@ -77,18 +77,18 @@ class Pieces:
 
 
 def joined(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of all pieces, one after the other."""
+    """The tensors of all pieces, concatenated."""
     parts = list(parts)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def in_chunks(compute: ComputePiece, n: int, most: int) -> dict[str, Tensor]:
-    """Per-datum tensors by name, (n, ...), so many data at a time; half as many where the memory does not suffice.
+    """Per-datum tensors by name, (n, ...), computed in chunks; the size is halved if memory does not suffice.
 
     Args:
         compute: See ``ComputePiece``.
         n: Number of data.
-        most: Data at a time.
+        most: Data per chunk.
 
     Raises:
         UserError: If not even one datum fits.

@@ -1,4 +1,4 @@
-"""The register of what noise is drawn for, so that two uses of one seed never share their random numbers."""
+"""The register of uses of noise, so that two uses of one seed never share random numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Purpose(IntEnum):
-    """What the noise of ``keyed.Generators`` is for. A number, once used, stays: reported numbers depend on it.
+    """A use of the noise of ``keyed.Generators``. The numbers must never change: reported results depend on them.
 
     ``PRIOR`` and ``HEAVY`` are the first of a range, with a number for each block of samples; ``keyed`` has keys for fewer than
     1024 blocks.

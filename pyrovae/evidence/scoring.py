@@ -1,4 +1,4 @@
-"""What every estimator does around its own arithmetic: checks, noise of the preprocessing, evaluation mode."""
+"""Steps common to all estimators: checks, noise of the preprocessing, evaluation mode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyrovae.vae import VAE
 
 @final
 class NotFiniteError(UserError):
-    """A model has diverged: numbers of its data are NaN or infinite where they cannot be."""
+    """Raised when a model has diverged: per-datum numbers are NaN or infinite."""
 
 
 ScoreBatch = Callable[[Tensor, "Tensor | None", list[int], int], dict[str, Tensor]]
@@ -44,10 +44,10 @@ def score(
     dequantisations: int = 1,
     data_rows: int = 1000,
 ) -> dict[str, Tensor]:
-    """Measure data a few at a time, averaged over draws of the dequantisation noise where there is such noise.
+    """Compute per-datum numbers batch by batch, averaged over draws of the dequantisation noise if there is any.
 
-    A number ``NAME`` that has a ``NAME_error`` gets the standard error over the draws instead, where there are several, and
-    ``NAME_degrees`` of freedom, their number less one; of effective sample sizes the least is kept.
+    With several draws, the ``NAME_error`` of a number ``NAME`` is replaced by the standard error over the draws, with their
+    number less one as ``NAME_degrees`` of freedom; of effective sample sizes the smallest is kept.
 
     Args:
         vae: The model; in evaluation mode while it is measured.
@@ -55,9 +55,9 @@ def score(
         c: Contexts, or None.
         score_batch: Computes the numbers of a batch of preprocessed data; runs without gradients unless it turns them on.
         index: Row of each datum in its data set, (N,); 0..N-1 where it is not given.
-        seed: Of the preprocessing noise.
+        seed: Seed of the preprocessing noise.
         dequantisations: Draws of the uniform noise for each datum where levels are dequantised.
-        data_rows: Data measured at a time; halved where the memory does not suffice.
+        data_rows: Data per batch; halved if memory does not suffice.
 
     Returns:
         Per-datum tensors by name, (N, ...), on the CPU.
@@ -83,7 +83,7 @@ def score(
 
 
 def preprocessed(vae: VAE, x: Tensor, index: list[int], seed: int, draw: int = 0) -> Tensor:
-    """What the likelihood sees of data (B, *E), with noise keyed by datum, on the device and in the precision of the model.
+    """Preprocess data (B, *E) with noise keyed by datum, on the device and in the precision of the model.
 
     Args:
         vae: The model.
@@ -104,18 +104,18 @@ def preprocessing_draws(vae: VAE, dequantisations: int) -> int:
 
 @contextmanager
 def estimating(vae: VAE) -> Iterator[None]:
-    """Evaluation mode, no gradients, and nothing that rounds products behind torch's back."""
-    # torch lets convolutions round to 10 bits on some GPUs; a reported number is not to depend on it.
+    """Evaluation mode, without gradients and without implicit rounding of products."""
+    # torch lets convolutions round to 10 bits on some GPUs; reported numbers must not depend on that.
     exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     with alone(), in_evaluation(vae), pyro.validation_enabled(False), exact:
         yield
 
 
 def check_density(vae: VAE, estimator: str) -> None:
-    """Refuse a plain autoencoder, of which there is no evidence.
+    """Refuse a plain autoencoder, which has no evidence.
 
     Raises:
-        UserError: Naming what there is instead.
+        UserError: If the posterior is a point; it names the alternative.
     """
     if not vae.parts["posterior"].has_density:
         raise UserError(
@@ -135,7 +135,7 @@ def check_log_weights(log_weight: Tensor, index: list[int], what: str = "log-wei
         what: Name of the numbers.
 
     Raises:
-        NotFiniteError: With the number of such data and the first of them.
+        NotFiniteError: If there are any, with the number of such data and the first of them.
     """
     bad = (log_weight.isnan() | (log_weight == math.inf)).any(0)
     if bad.any():
@@ -148,7 +148,7 @@ def check_log_weights(log_weight: Tensor, index: list[int], what: str = "log-wei
 
 
 def as_evidence(found: Mapping[str, Tensor], name: str = "log_evidence") -> Evidence:
-    """``NAME``, ``NAME_error`` and ``NAME_degrees`` as the estimate, everything as diagnostics."""
+    """Evidence whose estimate is ``NAME`` with ``NAME_error`` and ``NAME_degrees``, and whose diagnostics are all tensors."""
     error, degrees = found[f"{name}_error"], found.get(f"{name}_degrees")
     return Evidence(estimate=found[name], monte_carlo_error=error, degrees_of_freedom=degrees, diagnostics=found)
 
@@ -160,7 +160,7 @@ def _by_draw(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def average(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Over draws of the noise: means, their standard errors, the fewest effective samples."""
+    """Average over draws of the noise: means, their standard errors, and the smallest effective sample sizes."""
     stacked = {key: torch.stack([found[key] for found in draws]) for key in draws[0]}
     means = {key: values.mean(0) for key, values in stacked.items()}
     known = [key for key in means if f"{key}_error" in means]

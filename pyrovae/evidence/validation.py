@@ -1,4 +1,4 @@
-"""The number that training is watched by: cheap, the same noise every time, and guarded against rounding."""
+"""The validation score during training: cheap, with the same noise every time, and checked for rounding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyrovae.evidence.precision import guard_rows, representatives
 from pyrovae.vae import VAE
 
 PROBED = 128
-"""Validation data that are compared with float64: one sample of each, every time."""
+"""Number of validation data compared with float64, with one sample each."""
 
 
 def validate(vae: VAE, rows: Split, c: Tensor | None, seed: int) -> dict[str, float]:

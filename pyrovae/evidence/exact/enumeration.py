@@ -1,4 +1,4 @@
-"""The evidence of a model with a few bits as latents, by going through them all."""
+"""The evidence of a model with a few bits as latents, by enumerating all states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrovae.evidence.scoring import check_log_weights
 from pyrovae.vae import VAE
 
 MOST_BITS = 12
-"""Latents that are gone through, at most: 4096 states."""
+"""Maximum number of latents to enumerate: 4096 states."""
 
 
 def log_evidence(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], rows: int) -> Tensor:

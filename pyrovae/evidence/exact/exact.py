@@ -32,17 +32,17 @@ DATA_ROWS = {LINEAR_GAUSSIAN: 1000, ENUMERATION: 50, QUADRATURE: 100}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Exact(Estimator):
-    """Evidence without Monte Carlo error, by the first of three ways that the model allows; the guide has no part in any.
+    """Evidence without Monte Carlo error, by the first of three methods that the model allows; none of them uses the guide.
 
     Linear-Gaussian: p(y|c) = N(W m + b, W S W' + N) for z ~ N(m, S), y|z ~ N(W z + b, N), N diagonal. Enumeration, at most
     12 Bernoulli latents: p(y|c) = sum_z p(z|c) p(y|z,c). Quadrature, one or two continuous latents: p(y|c) = int p(z|c)
-    p(y|z,c) dz, by cells that are split until the estimated error is below the tolerance. All in float64.
+    p(y|z,c) dz, by cells that are split until the estimated error is below the tolerance. All computations are in float64.
 
     Args:
-        tolerance: Of the quadrature for 1 or 2 latents: absolute error of log p(x) in nats, relative error of p(x); 1e-4 unless
-            given. The other models have none.
+        tolerance: Tolerance of the quadrature for 1 or 2 latents: absolute error of log p(x) in nats, relative error of p(x); the
+            default is 1e-4. The other methods have none.
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised. The bound is their mean, and their
-            standard error the error.
+            error is their standard error.
 
     Raises:
         UserError: If a number is out of range.
@@ -62,7 +62,7 @@ class Exact(Estimator):
             raise UserError("tolerance", self.tolerance, "is a relative error of p(x), needs a number below 1, such as 1e-4")
 
     def check(self, vae: VAE) -> None:
-        """Refuse a model that allows none of the three ways, and a tolerance for another than quadrature."""
+        """Refuse a model that allows none of the three methods, and a tolerance for methods other than quadrature."""
         method = exact_method(vae)
         if self.tolerance is not None and method != QUADRATURE:
             raise UserError("tolerance", self.tolerance, f"is for quadrature, this model is solved by {method}", "leave it out")
@@ -89,9 +89,9 @@ class Exact(Estimator):
             vae: The model, of any precision.
             x: Data as they were given, (N, *E).
             c: Their contexts, or None.
-            seed: Of dequantisation or binarisation.
+            seed: Seed of dequantisation or binarisation.
             index: Row of each datum in its data set, (N,).
-            rows: States or points x data at a time; no number depends on it beyond rounding (of quadrature, the tolerance).
+            rows: States or points x data at a time; it changes numbers only by rounding (for quadrature, within the tolerance).
 
         Returns:
             Diagnostics (N,): ``log_evidence``; ``log_evidence_error``, for quadrature an estimate of the absolute error in nats,
@@ -99,7 +99,7 @@ class Exact(Estimator):
             the tolerance, else 0.
 
         Raises:
-            UserError: If the model allows none of the three ways, the data have no density under the likelihood, or a log-density
+            UserError: If the model allows none of the methods, the data have no density under the likelihood, or a log-density
                 is NaN or +inf.
         """
         method, tolerance = exact_method(vae), TOLERANCE if self.tolerance is None else self.tolerance
@@ -116,7 +116,7 @@ class Exact(Estimator):
         return as_evidence(score(vae, x, c, measured, index=index, seed=seed, dequantisations=draws, data_rows=data_rows))
 
     def untrusted(self, arrays: Mapping[str, Tensor]) -> Trust:
-        """Untrusted where quadrature has not reached the tolerance; its error is known all the same."""
+        """Mark data as untrusted if quadrature has not reached the tolerance; the error is known nevertheless."""
         stopped = arrays["converged"] == 0
         return Trust(reasons={"tolerance": stopped}, unclear=torch.zeros_like(stopped), error_is_known=True)
 
@@ -130,7 +130,7 @@ class Exact(Estimator):
         return exact_method(vae)
 
     def reported(self, vae: VAE) -> dict[str, Any]:
-        """The tolerance, of quadrature alone."""
+        """The tolerance, for quadrature only."""
         return {"tolerance": self.tolerance} if exact_method(vae) == QUADRATURE else {}
 
 

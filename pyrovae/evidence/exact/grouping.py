@@ -1,4 +1,4 @@
-"""Data that share a context are measured together."""
+"""Groups data that share a context."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def distinct(c: Tensor | None, count: int, device: torch.device) -> tuple[list[Tensor | None], Tensor]:
-    """The contexts of some data, each once, and which of them each datum has; one None without a context.
+    """The distinct contexts of some data, and the number of each datum's context; a single None without a context.
 
     Args:
         c: Contexts (count, ...), or None.
         count: Number of data.
-        device: Where the numbers are wanted.
+        device: Device of the numbers.
 
     Example:
         >>> contexts, which = distinct(torch.tensor([7, 3, 7]), 3, torch.device("cpu"))

@@ -14,7 +14,7 @@ from pyrovae.evidence.importance.factorised import factorised
 from pyrovae.vae import VAE
 
 FAR = 1e6
-"""Latents that far out show whether the noise depends on them: an affine map of any slope shows, saturated or not."""
+"""Distance of test latents for whether the noise depends on them: far enough to show any slope, saturated or not."""
 
 
 def is_linear_gaussian(vae: VAE) -> bool:
@@ -75,13 +75,13 @@ def _log_marginal(vae: VAE, c: Tensor | None, y: Tensor) -> Tensor:
 
 
 def _corners(vae: VAE, both_sides: bool = False) -> Tensor:
-    """The origin and a unit step along each latent, and one against each where both sides are wanted."""
+    """The origin and a unit step along each latent, in both directions if both sides are wanted."""
     steps = torch.eye(vae.latent_dim, dtype=vae.dtype, device=vae.device)
     return torch.cat([torch.zeros_like(steps[:1]), steps, *([-steps] if both_sides else [])])
 
 
 def _marginal_normals(distribution: Distribution) -> dist.Normal | None:
-    """The normals of the single elements; None for another density."""
+    """The normal densities of the single elements; None for other densities."""
     base = getattr(distribution, "base_dist", None)
     return base if isinstance(base, dist.Normal) else None
 

@@ -1,4 +1,4 @@
-"""How the evidence of a model is computed exactly."""
+"""Chooses the method by which the evidence of a model is computed exactly."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LINEAR_GAUSSIAN, ENUMERATION, QUADRATURE = "linear-Gaussian", "enumeration", "qu
 
 
 def exact_method(vae: VAE) -> str:
-    """How the evidence of a model is known: ``linear-Gaussian`` (closed form), ``enumeration`` or ``quadrature``.
+    """The method for the exact evidence of a model: ``linear-Gaussian`` (closed form), ``enumeration`` or ``quadrature``.
 
     Raises:
-        UserError: If it is not, saying why and what there is instead.
+        UserError: If there is none; it says why and what to use instead.
     """
     check_density(vae, "exact")
     if is_linear_gaussian(vae):

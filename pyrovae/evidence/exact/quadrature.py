@@ -20,26 +20,26 @@ from pyrovae.vae import VAE
 MOST_LATENTS = 2
 
 DRAWS = 1000
-"""Draws of the prior that say where it lies and how wide it is."""
+"""Number of draws that estimate the location and width of the prior."""
 
 FAR = 1000.0
-"""The latents' range ends where the prior is lower than in its middle by as many nats."""
+"""The range of the latents ends where the log prior is this many nats below its value in the middle."""
 
 MOST_CELLS = {1: 4_000, 2: 12_000}
 """The integral of a datum with so many cells is not refined further, by the number of latents."""
 
 MOST_ROOTS = {1: 2_000, 2: 4_000}
-"""Cells that all data begin with are split, until the prior integrates to 1 on them, while there are fewer."""
+"""Maximum number of initial cells, which are split until the prior integrates to 1 on them."""
 
 
 @final
 @dataclass(frozen=True)
 class Quadrature:
-    """What quadrature says of some data.
+    """The result of quadrature for some data.
 
     Args:
         log_evidence: log p(y|c) per datum in nats, (B,).
-        error: Estimate of its absolute error in nats, (B,); infinite where nothing is known.
+        error: Estimate of its absolute error in nats, (B,); infinite if unknown.
         converged: 1 where the error is within the tolerance, else 0, (B,).
     """
 
@@ -59,7 +59,7 @@ class Line(ABC):
 
     @abstractmethod
     def edges(self, dims: int, end: float) -> list[float]:
-        """Where the first cells of the interval meet, from one end to the other."""
+        """The edges of the first cells of the interval, in order."""
 
     @abstractmethod
     def __call__(self, t: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,15 +102,15 @@ LINES: dict[Support, Line] = {REALS: Reals(), OPEN_UNIT: UnitInterval()}
 
 
 def has_quadrature(vae: VAE) -> bool:
-    """Whether there are one or two latents, continuous ones."""
+    """Whether there are one or two continuous latents."""
     return vae.latent_dim <= MOST_LATENTS and as_support(vae.prior_module.support) in LINES
 
 
 def quadrature(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], tolerance: float, rows: int) -> Quadrature:
     """log p(y|c) = log int p(z|c) p(y|z,c) dz per datum in nats, by cells that are split where the integrand needs it.
 
-    The cells at the start are those on which p(z|c) integrates to 1 within the tolerance; the guide has no part in it. A mode
-    that lies between their nodes and changes nothing at them would be missed.
+    The initial cells are those on which p(z|c) integrates to 1 within the tolerance; the guide is not used. A mode between
+    their nodes that changes nothing at the nodes would be missed.
 
     Args:
         vae: The model, in float64.
@@ -137,7 +137,7 @@ def quadrature(vae: VAE, y: Tensor, c: Tensor | None, index: list[int], toleranc
     cells = measured(log_joint, datum, torch.zeros_like(datum), start.centre, start.half, start.log_value)
     cells = integrate(log_joint, cells, highest, tolerance, MOST_CELLS[vae.latent_dim])
     log_evidence = totals(cells.log_value, cells.integral, len(y))
-    # What of the prior was not found, times the largest likelihood that was.
+    # The missing mass of the prior times the largest likelihood found.
     relative = relative_errors(cells, highest) + missing[which] * (highest - log_evidence).exp()
     return Quadrature(
         log_evidence=log_evidence,
@@ -176,7 +176,7 @@ class _Space:
         most = MOST_ROOTS[dims]
         while (wrong := self._missing(cells) > tolerance).any():
             chosen = refinable(cells, without_measure, tolerance, most)
-            # Where nothing is to be seen at the nodes there must be something between them.
+            # If the density is zero at all nodes, its mass must lie between them.
             blind = torch.bincount(cells.integral[chosen], minlength=self.count) == 0
             small = 2**dims * torch.bincount(cells.integral, minlength=self.count) <= most
             chosen = (chosen | (blind & small)[cells.integral]) & wrong[cells.integral]
@@ -187,7 +187,7 @@ class _Space:
         return cells, torch.where(missing <= tolerance, 0.0, missing)
 
     def _end(self) -> float:
-        """How far the interval has to reach: along every axis, for every context."""
+        """The extent that the interval needs along every axis for every context."""
         signs = torch.cat([torch.eye(self.vae.latent_dim), -torch.eye(self.vae.latent_dim)]).to(self.centre)
         group = torch.arange(self.count, device=signs.device)
         ends = torch.cat([signs.new_zeros(1), signs.new_tensor(self.line.ends)])

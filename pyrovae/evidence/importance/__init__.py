@@ -1,1 +1,1 @@
-"""Importance sampling: weights, their tails, and what samples are drawn from."""
+"""Importance sampling: proposals, importance weights and the tails of the weights."""

@@ -1,4 +1,4 @@
-"""The evidence lower bound by simple averaging."""
+"""The estimator of the evidence lower bound by simple averaging."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Elbo(Estimator):
 
     Args:
         samples: K, samples of z per datum.
-        repeats: Independent runs, whose mean is reported and whose spread is the Monte Carlo error.
+        repeats: Independent runs; their mean is reported, and their spread gives the Monte Carlo error.
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised; each has its own samples of z.
 
     Raises:
@@ -56,7 +56,7 @@ class Elbo(Estimator):
         index: Tensor | None = None,
         rows: int = ROWS,
     ) -> Evidence:
-        """The bound of each datum; arguments, diagnostics and errors as ``Importance.measure``.
+        """The bound of each datum; arguments, diagnostics and errors as for ``Importance.measure``.
 
         The Monte Carlo error is the standard error of the average, NaN for K = 1.
         """

@@ -21,10 +21,10 @@ from pyrovae.evidence.scoring import as_evidence, check_density
 from pyrovae.vae import VAE
 
 FEW_EFFECTIVE = 10.0
-"""Effective samples below which a log evidence is not to be relied on."""
+"""Effective samples below which a log evidence is unreliable."""
 
 FEWEST_WEIGHTS = 50
-"""Samples below which the tail has fewer than ten weights, from which no k-hat can be told."""
+"""Samples below which the tail has fewer than ten weights, too few for a k-hat."""
 
 
 @final
@@ -32,19 +32,19 @@ FEWEST_WEIGHTS = 50
 class Importance(Estimator):
     """Evidence and ELBO by importance sampling: log (1/K) sum_k p(x, z_k) / q(z_k|x), z_k ~ q(z|x).
 
-    In expectation a lower bound on log p(x) that rises with K. The error is the delta method's, the standard error of the mean
-    weight over the mean weight; it is too small itself where the effective sample size (sum w)^2 / sum w^2 is small or
-    k-hat large. A mode of p(z|x) that the proposal never visits is invisible to all three: annealing is the check.
+    In expectation a lower bound on log p(x) that rises with K. The error is that of the delta method, the standard error of the
+    mean weight over the mean weight; it is itself too small if the effective sample size (sum w)^2 / sum w^2 is small or k-hat
+    is large. A mode of p(z|x) that the proposal never visits is invisible to all three: check with annealing.
 
     Args:
         samples: K, samples of z per datum.
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised; each has its own samples of z. The
-            bound is their mean, and their standard error the Monte Carlo error.
-        repeats: Independent runs, whose mean is reported and whose spread is the Monte Carlo error.
-        proposal: What z is drawn from: guide; heavy (the guide made of noise with heavier tails); prior (p(z|c), where the guide
-            is not to be relied on); or widened (the guide stretched about its mean). auto is heavy where the prior's tails are
-            heavier than the guide's (laplace, student_t), and guide elsewhere.
-        widen: Factor by which the guide is stretched for --proposal widened; 1.5 unless given.
+            bound is their mean, and the Monte Carlo error is their standard error.
+        repeats: Independent runs; their mean is reported, and their spread gives the Monte Carlo error.
+        proposal: The density from which z is drawn: guide; heavy (the guide with heavier-tailed noise); prior (p(z|c), if the
+            guide is unreliable); or widened (the guide stretched about its mean). auto is heavy if the prior's tails are heavier
+            than the guide's (laplace, student_t), and otherwise guide.
+        widen: Factor by which the guide is stretched for --proposal widened; the default is 1.5.
 
     Raises:
         UserError: If a number is out of range, the proposal is unknown, or a factor is given for another than widened.
@@ -70,7 +70,7 @@ class Importance(Estimator):
         check_density(vae, "importance")
 
     def settled(self, vae: VAE) -> Importance:
-        """With the proposal that ``auto`` stands for."""
+        """The estimator with ``auto`` replaced by the proposal that it stands for."""
         return replace(self, proposal=choose_proposal(self.proposal, vae))
 
     def measure(
@@ -86,7 +86,7 @@ class Importance(Estimator):
         """log p(x) of each datum, see ``Estimator.measure``.
 
         Args:
-            vae: The model; its weights decide, a KL weight that it was trained with does not.
+            vae: The model; a KL weight used in training has no influence.
             x: Data as they were given, (N, *E).
             c: Their contexts, or None.
             seed: Of the noise.
@@ -124,7 +124,7 @@ class Importance(Estimator):
         return limits(self.samples, self._looks(arrays))
 
     def _looks(self, arrays: Mapping[str, Tensor]) -> int:
-        """Independent estimates whose mean a number is, and whose mean k-hat is: draws of the noise times repeated runs."""
+        """Number of independent estimates (and k-hats) that are averaged: draws of the noise times repeated runs."""
         by_draw = arrays.get("log_evidence_by_draw", torch.zeros(1, 1))
         return by_draw.shape[-1] * self.repeats
 
@@ -143,7 +143,7 @@ class Importance(Estimator):
         )
 
     def doubt(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
-        """Why it cannot be told, and what to try."""
+        """Why data are undecided, and what to try."""
         which = f"{int(trust.unclear.sum())} of {len(trust.unclear)} data"
         if self.samples < FEWEST_WEIGHTS:
             return f"{which}: {self.samples} samples have too few large weights for a k-hat; try {option('samples', 500)}"
@@ -154,12 +154,12 @@ class Importance(Estimator):
         )
 
     def remarks(self, vae: VAE) -> list[str]:
-        """What none of its diagnostics shows."""
+        """Remarks on errors that none of the diagnostics shows."""
         check = "exact" if vae.latent_dim <= MOST_LATENTS else "annealed"
         return [f"a mode that the proposal never visits is invisible to these: {option('estimator', check)} is the check"]
 
     def reported(self, vae: VAE) -> dict[str, Any]:
-        """The options that are not the defaults; of proposals, all but the guide."""
+        """The options that differ from the defaults; the proposal is shown unless it is the guide."""
         found = super().reported(vae)
         return {name: value for name, value in found.items() if (name, value) != ("proposal", "guide")}
 
@@ -170,7 +170,7 @@ class Importance(Estimator):
 
 
 def in_words(by: Mapping[str, int], untrusted: int, high: float) -> str:
-    """The reasons why data are untrusted, each with the number of its data where that is not the number of all.
+    """The reasons why data are untrusted, each with its number of data if that differs from the total.
 
     Args:
         by: Name of a diagnostic -> number of data.

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 FEWEST = 25
-"""Samples below which there are no five weights in the tail, and so no k-hat."""
+"""Samples below which the tail has fewer than five weights, and so there is no k-hat."""
 
 TIED = 1e-9
-"""Log-weights nearer to each other than this are one weight, up to rounding."""
+"""Log-weights closer to each other than this are equal up to rounding."""
 
 PRIOR_SHAPE, PRIOR_WEIGHT = 0.5, 10
-"""k-hat is drawn towards this shape as by so many weights more (Vehtari et al., 2024)."""
+"""The prior of k-hat: its shape, and its strength as a number of additional weights (Vehtari et al., 2024)."""
 
 _UNDERFLOW = 745.0
 """exp of less than minus this is 0 in float64."""
 
 _SMALLEST = math.log(1e-300)
-"""Log of the smallest weight, next to the largest, that a fit can start from."""
+"""Log of the smallest weight, relative to the largest, from which a fit can start."""
 
 
 def tail_length(samples: int) -> int:
-    """How many of the largest weights the fit is to: min(K / 5, 3 sqrt K), rounded down."""
+    """Number of largest weights used in the fit: min(K / 5, 3 sqrt K), rounded down."""
     return min(samples // 5, int(3 * math.sqrt(samples)))
 
 
@@ -43,15 +43,15 @@ def threshold(samples: int) -> float:
 
 
 def limits(samples: int, looks: int = 1) -> tuple[float, float]:
-    """k-hats up to which a shape below ``threshold(samples)`` is likely, and from which one above it is.
+    """Limits of k-hat: below the first a shape under ``threshold(samples)`` is likely, above the second one over it.
 
     Of M weights in a tail of shape k, k-hat has a mean of (M k + 5) / (M + 10) and a standard error of (1 + k) / sqrt M, times
-    M / (M + 10): the limits are that mean for the threshold, plus and minus one standard error. So of data whose shape is the
-    threshold one in six lies beyond each.
+    M / (M + 10): the limits are that mean for the threshold, plus and minus one standard error. So one in six data whose shape
+    equals the threshold lies beyond each limit.
 
     Args:
         samples: K, at least 25.
-        looks: Independent k-hats whose mean is judged.
+        looks: Number of independent k-hats whose mean is judged.
 
     Example:
         >>> [round(limit, 2) for limit in limits(100)], [round(limit, 2) for limit in limits(5000)]
@@ -70,7 +70,7 @@ def limits(samples: int, looks: int = 1) -> tuple[float, float]:
 @final
 @dataclass(frozen=True)
 class Tail:
-    """The largest weights of each datum, and the generalised Pareto density that fits them.
+    """The largest weights of each datum, and the generalised Pareto density fitted to them.
 
     Args:
         khat: Its shape k, (B,); see ``khat``.
@@ -103,12 +103,12 @@ def khat(largest: Tensor, samples: int) -> Tensor:
 
 
 def summarise_khat(values: Tensor, samples: int, looks: int = 1) -> dict[str, Any] | None:
-    """What is reported of the k-hats of data; None where none is known.
+    """A summary of the k-hats of data; None if none is known.
 
     Args:
         values: Of each datum, (N,).
         samples: K.
-        looks: Independent k-hats whose mean each is.
+        looks: Number of independent k-hats averaged in each.
 
     Returns:
         ``median`` and ``maximum``, the ``threshold``, the ``limits`` (None for fewer than 25 samples), the number ``above`` the
@@ -124,7 +124,7 @@ def summarise_khat(values: Tensor, samples: int, looks: int = 1) -> dict[str, An
 
 
 def median(values: Tensor) -> float:
-    """The median, also where it lies between or at infinities, of which ``torch.quantile`` makes NaN.
+    """The median, also for infinite values, for which ``torch.quantile`` returns NaN.
 
     Args:
         values: (N,).

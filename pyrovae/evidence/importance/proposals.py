@@ -1,4 +1,4 @@
-"""What importance sampling draws its latents from."""
+"""The proposal densities of importance sampling."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pyrovae.parts import name_of
 from pyrovae.vae import VAE
 
 WIDEN = 1.5
-"""By how much a widened guide is wider unless that is given."""
+"""Default factor of the proposal ``widened``."""
 
 SHARE, FREE = 0.2, 20
-"""The share of heavy noise in each latent, and the number of latents from which on it falls with the root of their number.
+"""The share of heavy noise in each latent, and the number of latents above which it falls with the root of their number.
 
 Enough to bound the weights well; where the guide is the posterior, half of the samples are effective with
 20 latents, a third with 80.
 """
 
 SPREAD = 1.5
-"""Scale of the heavy noise: with tails that are thicker than the prior's, and not only as heavy, weights stay near 1 there."""
+"""Scale of the heavy noise; it makes the tails thicker than the prior's, so that weights in the tails stay near 1."""
 
 SMALLEST_DF, USUAL_DF = 0.5, 4.0
 """Degrees of freedom of such noise: the least whose largest draws float32 can square, and those where the prior names none."""
@@ -58,7 +58,7 @@ class Proposal(ABC):
 
         Args:
             block: Number of the block of ``keyed.BLOCK`` samples, from 0, in rising order.
-            count: How many of them.
+            count: Number of samples of the block.
         """
 
     def _guide(self, block: int, count: int) -> Tensor:
@@ -78,8 +78,9 @@ class Heavy(Proposal):
     """The guide made of noise with heavier tails: h(e) = (1 - a) N(e; 0, 1) + a t_v(e; 0, 1.5) for each latent, not N(e; 0, 1).
 
     Where z = f(e) the density is prod_d h(e_d) / |det df/de|. t_v has tails as heavy as the prior's; a is 0.2, less with more
-    than 20 latents. A latent that tells little of x has a posterior like the prior: a normal guide never draws from its tails,
-    the weights that it does draw look well, and the evidence is too low by the tails' mass. Here weights are bounded.
+    than 20 latents. A latent with little information about x has a posterior like the prior: a normal guide never draws from
+    its tails, the weights that it draws look good, and the evidence is too low by the mass of the tails. Here weights are
+    bounded.
 
     Source: Hesterberg (1995), Weighted Average Importance Sampling and Defensive Mixture Distributions; Bailey (1994), Polar
     Generation of Random Variates with the t-Distribution.
@@ -102,7 +103,7 @@ class Heavy(Proposal):
         noise = torch.where(chosen < self.share, SPREAD * student_t, normal).to(self.params)
         z, log_stretch = family.from_noise(self.q, noise), family.log_stretch(self.q, noise)
         assert z is not None
-        assert log_stretch is not None  # or choose_proposal would have refused
+        assert log_stretch is not None  # choose_proposal has checked this
         return z, self._log_noise(noise.double()) - log_stretch.double()
 
     def _log_noise(self, noise: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ class Heavy(Proposal):
 
 @final
 class FromPrior(Proposal):
-    """p(z|c): what a conditional model has at test time, before x is seen."""
+    """The prior p(z|c), which a conditional model has at test time before x is seen."""
 
     def __init__(self, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, index: list[int]) -> None:
         super().__init__(vae, q, params, c, seed, index)
@@ -136,12 +137,12 @@ class FromPrior(Proposal):
 class Widened(Proposal):
     """The guide, stretched by a factor s about its mean in the unconstrained space of the latents.
 
-    On the reals z' = m + s (z - m), so log q'(z') = log q(z) - D log s; between 0 and 1 the same of the logits; for bits the
-    logits are divided by s.
+    On the reals z' = m + s (z - m), so log q'(z') = log q(z) - D log s; between 0 and 1 the logits are stretched in the same
+    way; for bits the logits are divided by s.
 
     Args:
         factor: s; below 1 the guide is narrowed.
-        vae: The model; it and the rest as for every proposal.
+        vae: The model; it and the other arguments as for every proposal.
         q: q(z|x,c) of the data, batch (B,).
         params: Its raw parameters, (B, P, D).
         c: Contexts, or None.
@@ -195,10 +196,10 @@ PROPOSALS = ("auto", "guide", "heavy", "prior", "widened")
 
 
 def check_proposal(name: str, widen: float | None) -> None:
-    """Refuse an unknown proposal, and a factor for another than the widened guide.
+    """Refuse an unknown proposal, and a factor for proposals other than the widened guide.
 
     Raises:
-        UserError: Naming the option.
+        UserError: If so; it names the option.
     """
     if name not in PROPOSALS:
         raise UserError("proposal", name, "unknown", suggest(str(name), PROPOSALS))
@@ -211,7 +212,7 @@ def check_proposal(name: str, widen: float | None) -> None:
 def propose(
     name: str, widen: float | None, vae: VAE, q: Distribution, params: Tensor, c: Tensor | None, seed: int, index: list[int]
 ) -> Proposal:
-    """The proposal of that name for some data; the further arguments are those of ``Proposal``."""
+    """Create the proposal of that name for some data; the further arguments are those of ``Proposal``."""
     if name == "widened":
         return Widened(WIDEN if widen is None else widen, vae, q, params, c, seed, index)
     proposals: dict[str, type[Proposal]] = {"guide": Guide, "heavy": Heavy, "prior": FromPrior}
@@ -219,14 +220,14 @@ def propose(
 
 
 def choose_proposal(name: str, vae: VAE) -> str:
-    """The name of the proposal: that which ``auto`` stands for is ``heavy`` where the prior's tails are heavier than the guide's.
+    """The name of the proposal, ``auto`` resolved: ``heavy`` if the prior's tails are heavier than the guide's, else ``guide``.
 
     Args:
         name: One of ``PROPOSALS``.
         vae: The model.
 
     Raises:
-        UserError: If the guide is not made of noise that could have heavier tails.
+        UserError: If ``heavy`` is asked for and the guide is not a map of normal noise.
     """
     stretches = _stretches(vae)
     if name == "auto":

@@ -1,4 +1,4 @@
-"""What a plain autoencoder has in place of an evidence."""
+"""The reconstruction of a plain autoencoder, which has no evidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyrovae.vae import VAE
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction(Estimator):
-    """log p(x|z) at the point z = f(x) of the posterior delta: no bound on log p(x), and not comparable with one.
+    """log p(x|z) at the point z = f(x) of the posterior delta; neither a bound on log p(x) nor comparable with one.
 
     Args:
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
@@ -57,7 +57,7 @@ class Reconstruction(Estimator):
     ) -> Evidence:
         """The reconstruction of each datum, with diagnostics ``reconstruction`` and ``posterior_mean``.
 
-        Arguments and errors as ``Importance.measure``.
+        Arguments and errors as for ``Importance.measure``.
         """
         self.check(vae)
 
@@ -66,7 +66,7 @@ class Reconstruction(Estimator):
             log_likelihood = vae.likelihood(z, c).log_prob(y).double()
             check_log_weights(log_likelihood[None], index)
             found = log_likelihood + vae.transform.log_abs_det_jacobian()
-            # A point: every sample is the same, and there is no error.
+            # The posterior is a point, so every sample is the same and there is no Monte Carlo error.
             return {"reconstruction": found, "reconstruction_error": torch.zeros_like(found), "posterior_mean": z.double()}
 
         return as_evidence(

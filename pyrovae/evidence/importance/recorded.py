@@ -1,4 +1,4 @@
-"""Evaluations by importance sampling that were read from files."""
+"""Importance-sampling evaluations that were read from files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyrovae.evidence.reports.data_evaluation import DataEvaluation
 
 
 def judged(evaluation: DataEvaluation) -> DataEvaluation:
-    """An evaluation, judged by its arrays where the file that it is from does not tell ``cannot_tell``.
+    """An evaluation with ``cannot_tell``, computed from its arrays if its file does not contain it.
 
     Args:
         evaluation: By importance sampling, with its arrays.
@@ -21,7 +21,7 @@ def judged(evaluation: DataEvaluation) -> DataEvaluation:
     """
     if evaluation.cannot_tell is not None or evaluation.samples is None:
         return evaluation
-    # In such a file k-hat is the largest over the draws of the noise, and is judged as a single one.
+    # In such files k-hat is the largest over the draws of the noise, and is judged as if there were one draw.
     arrays = {name: evaluation.per_datum[name] for name in ("effective_sample_size", "khat")}
     trust = Importance(samples=evaluation.samples).untrusted(arrays)
     numbers = {"log_evidence": evaluation.log_evidence, "gap": evaluation.gap}
@@ -33,7 +33,7 @@ def judged(evaluation: DataEvaluation) -> DataEvaluation:
 
 
 def why_untrusted(evaluation: DataEvaluation) -> str:
-    """The reasons why data are untrusted, each with the number of its data where that is not the number of all.
+    """The reasons why data are untrusted, each with its number of data if that differs from the total.
 
     Args:
         evaluation: By importance sampling, with such data.

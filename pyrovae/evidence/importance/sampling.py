@@ -1,4 +1,4 @@
-"""Importance weights of data: the evidence, the ELBO, their errors and their diagnostics, per datum."""
+"""Computes the evidence, the ELBO, their errors and diagnostics from importance weights, per datum."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def weigh(
         x: Data as they were given, (N, *E).
         c: Their contexts, or None.
         samples: K, samples of each datum.
-        proposal: What they are drawn from, see ``Importance``.
+        proposal: The density they are drawn from, see ``Importance``.
         widen: Factor of the proposal ``widened``, or None.
-        dequantisations: Draws of the uniform noise where levels are dequantised, each with K samples.
-        repeats: Independent runs of K samples, whose mean is taken.
+        dequantisations: Draws of the uniform noise if levels are dequantised, each with K samples.
+        repeats: Independent runs of K samples, which are averaged.
         seed: Of the noise.
         index: Row of each datum in its data set, or None.
         rows: Samples x data that are decoded at a time.
 
     Raises:
-        UserError: If there is no noise for so many samples, data have no density, or a log-weight is NaN or +inf.
+        UserError: If there are too many samples for the noise keys, data have no density, or a log-weight is NaN or +inf.
     """
     proposal = choose_proposal(proposal, vae)
     draws = preprocessing_draws(vae, dequantisations)
@@ -70,7 +70,7 @@ def weigh(
 
 
 def _measure(proposal: Proposal, y: Tensor, samples: int, first_block: int) -> dict[str, Tensor]:
-    """Everything that is known of some data from K samples of each."""
+    """All numbers and diagnostics of some data from K samples of each."""
     vae, q, c = proposal.vae, proposal.q, proposal.c
     p, mean = vae.prior(c), vae.parts["posterior"].mean(q).double()
     weights = Weights(samples, mean[:, 0])
@@ -93,17 +93,17 @@ def _measure(proposal: Proposal, y: Tensor, samples: int, first_block: int) -> d
 
 
 def _guides_own(drawn: Proposal, y: Tensor, samples: int, first_block: int, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What only samples of the guide itself tell: the ELBO and its parts, beside an evidence that others gave."""
+    """Numbers that need samples of the guide itself: the ELBO and its parts; the evidence is from other samples."""
     guide = Guide(drawn.vae, drawn.q, drawn.params, drawn.c, drawn.seed, drawn.index)
     own = {name: values for name, values in _measure(guide, y, samples, first_block).items() if name not in found}
-    # The two are correlated, for much of their noise is the same: this error is on the safe side.
+    # The two are correlated because they share much of their noise, so this error is conservative.
     gap_error = torch.hypot(found["log_evidence_error"], own["elbo_error"])
     degrees = torch.minimum(found["log_evidence_degrees"], own["elbo_degrees"])
     return own | {"gap": found["log_evidence"] - own["elbo"], "gap_error": gap_error, "gap_degrees": degrees}
 
 
 def _log_ratio(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log q(z|x) - log p(z), (K, B), and its parts by dimension summed over samples, (B, D); NaN where they are none."""
+    """log q(z|x) - log p(z), (K, B), and its parts by dimension summed over samples, (B, D); NaN if there are none."""
     posterior, prior = factorised(q), factorised(p)
     if posterior is None or prior is None:
         return (q.log_prob(z) - p.log_prob(z)).double(), torch.full(z.shape[1:], math.nan, dtype=torch.float64, device=z.device)

@@ -1,4 +1,4 @@
-"""What is kept of the importance weights of each datum while they stream by: O(sqrt K) numbers, in float64."""
+"""Streaming statistics of the importance weights of each datum: O(sqrt K) numbers, in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.evidence.importance.pareto import Tail, fit_tail, tail_length
 
 TOGETHER = 1000
-"""Samples of a datum that are merged at a time."""
+"""Samples of a datum merged at a time."""
 
 RUNGS = (1, 5, 50, 500, 5_000, 50_000)
 
@@ -44,11 +44,11 @@ def summarise_bounds(bound: Tensor, samples: int) -> list[dict[str, Any]]:
 @final
 @dataclass(frozen=True)
 class Spread:
-    """How far an estimate moves with other noise.
+    """The Monte Carlo error of an estimate.
 
     Args:
         error: Its standard error, (B,); NaN for one sample.
-        degrees: Degrees of freedom of that error: of Student's t, whose quantiles take the place of the normal ones, (B,).
+        degrees: Degrees of freedom of that error, for Student's t quantiles in place of normal ones, (B,).
     """
 
     error: Tensor
@@ -59,10 +59,10 @@ class Spread:
 class Weights:
     """The importance weights of B data: their sums, their largest, and the bound at fewer samples.
 
-    Merged a thousand at a time as (largest, sum of w, sum of w^2), relative to the largest, beside sums of log w.
+    Merged a thousand at a time as (largest, sum of w, sum of w^2), relative to the largest, and as sums of log w.
 
     Args:
-        samples: K, how many there will be.
+        samples: K, the number of samples to come.
         zero: A tensor (B,) on the device to use.
     """
 
@@ -105,7 +105,7 @@ class Weights:
             self.bounds[self.seen] = self.log_mean
 
     def _bounds_of(self, log_weight: Tensor) -> None:
-        """Bounds of few samples, each averaged over as many groups of them as there are in the first samples."""
+        """Bounds of few samples, each averaged over as many groups as fit into the first samples."""
         for rung in ladder(self.samples):
             if rung <= len(log_weight):
                 groups = log_weight[: len(log_weight) // rung * rung].unflatten(0, (-1, rung))
@@ -113,13 +113,13 @@ class Weights:
 
     @property
     def log_mean(self) -> Tensor:
-        """log (1/K) sum of w of those seen, (B,)."""
+        """log (1/K) sum of w over the samples seen so far, (B,)."""
         return self.top + torch.log(self.weight / self.seen)
 
     @property
     def mean_log(self) -> Tensor:
         """(1/K) sum of log w, (B,)."""
-        assert self.shift is not None  # there is one from the first weights on
+        assert self.shift is not None  # set with the first weights
         return self.shift + self.log_weight / self.seen
 
     @property
@@ -134,11 +134,11 @@ class Weights:
 
     @property
     def effective_sample_size(self) -> Tensor:
-        """(sum w)^2 / sum w^2, (B,), from 1 to K; 0 where all weights are."""
+        """Effective sample size (sum w)^2 / sum w^2, (B,), from 1 to K; 0 if all weights are 0."""
         return torch.where(self.weight > 0, self.weight**2 / self.weight_squared, 0.0)
 
     def tail(self) -> Tail:
-        """The largest weights, with what fits them and the k-hat."""
+        """The largest weights, the density fitted to them, and the k-hat."""
         return fit_tail(self.largest, self.seen)
 
     def log_mean_error(self, tail: Tail) -> Spread:
@@ -160,15 +160,15 @@ class Weights:
     def _spread(self, tail: Tail, log_share: int) -> Spread:
         """Standard error of the mean of f = w / E[w] - g log w over the samples, g = ``log_share`` 0 or 1.
 
-        A sample's own variance is too small where it has missed the tail that its size is about to show. It is taken twice, with
-        the largest weights as they were drawn and as the fit expects them, and the larger one counts.
+        The sample variance is too small if the sample has missed part of the tail. It is therefore computed twice, with the
+        largest weights as drawn and as expected from the fit, and the larger value is used.
         """
         drawn, fitted = self._moments(tail, tail.largest, log_share), self._moments(tail, tail.smoothed, log_share)
         error = torch.sqrt(torch.maximum(drawn[0], fitted[0]) / self._unbiased / self.seen)
         return Spread(error=error, degrees=self._degrees(*fitted))
 
     def _moments(self, tail: Tail, instead: Tensor, log_share: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum of (f - mean f)^2 over all samples, over the tail, and of (f - mean f)^4 over the tail, others in its place."""
+        """Sums of (f - mean f)^2 over all samples and the tail, and of (f - mean f)^4 over the tail, with the tail replaced."""
         largest = tail.largest
         finite = torch.where(self.top.isinf(), torch.zeros_like(self.top), self.top)
         w, new = torch.exp(largest - finite), torch.exp(instead - finite)
@@ -185,7 +185,7 @@ class Weights:
         return squares.clamp(min=0), (inside**2).sum(0), (inside**4).sum(0)
 
     def _degrees(self, squares: Tensor, tail_squares: Tensor, tail_fourth: Tensor) -> Tensor:
-        """Degrees of freedom 2 n / (kurtosis - 1) of a variance, at most n - 1; outside the tail values count as normal ones."""
+        """Degrees of freedom 2 n / (kurtosis - 1) of a variance, at most n - 1; values outside the tail are treated as normal."""
         n, rest = self.seen, (squares - tail_squares).clamp(min=0)
         kurtosis = n * (tail_fourth + 3 * rest**2 / max(n - len(self.largest) + 1, 1)) / squares**2
         found = 2 * n / (kurtosis - 1 + 2 / n).clamp(min=2 / n)

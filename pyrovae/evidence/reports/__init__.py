@@ -1,1 +1,1 @@
-"""What is reported of an evaluation, and whether it is to be trusted."""
+"""Reports of evaluations: numbers, errors and whether to trust them."""

@@ -1,4 +1,4 @@
-"""Every estimator on the same data, beside each other and, where there is one, beside the exact evidence."""
+"""The report of several estimators on the same data, compared with each other and with the exact evidence if known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BY_DRAW = "log_evidence_by_draw"
 
 
 def _difference(found: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Evidence:
-    """Of each datum; where both were computed for the same draws of the dequantisation noise, draw by draw."""
+    """Per-datum differences; if both used the same draws of the dequantisation noise, draw by draw."""
     if BY_DRAW in found and BY_DRAW in reference:
         by_draw = found[BY_DRAW] - reference[BY_DRAW]
         draws = by_draw.shape[-1]
@@ -40,11 +40,11 @@ def _difference(found: Mapping[str, Tensor], reference: Mapping[str, Tensor]) ->
 @final
 @dataclass(frozen=True)
 class Difference:
-    """How far an estimator is from the one that it is compared with, in nats.
+    """The difference of an estimator from the reference, in nats.
 
     Args:
         number: Mean over data of (its log p - the reference's).
-        largest: The largest absolute difference of a datum.
+        largest: The largest absolute per-datum difference.
     """
 
     number: Number
@@ -58,12 +58,12 @@ class Difference:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Agreement(Evaluation):
-    """What ``evaluate --estimator all`` reports: how far the estimators of log p(x) are apart on the same data, in nats.
+    """The result of ``evaluate --estimator all``: differences between the estimators of log p(x) on the same data, in nats.
 
     Args:
-        evaluations: By estimator; ``exact`` where it exists.
-        certificate: Of the annealing sampler, on simulated data.
-        no_exact: Why there is no exact evidence; None where there is.
+        evaluations: Estimator -> its evaluation; with ``exact`` if it exists.
+        certificate: Certificate of the annealing sampler, on simulated data.
+        no_exact: Why there is no exact evidence; None if there is.
         per_datum: ``index``, and ESTIMATOR and ESTIMATOR_error of each datum.
     """
 
@@ -91,12 +91,12 @@ class Agreement(Evaluation):
 
     @property
     def reference(self) -> str:
-        """What the others are compared with: ``exact``, or else ``annealed``."""
+        """The reference of the comparison: ``exact``, or else ``annealed``."""
         return "exact" if "exact" in self.evaluations else "annealed"
 
     @property
     def differences(self) -> dict[str, Difference]:
-        """By estimator, all but the reference."""
+        """The difference of each estimator but the reference."""
         reference = self.evaluations[self.reference]
         found = {}
         for name, evaluation in self.evaluations.items():
@@ -110,12 +110,12 @@ class Agreement(Evaluation):
         return found
 
     def identity(self) -> dict[str, Any]:
-        """What was asked: equal for two of which the later may replace the earlier."""
+        """The settings; a later report with equal settings may replace an earlier one."""
         asked = {name: evaluation.identity() for name, evaluation in self.evaluations.items()}
         return {"estimator": self.estimator, "asked": asked | {"bdmc": self.certificate.identity()}}
 
     def summary(self) -> dict[str, Any]:
-        """Every evaluation, and the differences, as plain data."""
+        """All evaluations and differences, as plain data."""
         return {
             **self.identity(),
             "reference": self.reference,
@@ -134,7 +134,7 @@ class Agreement(Evaluation):
         return lines if self.no_exact is None else [*lines, ("exact", self.no_exact)]
 
     def table(self, spell: Callable[[str], str] = in_python) -> str:
-        """The numbers for a terminal: each estimator's table, then how far they are apart."""
+        """The numbers for a terminal: the table of each estimator, then the differences."""
         return "\n\n".join([*(each.table(spell) for each in self._each()), super().table(spell)])
 
     def _repr_html_(self) -> str:

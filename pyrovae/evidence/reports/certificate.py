@@ -1,4 +1,4 @@
-"""What bidirectional Monte Carlo says of the annealing sampler, on data simulated from the model."""
+"""The report of bidirectional Monte Carlo on the annealing sampler, for data simulated from the model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pyrovae.evidence.reports.report import Line
 @final
 @dataclass(frozen=True, kw_only=True)
 class Certificate(Evaluation):
-    """What ``evaluate --estimator bdmc`` reports: per simulated datum, in nats.
+    """The result of ``evaluate --estimator bdmc``: per simulated datum, in nats.
 
     Args:
         run: The run folder; None for a model in memory.
         n: Number of data that were simulated from the model.
-        seed: Of the simulation and of the chains.
-        options: Those of the annealing.
+        seed: Seed of the simulation and of the chains.
+        options: Options of the annealing.
         estimator: ``bdmc``.
-        quantity: What is bounded: ``log p(x)``, or ``log p(x|c)`` of a conditional model.
-        units: What the numbers below are measured in.
+        quantity: The quantity bounded: ``log p(x)``, or ``log p(x|c)`` for a conditional model.
+        units: Units of the numbers below.
         lower: Annealing from the start to the posterior, a lower bound in expectation.
         upper: Annealing from the exact latent to the start, an upper bound in expectation.
         gap: upper - lower.
@@ -55,7 +55,7 @@ class Certificate(Evaluation):
     model_sha256: str
 
     def lines(self) -> list[Line]:
-        """The numbers, then the remarks on them."""
+        """The numbers, then remarks on them."""
         settings = ", ".join(f"{name} {value}" for name, value in self.options.items())
         up, down = (sum(values) / len(values) for values in (self.acceptance, self.reverse_acceptance))
         rows = [

@@ -1,4 +1,4 @@
-"""What is reported of a model on a split of data: numbers with their errors, and when not to believe them."""
+"""The report of a model on a split of data: numbers with their errors, and warnings about unreliable ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pyrovae.preprocess.binarise import BINARISED
 @final
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What an estimator says of its numbers in a table.
+    """Texts of an estimator about its numbers, for a table.
 
     Args:
-        effective: What the effective sample size counts, ``samples`` or ``chains``.
-        bound: What stands behind the log evidence.
-        remarks: What a reader should know besides.
-        warning: Why data are untrusted; empty where none are.
-        doubt: Why it cannot be told of some; empty where there are none.
+        effective: The unit of the effective sample size, ``samples`` or ``chains``.
+        bound: Text after the log evidence.
+        remarks: Further remarks for the reader.
+        warning: Why data are untrusted; empty if none are.
+        doubt: Why some data are undecided; empty if none are.
     """
 
     effective: str = "samples"
@@ -40,7 +40,7 @@ class Words:
 @final
 @dataclass(frozen=True, kw_only=True)
 class DataEvaluation(Evaluation):
-    """What an estimator says of data: per datum, in nats, in the units of the data that was given, higher is better.
+    """The result of an estimator on data: per datum, in nats, in the units of the original data, higher is better.
 
     Args:
         run: The run folder; None for a model in memory.
@@ -48,16 +48,16 @@ class DataEvaluation(Evaluation):
         split: Which of them.
         n: Number of data.
         samples: Samples of z per datum; None for estimators that have none.
-        seed: Of the evaluation's noise and of the subset.
+        seed: Seed of the noise and of the subset.
         dequantisations: Draws of the uniform noise per datum where levels are dequantised; None where they are not.
         options: The estimator's other options.
-        estimator: Its name.
+        estimator: Name of the estimator.
         method: How the exact evidence was found: ``linear-Gaussian``, ``enumeration`` or ``quadrature``; None for the others.
-        quantity: What is estimated: ``log p(x)``, or ``log p(x|c)`` of a conditional model, which is not log p(x).
-        units: What the numbers below are measured in.
+        quantity: The quantity estimated: ``log p(x)``, or ``log p(x|c)`` for a conditional model, which differs from log p(x).
+        units: Units of the numbers below.
         elbo: The mean over data with its errors, see ``Number``; None where it was not estimated.
-        log_evidence: Likewise; None for ``elbo`` and ``reconstruction``.
-        gap: log evidence - ELBO, likewise; None without both.
+        log_evidence: The mean over data with its errors; None for ``elbo`` and ``reconstruction``.
+        gap: log evidence - ELBO, with its errors; None unless both were estimated.
         bounds: The importance-weighted bound at fewer ``samples``: ``mean`` and ``standard_error`` of each, rising in
             expectation; None for the others.
         bits_per_dim: -(log evidence, or else ELBO) / (elements log 2), lower is better; None for the posterior ``delta``.
@@ -75,17 +75,17 @@ class DataEvaluation(Evaluation):
             between which k-hat cannot tell (see ``pareto.limits``), and the number ``above`` the threshold and its ``share`` of
             the data; None where it was not estimated (in JSON null stands for an infinity too).
         acceptance: Mean acceptance of the moves at each temperature after the first; None for estimators without moves.
-        untrusted: Data whose number is not to be relied on, see ``Estimator.untrusted``; None where they are not judged.
-        untrusted_by: Why: how many by ``effective_sample_size``, ``khat``, ``tolerance``; a datum may have two reasons.
-        cannot_tell: Data of which it cannot be told; None in files that did not tell them apart.
+        untrusted: Number of data with unreliable numbers, see ``Estimator.untrusted``; None if they are not judged.
+        untrusted_by: Number of these by ``effective_sample_size``, ``khat``, ``tolerance``; a datum may have two reasons.
+        cannot_tell: Number of data whose diagnostics are undecided; None in older files, which did not count them.
         precision: How exactly the products were computed, see ``precision.Precision``.
         seconds: Wall clock of the estimation.
         model_sha256: Digest of the model: parts, options and weights.
         data_sha256: Digest of the data that were scored: values, rows and contexts.
-        words: What the estimator says of its numbers.
+        words: Texts of the estimator about its numbers.
         per_datum: Arrays (n,) by name: ``index`` (row in the data set), ``estimate``, ``monte_carlo_error`` with its
-            ``degrees_of_freedom``, ``trust`` (0 for trusted, 1 where it cannot be told, 2 for untrusted: the error is a lower
-            bound), and those that the estimator has besides.
+            ``degrees_of_freedom``, ``trust`` (0 for trusted, 1 for undecided, 2 for untrusted: the error is a lower bound), and
+            further arrays of the estimator.
     """
 
     ASKED: ClassVar = ("estimator", "split", "n", "samples", "seed", "dequantisations", "options", "data_sha256")
@@ -129,7 +129,7 @@ class DataEvaluation(Evaluation):
     words: Words = field(default=Words(), repr=False, compare=False, metadata={"written": False})
 
     def lines(self) -> list[Line]:
-        """The numbers, then the remarks on them."""
+        """The numbers, then remarks on them."""
         rows = [("data", f"{self.data}, {self.split}, {self.n} data"), ("estimator", self._settings())]
         rows += [*self._numbers(), *self._parts(), *self._diagnostics()]
         return rows + self._notes()
@@ -199,10 +199,10 @@ class DataEvaluation(Evaluation):
 
 
 def read_evaluation(summary: Mapping[str, Any], per_datum: Mapping[str, Tensor]) -> DataEvaluation:
-    """The evaluation that a file holds; fields that a file of an older version lacks have their defaults.
+    """Read an evaluation from a file; fields that an older file lacks have their defaults.
 
     Args:
-        summary: What ``DataEvaluation.summary`` returned.
+        summary: The result of ``DataEvaluation.summary``.
         per_datum: Its arrays.
 
     Raises:

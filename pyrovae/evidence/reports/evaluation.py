@@ -1,4 +1,4 @@
-"""What every evaluation has, whatever the estimator."""
+"""The attributes common to the evaluations of all estimators."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pyrovae.evidence.reports.report import Report
 
 
 class Evaluation(Report):
-    """What ``evaluate`` returns: per datum, in nats, higher is better. A number that was not estimated is None.
+    """The result of ``evaluate``: per datum, in nats, higher is better. A number that was not estimated is None.
 
     Attributes:
-        estimator: Its name.
+        estimator: Name of the estimator.
         elbo: The evidence lower bound.
         log_evidence: The log evidence.
-        gap: Log evidence - ELBO; of ``bdmc``, the upper bound less the lower.
-        lower: Of ``bdmc``: the lower bound of simulated data, in expectation.
-        upper: Of ``bdmc``: the upper bound of simulated data, in expectation.
+        gap: Log evidence - ELBO; for ``bdmc``, upper bound - lower bound.
+        lower: For ``bdmc``: the lower bound on simulated data, in expectation.
+        upper: For ``bdmc``: the upper bound on simulated data, in expectation.
     """
 
     estimator: str

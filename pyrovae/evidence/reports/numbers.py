@@ -1,4 +1,4 @@
-"""A number with its errors, and how it is written for people and for JSON."""
+"""Numbers with errors, and how they are written as text and as JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Number:
     """The mean of a quantity over data, with its errors; in nats unless it says otherwise.
 
     Args:
-        mean: Over data; NaN where a file does not tell it.
-        standard_error: Of the mean, over data; None for one datum.
+        mean: Mean over data; NaN if a file does not contain it.
+        standard_error: Standard error of the mean, over data; None for one datum.
         monte_carlo_error: Standard error over the estimator's noise, the data held fixed; None where it is undefined.
-        degrees_of_freedom: Of the Monte Carlo error: intervals have the quantiles of Student's t; None for those of the normal.
+        degrees_of_freedom: Of the Monte Carlo error, for intervals with Student's t quantiles; None for normal quantiles.
         monte_carlo_error_is: ``estimate``, or ``lower bound`` where some data are untrusted, so that the error is larger than can
             be seen; None where that is not judged.
     """
@@ -53,7 +53,7 @@ class Number:
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> Number:
-        """The number that ``summary`` made plain data of; null, which stands for a mean that is not finite, becomes NaN.
+        """Read a number from its summary; null, which stands for a mean that is not finite, becomes NaN.
 
         Raises:
             TypeError: If it is not such a number.
@@ -63,7 +63,7 @@ class Number:
     def summary(self) -> dict[str, Any]:
         """As plain data for JSON."""
         found = asdict(self)
-        # Numbers that nobody judges, such as bounds on simulated data, have no such key.
+        # Numbers that are not judged, such as bounds on simulated data, lack this key.
         return found if self.monte_carlo_error_is is not None else {k: v for k, v in found.items() if k != "monte_carlo_error_is"}
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Number:
 
 
 def few_degrees_note(found: Iterable[Number | None]) -> str | None:
-    """How wide an interval is where errors are known from few values, by Student's t; None where the normal quantiles will do.
+    """A note on Student's t quantiles for errors known from few values; None if normal quantiles are accurate enough.
 
     Args:
         found: Numbers, None for those that were not estimated.
@@ -98,7 +98,7 @@ def few_degrees_note(found: Iterable[Number | None]) -> str | None:
 
 
 def finite(value: Any) -> Any:
-    """Plain data for JSON, in which a number that is not finite becomes null."""
+    """Plain data for JSON, with null in place of numbers that are not finite."""
     if isinstance(value, Mapping):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -107,7 +107,7 @@ def finite(value: Any) -> Any:
 
 
 def precision_notes(precision: Mapping[str, Any]) -> list[str]:
-    """Why numbers were computed in another precision than was asked for; empty where they were not.
+    """Notes on numbers computed in a different precision than requested; empty if there are none.
 
     Args:
         precision: What ``Precision.summary`` returned.
@@ -116,7 +116,7 @@ def precision_notes(precision: Mapping[str, Any]) -> list[str]:
     if precision["refused"]:
         tried = ", ".join(f"{tried['path']} ({tried['difference']:.2g} nats off)" for tried in precision["refused"])
         notes.append(f"computed in {precision['path']}: {tried} would have moved the digits that are printed")
-    # Evaluations that older versions wrote have no such number.
+    # Evaluations written by older versions lack this number.
     if few := precision.get("rows_in_float64", 0):
         notes.append(f"{few:,} data computed in float64: {precision['path']} rounds each by 0.01 nats or more")
     return notes

@@ -1,4 +1,4 @@
-"""What every report of a command has: its JSON, its table, and what was asked."""
+"""The base class of the reports of commands: JSON, table and settings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pyrovae.errors import in_python
 from pyrovae.evidence.reports.numbers import finite
 
 Line = tuple[str, str]
-"""A label, or an empty one for a remark, and its text."""
+"""A label (empty for a remark) and its text."""
 
 
 @runtime_checkable
 class Summarised(Protocol):
-    """A value that says itself what is written of it."""
+    """A value that defines its own summary."""
 
     def summary(self) -> dict[str, Any]:
         """As plain data for JSON."""
@@ -28,16 +28,16 @@ class Summarised(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(ABC):
-    """Numbers of a model, for a terminal, a notebook and a file.
+    """Numbers about a model, for a terminal, a notebook and a file.
 
-    A subclass is a frozen dataclass. Its fields are written as JSON, but ``per_datum`` and those whose metadata say
+    A subclass is a frozen dataclass. Its fields are written as JSON, except ``per_datum`` and those whose metadata say
     ``{"written": False}``.
 
     Args:
-        per_datum: Arrays (n, ...) by name, which are written beside the JSON.
+        per_datum: Arrays (n, ...) by name, which are written to a separate file.
 
     Attributes:
-        ASKED: The fields that say what was asked, for ``identity``.
+        ASKED: The fields that hold the settings, for ``identity``.
     """
 
     ASKED: ClassVar[tuple[str, ...]] = ()
@@ -46,14 +46,14 @@ class Report(ABC):
 
     @abstractmethod
     def lines(self) -> list[Line]:
-        """The numbers, then the remarks on them, whose options are still to be spelled."""
+        """The numbers, then remarks on them, whose options are not spelled out yet."""
 
     def summary(self) -> dict[str, Any]:
-        """What is written of it, as plain data."""
+        """The summary that is written, as plain data."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.metadata.get("written", True)}
 
     def identity(self) -> dict[str, Any]:
-        """What was asked: equal for two reports one of which may take the other's place."""
+        """The settings; a report with equal settings may replace this one."""
         return {name: getattr(self, name) for name in self.ASKED}
 
     def to_json(self) -> str:
