@@ -1,4 +1,4 @@
-"""Runs beside each other: what may be ranked together, and how sure the order is."""
+"""Comparison of runs: which may be ranked together, and how certain the order is."""
 
 from __future__ import annotations
 

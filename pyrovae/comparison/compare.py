@@ -1,4 +1,4 @@
-"""Runs -> a league: what cannot be compared is refused, what is another quantity is ranked by itself."""
+"""Ranks runs in a league: refuses runs that cannot be compared, and ranks different quantities separately."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def compare(
 ) -> League:
     """Rank runs by log evidence on the same data, with paired standard errors.
 
-    Runs whose numbers are other quantities (densities of reals, binarised data, log p(x|c)) are ranked in groups of their own.
-    An evaluation that a run has already, of the same weights with the same settings, is used again.
+    Runs whose numbers are different quantities (densities of reals, binarised data, log p(x|c)) are ranked in separate groups.
+    An existing evaluation of the same weights with the same settings is reused.
 
     Args:
         run: Two run folders or more, trained on the same data with the same split; with ``data`` on any.
@@ -45,7 +45,7 @@ def compare(
         data: Data that none of the runs was trained on: name, path of a file (all its rows count, unless it has splits of its
             own), or (in Python) a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset.
-        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        seed: Seed of the noise, of binarisation or dequantisation, and of the subset.
         dequantisations: Draws of the uniform noise per datum, where levels are dequantised.
         out: A folder for league.csv, league.json and league.png; by default the table is printed only.
         device: auto, cpu, cuda or cuda:N.
@@ -83,7 +83,7 @@ def compare(
 
 
 def check_comparable(configs: Mapping[Path, Mapping[str, Any]], data_root: str | Path | None) -> None:
-    """Refuse runs that have not the same data and splits, and those that have no evidence.
+    """Refuse runs with different data or splits, and runs that have no evidence.
 
     Args:
         configs: Run -> what ``runs.read_config`` returned.
@@ -129,7 +129,7 @@ def _same_by_name(config: Mapping[str, Any], other: Mapping[str, Any], data_root
 
 
 def _check_split(configs: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Refuse runs whose data are split otherwise.
+    """Refuse runs whose data are split differently.
 
     Raises:
         UserError: Naming two of them.

@@ -1,4 +1,4 @@
-"""One run of a comparison: its numbers, made or read where they were made before, and what quantity they are."""
+"""One run of a comparison: its numbers, computed or read from an earlier evaluation, and their quantity."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Settings:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """What a number is: only equal ones are ranked together.
+    """The quantity of a number; only equal quantities are ranked together.
 
     Args:
         symbol: ``log p(x)``, or ``log p(x|c)``.
@@ -117,7 +117,7 @@ def read_entry(
     data_root: str | Path | None = None,
     data: DataLike | None = None,
 ) -> Entry:
-    """The numbers of a run; they are computed, and written into its ``evidence/``, unless that was done before.
+    """The numbers of a run; unless they exist already, they are computed and written into its ``evidence/``.
 
     Args:
         folder: The run.
@@ -155,7 +155,7 @@ def read_entry(
 
 
 def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> DataEvaluation | None:
-    """What an earlier evaluation of the same model on the same data with the same settings wrote; None without one."""
+    """An earlier evaluation of the same model on the same data with the same settings; None if there is none."""
     rows = dataset.split(settings.split)
     if settings.limit is not None:
         rows = rows.subset(settings.limit, settings.seed)
@@ -181,7 +181,7 @@ def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> DataE
             mean, recorded = per_datum["estimate"].mean().item(), found["log_evidence"]["mean"]
             belong = not math.isfinite(mean) if recorded is None else math.isclose(mean, recorded, rel_tol=1e-12)
         except (ValueError, KeyError, TypeError, AttributeError):
-            # A file that is damaged or of an older version is made anew.
+            # A file that is damaged or from an older version is recomputed.
             continue
         if same_rows and belong and "elbo" in per_datum:
             return evaluation

@@ -1,4 +1,4 @@
-"""A league: groups of runs whose numbers are the same quantity, and what is written of them."""
+"""A league: groups of runs whose numbers are the same quantity, and the files written for them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class League:
         return json.dumps(_finite(asdict(self)), indent=2) + "\n"
 
     def to_csv(self) -> str:
-        """A line a run, every number to its last digit; what is not known is empty."""
+        """One line per run, every number to its last digit; unknown values are empty."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
         writer.writeheader()

@@ -16,7 +16,7 @@ class Row:
         rank: From 1, by log evidence.
         name: The end of the folder's path that tells it from the other runs.
         run: The run's folder.
-        likelihood: Name and options that are not the defaults; likewise the other parts.
+        likelihood: Name and options that differ from the defaults; the same holds for the other parts.
         prior: As above.
         posterior: As above.
         context: As above.
@@ -43,7 +43,7 @@ class Row:
         monte_carlo_error_is: ``estimate``, or ``lower bound`` where data are not to be trusted, whose error is larger.
         untrusted: Data whose log evidence is not to be trusted.
         untrusted_because: Why, in words; empty where there are none.
-        cannot_tell: Data of which their diagnostics cannot tell.
+        cannot_tell: Number of data whose diagnostics are undecided.
     """
 
     group: str

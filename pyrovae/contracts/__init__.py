@@ -1,4 +1,4 @@
-"""What the parts of a VAE promise each other: abstract parts and the description of the data.
+"""The interfaces between the parts of a VAE: abstract parts and the description of the data.
 
 Shapes: ``*`` any batch, ``B`` data in a batch, ``D`` latent size, ``E`` event shape of x, ``P`` parameters per element,
 ``C`` size of the context's embedding (0 without a context). Every part is a frozen dataclass whose fields are the

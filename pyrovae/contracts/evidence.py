@@ -1,4 +1,4 @@
-"""What an estimator finds, and whether it is to be trusted."""
+"""The result of an estimator, and whether to trust it."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ ESTIMATED, LOWER_BOUND = "estimate", "lower bound"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """Which numbers of an estimator are to be relied on, by its diagnostics: a datum is trusted, untrusted, or it cannot be told.
+    """Reliability of an estimator's numbers by its diagnostics: each datum is trusted, untrusted or undecided.
 
     Args:
         reasons: Name of a diagnostic -> the data that are untrusted because of it, (N,), bool; a datum may have two reasons.
-        unclear: Data of which it cannot be told, (N,), bool, none of them untrusted.
-        error_is_known: Whether the error of untrusted data can be relied on all the same, as that of quadrature.
+        unclear: Undecided data, (N,), bool, none of them untrusted.
+        error_is_known: Whether the error of untrusted data is reliable nevertheless, as with quadrature.
     """
 
     reasons: Mapping[str, Tensor]
@@ -80,12 +80,12 @@ class Trust:
 
     @property
     def untrusted(self) -> Tensor:
-        """Numbers that are not to be relied on, (N,), bool."""
+        """Unreliable numbers, (N,), bool."""
         return torch.stack([torch.zeros_like(self.unclear), *self.reasons.values()]).any(0)
 
     @property
     def state(self) -> Tensor:
-        """0 for trusted, 1 where it cannot be told, 2 for untrusted, (N,)."""
+        """0 for trusted, 1 for undecided, 2 for untrusted, (N,)."""
         return 2 * self.untrusted.long() + self.unclear.long()
 
     @property

@@ -10,12 +10,12 @@ from pyrovae.errors import NOT_GIVEN, UserError, plain_option
 
 
 class Part(ABC):  # noqa: B024  (what its roles promise is abstract)
-    """A frozen dataclass whose fields are options: as plain data, whatever number type they were given in.
+    """A frozen dataclass whose fields are options, stored as plain data whatever number type was given.
 
     A part that checks its options in ``__post_init__`` calls this one first.
 
     Raises:
-        UserError: If an option is an array, or one that has no default is not given.
+        UserError: If an option is an array, or an option without a default is missing.
     """
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What is done with data before the likelihood sees them."""
+"""The interface of preprocessing: transforms of data before the likelihood sees them."""
 
 from __future__ import annotations
 

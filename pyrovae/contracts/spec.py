@@ -26,7 +26,7 @@ class Attribute:
 @final
 @dataclass(frozen=True)
 class DataSpec:
-    """What a datum is, before anything is known of the model.
+    """The description of a datum, independent of the model.
 
     Args:
         event_shape: Shape E of one datum.

@@ -1,4 +1,4 @@
-"""A run: its folder, what is recorded in it, and the model and data that are opened from it."""
+"""Runs: the folder, the records in it, and opening the model and the data."""
 
 from __future__ import annotations
 

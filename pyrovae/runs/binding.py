@@ -1,4 +1,4 @@
-"""What a run's tensors were made with goes into their files: a configuration that says otherwise is refused by name."""
+"""Records the options in tensor files, so that a configuration that was changed is refused, naming the option."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DIGESTS = ("sha256", "split_sha256")
 SIZES = "sizes"
 
 MAY_DIFFER = ("epochs", "device", "data_root", "tensorboard")
-"""Options of ``train`` that a training may go on with otherwise."""
+"""Options of ``train`` that may change when a training is resumed."""
 
 NEWER = {name: Training().options()[name] for name in ("optimizer", "weight_decay", "schedule")}
-"""Settings of a training that runs once did not record, as they were trained."""
+"""Training settings that older runs did not record, with the values used at the time."""
 
 
 def model_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a configuration that make the model, as plain data with every default filled in.
+    """The model's options in a configuration, as plain data with every default filled in.
 
     Args:
         config: What ``runs.read_config`` returned.
@@ -34,7 +34,7 @@ def model_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def training_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that make a training what it is, its data by their digests.
+    """The training's options in a configuration, with the data as digests.
 
     Args:
         config: What ``runs.read_config`` returned.
@@ -46,12 +46,12 @@ def training_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_newer(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the settings of its training that were no choice when it was written, and so are not recorded."""
+    """A configuration completed with training settings that did not exist when it was written."""
     return {**(NEWER if "learning_rate" in config else {}), **config}
 
 
 def recorded_training(config: Mapping[str, Any]) -> Training:
-    """The settings of the training that a configuration records; the defaults of those that are newer than the run.
+    """The training settings that a configuration records, with defaults for settings newer than the run.
 
     Args:
         config: What ``runs.read_config`` returned.
@@ -63,11 +63,11 @@ def recorded_training(config: Mapping[str, Any]) -> Training:
 
 
 def difference(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first option that is another: its name, what it is now, and what was recorded; None where all are the same.
+    """The first option that differs: its name, its present value and the recorded one; None if all are equal.
 
     Args:
         now: What ``model_options`` or ``training_options`` returned.
-        recorded: The same, as it was read from a file; an option that it does not have is not compared.
+        recorded: The same, read from a file; options that it lacks are not compared.
 
     Example:
         >>> difference({"likelihood": {"name": "normal", "scale": 0.2}}, {"likelihood": {"name": "normal", "scale": 0.1}})
@@ -86,7 +86,7 @@ def difference(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str
 
 
 def _filled(key: str, value: Any) -> Any:
-    """A part with the defaults of the options that it does not name."""
+    """A part's options, completed with defaults."""
     is_part = key in ROLES and isinstance(value, Mapping)
     return describe(key, make(key, value)) if is_part else value
 

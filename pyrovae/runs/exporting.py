@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xarray import DataTree
 
 LIMIT = 100
-"""Data that are exported unless another number is given: arrays have a number for each draw and datum."""
+"""Default number of data exported; arrays have one number per draw and datum."""
 
 
 def to_arviz(
@@ -41,7 +41,7 @@ def to_arviz(
     device: str = "auto",
     data_root: str | Path | None = None,
 ) -> DataTree:
-    """Draws of p(z|x) for each datum, with pointwise log-likelihoods, as an ArviZ ``DataTree``.
+    """Export draws of p(z|x) for each datum, with pointwise log-likelihoods, as an ArviZ ``DataTree``.
 
     Draws of the guide (made of noise with heavier tails where the prior's are heavier than its own, as in ``evaluate``) are
     weighted by w = p(x, z) / q(z|x), the weights smoothed by a generalised Pareto density (PSIS), and as many are drawn again in
@@ -59,7 +59,7 @@ def to_arviz(
         data: Other data than the run's: name, path of a file (all its rows are test data, unless it has splits of its
             own), a ``Dataset`` or data in memory, see docs/data.md.
         limit: At most that many data, a seeded random subset; None for all.
-        seed: Of the noise, of binarisation or dequantisation, and of the subset.
+        seed: Seed of the noise, of binarisation or dequantisation, and of the subset.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
 
@@ -168,7 +168,7 @@ def _smoothed(log_weight: Tensor, pareto_k: Tensor) -> Tensor:
     smooth: Any = import_module("arviz_stats.base").array_stats.psislw
     found = log_weight - log_weight.logsumexp(0)
     for row in pareto_k.isfinite().nonzero().flatten().tolist():
-        # ArviZ takes log-likelihoods left out, whose weights are their inverses.
+        # ArviZ expects leave-one-out log-likelihoods, whose weights are their inverses.
         smoothed = smooth(-found[:, row].clamp(min=np.log(np.finfo(float).tiny)).numpy())[0]
         found[:, row] = torch.where(found[:, row].isinf(), -math.inf, torch.from_numpy(smoothed))
     return found - found.logsumexp(0)
@@ -183,7 +183,7 @@ def _resampled(log_weight: Tensor, seed: int, index: list[int]) -> Tensor:
     weight = log_weight.T.exp()
     reached = weight.cumsum(1)
     chosen = torch.searchsorted(reached / reached[:, -1:], steps, right=True)
-    # A step that rounding has put beyond the last of the weights above 0 belongs to it.
+    # A step that rounding has pushed beyond the last positive weight belongs to that weight.
     last = samples - 1 - (weight.flip(1) > 0).int().argmax(1, keepdim=True)
     return torch.minimum(chosen, last).gather(1, order.argsort(1)).T
 

@@ -1,4 +1,4 @@
-"""A run folder <-> a VAE: configuration, weights, training state, integrity. Nothing that is loaded can run code."""
+"""Saves a VAE as a run folder and loads it: configuration, weights, training state, integrity. Loading never runs code."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ SECONDS = "training_state/seconds.json"
 METRICS = "metrics.csv"
 
 MADE_WITH = "made_with"
-"""In the files of tensors: the options that they were made with."""
+"""Key in tensor files: the options that they were made with."""
 
 PLUGIN = "plugin"
-"""A key that config.yaml must not have."""
+"""A key that is forbidden in config.yaml."""
 
 EDITED = "edited"
-"""Under ``run`` in config.yaml: true where the model is meant to be another than was trained."""
+"""Key under ``run`` in config.yaml: true if the model is deliberately different from the trained one."""
 
 
 def discard_if_unsaved(folder: Path) -> None:
-    """Empty a run folder in which training has saved nothing: only its config.yaml."""
+    """Empty a run folder that contains only config.yaml because training has saved nothing."""
     if not (folder / STATE).is_file() and not (folder / MODEL).is_file():
         with contextlib.suppress(OSError):
             (folder / CONFIG).unlink()
@@ -58,12 +58,12 @@ def save(vae: VAE, folder: str | Path) -> Path:
     """Write a VAE into a new folder: config.yaml and model.safetensors.
 
     Args:
-        vae: Trained or not.
+        vae: The VAE, trained or not.
         folder: A folder that does not exist yet or is empty.
 
     Raises:
-        UserError: If the folder has something in it or cannot be written, the preprocessing has not met its data, or a part of
-            the VAE was replaced by what its options do not make.
+        UserError: If the folder is not empty or cannot be written, the preprocessing has not been fitted, or a part of the VAE
+            was replaced by one that its options do not produce.
     """
     check_is("vae", vae, VAE, "a VAE")
     folder = check_path("folder", folder, "a new folder")
@@ -83,17 +83,17 @@ def load(
     encoder: nn.Module | None = None,
     decoder: nn.Module | None = None,
 ) -> VAE:
-    """The VAE of a run folder, with its best weights.
+    """Load the VAE of a run folder, with its best weights.
 
     Args:
         folder: The run folder.
-        device: Where to put it.
-        encoder: The encoder of a model that was made of modules, which gets the weights; None for other models.
-        decoder: Its decoder, likewise.
+        device: Device to put it on.
+        encoder: The encoder of a model that was made of modules, which receives the weights; None for other models.
+        decoder: The decoder of such a model.
 
     Raises:
-        UserError: If the folder is missing, damaged, or written by a newer version, config.yaml is not that of the weights, the
-            model needs modules and none are given, or those given do not fit the weights.
+        UserError: If the folder is missing, damaged, or written by a newer version, config.yaml does not match the weights, or
+            the model needs modules that are not given or do not fit the weights.
     """
     folder, device = check_path("run", folder, "a run folder"), choose_device(device)
     path, config = folder / MODEL, read_config(folder)
@@ -125,10 +125,10 @@ def _modules_of(vae: VAE) -> Modules | None:
 
 
 def _check_modules(folder: Path, config: Mapping[str, Any], given: Modules | None) -> None:
-    """Refuse to open a model of modules without them, and others with modules.
+    """Refuse to open a model of modules without modules, and other models with modules.
 
     Raises:
-        UserError: Saying what is needed.
+        UserError: If so; it says what is needed.
     """
     network = config.get("network")
     name = network.get("name") if isinstance(network, Mapping) else network
@@ -147,7 +147,7 @@ def _check_modules(folder: Path, config: Mapping[str, Any], given: Modules | Non
 
 
 def _check_made_with(folder: Path, config: Mapping[str, Any], recorded: Any) -> None:
-    """Refuse a configuration that was edited, unless it says so; weights of before have no record.
+    """Refuse a configuration that was edited, unless it says so; older weights have no record to compare with.
 
     Raises:
         UserError: Naming the option.
@@ -178,7 +178,7 @@ def _short(value: Any) -> str:
 
 
 def rebuild(folder: Path, seed: int = 0) -> VAE:
-    """The VAE of a run folder with the weights that the seed draws; the caller's random state is left as it was.
+    """The VAE of a run folder with initial weights drawn from the seed; the caller's random state is not changed.
 
     Raises:
         UserError: If the folder is missing or its config.yaml damaged.
@@ -205,16 +205,16 @@ def _built(folder: Path, config: Mapping[str, Any], seed: int, modules: Modules 
 
 
 def write_config(folder: Path, vae: VAE, options: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Write config.yaml: the options that make the run, and under ``run`` what they turned out to mean.
+    """Write config.yaml: the options of the run and, under ``run``, the values that were derived from them.
 
     Args:
         folder: The run folder.
         vae: The model.
         options: Options of ``train`` beyond the model's own.
-        record: What is known of the data.
+        record: The record of the data.
 
     Returns:
-        What ``read_config`` will.
+        The configuration, as ``read_config`` returns it.
     """
     config = _configuration(vae, options, record)
     text = yaml.safe_dump(config, sort_keys=False, width=120)
@@ -231,7 +231,7 @@ def _configuration(vae: VAE, options: Mapping[str, Any], record: Mapping[str, An
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What ``write_config`` wrote.
+    """Read the configuration that ``write_config`` wrote.
 
     Raises:
         UserError: If the folder is missing, damaged, or written by a newer version.
@@ -275,7 +275,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
         **{key: config.get(key) for key in MODEL_KEYS},
         **{k: data.get(k) for k in ("event_shape", "kind", "levels")},
         "labels": data.get("labels") or (),
-        # Runs made before names of columns were recorded have none: their tables are matched by position.
+        # Runs from before column names were recorded have none; their tables are matched by position.
         "columns": data.get("columns") or (),
     }
     missing = [key for key, value in found.items() if value is None and key != "levels"]
@@ -296,11 +296,11 @@ def save_weights(folder: Path, weights: Mapping[str, Tensor], config: Mapping[st
 
 
 def save_state(folder: Path, state: TrainingState, config: Mapping[str, Any]) -> None:
-    """Write the training state, the best weights and metrics.csv, each whole or not at all.
+    """Write the training state, the best weights and metrics.csv, each atomically.
 
     Args:
         folder: The run folder.
-        state: Where the training stands.
+        state: The training state.
         config: What ``write_config`` returned.
     """
     tensors, plain, seconds = taken_apart(state)
@@ -311,14 +311,14 @@ def save_state(folder: Path, state: TrainingState, config: Mapping[str, Any]) ->
 
 
 def load_state(folder: Path, vae: VAE | None = None) -> TrainingState | None:
-    """What ``save_state`` wrote; None where training was stopped before it first saved.
+    """Read the state that ``save_state`` wrote; None if training was stopped before the first save.
 
     Args:
         folder: The run folder.
-        vae: The model that is to go on from there.
+        vae: The model to be trained further.
 
     Raises:
-        UserError: If it is damaged, of another run, or does not fit the model.
+        UserError: If it is damaged, belongs to another run, or does not fit the model.
     """
     path = folder / STATE
     if not path.is_file():
@@ -350,7 +350,7 @@ def load_state(folder: Path, vae: VAE | None = None) -> TrainingState | None:
 
 
 def _timed(folder: Path, state: TrainingState) -> TrainingState:
-    """A state with how long the run has trained, as far as that is known."""
+    """A state with the training time, as far as it is known."""
     path = folder / SECONDS
     try:
         return timed(state, Seconds.from_json(read_text(path), len(state.history)))
@@ -362,10 +362,10 @@ def _timed(folder: Path, state: TrainingState) -> TrainingState:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv; none where there is no such file.
+    """The rows of metrics.csv; none if there is no such file.
 
     Raises:
-        UserError: If it is damaged, or is not that of the training whose state is beside it.
+        UserError: If it is damaged, or does not belong to the training state in the same folder.
     """
     path = folder / METRICS
     if not path.is_file():
@@ -380,13 +380,13 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def _cell(text: str) -> float:
-    if "_" in text:  # which float takes in numbers
+    if "_" in text:  # float() accepts underscores
         raise ValueError(f"could not convert string to float: {text!r}")
     return float(text)
 
 
 def _check_rows(rows: Sequence[Mapping[str, float]], recorded: Sequence[Mapping[str, float]]) -> None:
-    """Refuse rows that are not those of epochs 1, 2, ..., or that a training's state knows to be others."""
+    """Refuse rows that are not those of epochs 1, 2, ..., or that contradict the training state."""
     lacking = [name for name in ("epoch", "loss", "seconds") if any(name not in row for row in rows)]
     if lacking:
         raise ValueError(f"has no column {lacking[0]}")
@@ -394,7 +394,7 @@ def _check_rows(rows: Sequence[Mapping[str, float]], recorded: Sequence[Mapping[
         raise ValueError("its epochs are not 1, 2, ...")
     if len(rows) < len(recorded):
         raise ValueError(f"has {len(rows)} epochs of {len(recorded)}")
-    for row, known in zip(rows, recorded, strict=False):  # a training that was killed may have saved a row more
+    for row, known in zip(rows, recorded, strict=False):  # a killed training may have saved one more row
         for name, value in known.items():
             if name != "seconds" and repr(float(value)) != repr(float(row[name])):
                 raise ValueError(f"epoch {row['epoch']:.0f} has {name} {row[name]}, and its training had {value}")

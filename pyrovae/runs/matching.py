@@ -1,4 +1,4 @@
-"""Data as the model was trained on them: options of reading, columns by name, labels by name."""
+"""Matches data to the model's training data: reading options, columns by name, labels by name."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from pyrovae.errors import UserError, option
 from pyrovae.vae import VAE
 
 SPLITTING = ("valid", "test", "split_seed")
-"""Options of a source that say how it is split."""
+"""Options of a source that determine its splits."""
 
 OF_THE_FILE = (*SPLITTING, "kind", "levels", "columns")
-"""Options that are not taken over from the run's own data: splits are the file's, the others the model's."""
+"""Options not copied from the run's own data: splits come from the file, the others from the model."""
 
 
 def is_left_to_us(source: Source) -> bool:
-    """Whether a source is your own data, of which no option says how they are split."""
+    """Whether a source is the user's own data without options that determine the splits."""
     usual = {f.name: f.default for f in fields(source)}
     return isinstance(source, OwnData) and all(getattr(source, name) == usual[name] for name in SPLITTING)
 
 
 def read_as_trained(vae: VAE, source: Source, own: Source | None) -> Source:
-    """Data are read as the run's own were: the column of the label, the size of pictures. What was given stays.
+    """Copy reading options from the run's own data, such as the label column or picture size; options that were given stay.
 
     Args:
-        vae: The model: its columns are looked for by their names.
+        vae: The model, whose columns are looked up by name.
         source: The data that were named.
-        own: The run's own; None where they are not known.
+        own: The run's own data; None if unknown.
 
     Raises:
         UserError: If a column of the model is missing.
@@ -48,7 +48,7 @@ def read_as_trained(vae: VAE, source: Source, own: Source | None) -> Source:
 
 
 def _with_columns_of(vae: VAE, source: CsvFile) -> CsvFile:
-    """A table of which the model's columns are read, whatever stands beside them."""
+    """A table from which only the model's columns are read."""
     wanted, there = vae.spec.columns, source.names()
     labels = [] if source.label is None else named_in("data.label", source.label, there)
     missing = [name for name in labels if name not in there]
@@ -74,7 +74,7 @@ def _order(wanted: tuple[str, ...], there: tuple[str, ...], name: str) -> list[i
 
 
 def with_columns_in_order(vae: VAE, dataset: Dataset) -> Dataset:
-    """Data whose columns are those of the model, in its order; a warning names others.
+    """Data with the columns of the model in its order; a warning names unused columns.
 
     Raises:
         UserError: If one is missing.
@@ -97,7 +97,7 @@ def with_columns_in_order(vae: VAE, dataset: Dataset) -> Dataset:
 
 
 def with_labels_as_trained(vae: VAE, dataset: Dataset) -> Dataset:
-    """Data whose label codes mean what they meant in training, for a model that is conditioned on them.
+    """Data with label codes translated to those of training, for a model that is conditioned on them.
 
     Raises:
         UserError: If a label or a value is missing.
@@ -130,6 +130,6 @@ def _recoded(wanted: Attribute, there: Mapping[str, tuple[Attribute, Tensor]], t
 
 
 def _as_it_was(value: str, wanted: Attribute) -> str:
-    """A value as runs call it that were made before names of columns were recorded: 1 for 01."""
+    """A value as written in runs from before column names were recorded: 1 for 01."""
     plain = str(int(value)) if value.lstrip("+-").isdecimal() else value
     return plain if plain in wanted.values and value not in wanted.values else value

@@ -1,4 +1,4 @@
-"""A run folder, or a VAE, with the data to use it on."""
+"""Opens a run folder, or a VAE, together with data."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from pyrovae.system.modes import in_evaluation
 from pyrovae.vae import VAE
 
 DataLike = str | Path | Mapping[str, Any] | Source | Dataset | InMemory
-"""Data by name, path, ``{"name": ..., option: ...}`` or source, or themselves: a data set, or what a program has in memory."""
+"""Data given by name, path, ``{"name": ..., option: ...}`` or source, or directly: a data set or data in memory."""
 
 NO_DATA = "has no data of its own: it was trained on data in memory, or saved from Python"
-"""Of a run whose configuration does not say where its data are."""
+"""Said of a run whose configuration does not say where its data are."""
 
 A_RUN = "a run folder, such as runs/digits-1 (pyrovae train makes one)"
 """What is wanted where a run is."""
 
 
 def load_dataset(data: DataLike = "digits", data_root: str | Path | None = None) -> Dataset:
-    """A data set by name, path or source.
+    """Load a data set by name, path or source.
 
     Args:
         data: Name (``digits``, ``mnist``, ``fashion-mnist``), path of a .npy, .npz or .csv file or of a folder of
             pictures, ``{"name": ..., option: ...}`` or a ``Source``; or data in memory: a tensor, an array, a DataFrame, a torch
-            ``Dataset`` or a ``DataLoader``, which are split as a file is. ``Dataset.from_arrays`` takes what is split already.
+            ``Dataset`` or a ``DataLoader``, which are split like a file. ``Dataset.from_arrays`` takes data with splits.
         data_root: Folder of downloaded data; None for PYROVAE_DATA, or else the user's cache folder.
 
     Raises:
@@ -59,7 +59,7 @@ def load_dataset(data: DataLike = "digits", data_root: str | Path | None = None)
 
 
 def load_source(source: Source, data_root: str | Path | None) -> Dataset:
-    """The data of a source, those that are downloaded kept in ``data_root``."""
+    """The data of a source; downloads are kept in ``data_root``."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrovae"
     data_root = None if data_root is None else check_path("data_root", data_root, "a folder")
     root = Path(data_root or os.environ.get("PYROVAE_DATA") or cache)
@@ -69,13 +69,13 @@ def load_source(source: Source, data_root: str | Path | None) -> Dataset:
 
 
 def check_data(config: Mapping[str, Any], dataset: Dataset, given: tuple[str | None, object], remedy: str) -> None:
-    """Refuse data that are not those that the run was trained on.
+    """Refuse data other than those that the run was trained on.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         dataset: The data.
-        given: The option that asks for them, and its value.
-        remedy: What to do but restore them.
+        given: The option that names them, and its value.
+        remedy: What to do other than restore them.
 
     Raises:
         UserError: If a digest differs from the recorded one.
@@ -99,7 +99,7 @@ def check_data(config: Mapping[str, Any], dataset: Dataset, given: tuple[str | N
 @final
 @dataclass(frozen=True)
 class Opened:
-    """A model with the data to use it on."""
+    """A model together with data."""
 
     vae: VAE
     dataset: Dataset
@@ -111,7 +111,7 @@ class Opened:
         """The folder of the run.
 
         Raises:
-            UserError: Of a model in memory, which has none.
+            UserError: If the model is in memory and has none.
         """
         if self.folder is None:
             raise UserError(
@@ -121,7 +121,7 @@ class Opened:
 
 
 def open_run(run: str | Path | VAE, data: DataLike | None, data_root: str | Path | None, device: str | torch.device) -> Opened:
-    """The model on its device and the data: those of the run, or others of the same kind.
+    """Open the model on its device and the data: those of the run, or others of the same kind.
 
     Raises:
         UserError: If run or data are missing, damaged, changed, or do not fit each other.
@@ -132,7 +132,7 @@ def open_run(run: str | Path | VAE, data: DataLike | None, data_root: str | Path
         if data is None:
             raise UserError("data", NOT_GIVEN, "a VAE in memory has no data of its own", "give some")
         dataset = data if isinstance(data, Dataset) else _named(run, data, {}, data_root)
-        # A model in memory is moved only where that is asked for: its owner may be training it.
+        # A model in memory is moved only on request, because its owner may be training it.
         return Opened(run if device == "auto" else run.to(chosen), _as_trained(run, dataset), None, {})
     folder = check_path("run", run, A_RUN)
     config = runs.read_config(folder)
@@ -149,12 +149,12 @@ def open_run(run: str | Path | VAE, data: DataLike | None, data_root: str | Path
 
 
 def data_source(data: DataLike, vae: VAE | None = None, own: Source | None = None) -> Source:
-    """Where data are that are given by name, path, mapping or source, or as a source themselves.
+    """The source of data that are given by name, path, mapping or source.
 
     Args:
         data: The data.
-        vae: The model that they are for, whose columns are taken of a table; None where there is none yet.
-        own: The data that it was trained on, whose column of the label a table in memory has too; None where that is not known.
+        vae: The model they are for, whose columns are read from a table; None if there is none yet.
+        own: The training data, whose label column is assumed for a table in memory too; None if unknown.
 
     Raises:
         UserError: If there is no such source, or an option is wrong.
@@ -180,7 +180,7 @@ def _as_trained(vae: VAE, dataset: Dataset) -> Dataset:
 
 
 def _named(vae: VAE, data: DataLike, config: Mapping[str, Any], data_root: str | Path | None) -> Dataset:
-    """Data that were named or given, be they the run's own again or others."""
+    """Data that were named or given; they may be the run's own or others."""
     own = make("data", config["data"]) if "data" in config else None
     source = data_source(data, vae, own)
     dataset = _split_as_recorded(vae, _like(vae, source, own, data_root), source, config, data_root)
@@ -206,7 +206,7 @@ def _recorded(folder: Path, config: Mapping[str, Any], vae: VAE, data_root: str 
 def _split_as_recorded(
     vae: VAE, dataset: Dataset, source: Source, config: Mapping[str, Any], data_root: str | Path | None
 ) -> Dataset:
-    """Data that turn out to be those of the run are split as the run split them: its test rows were not trained on."""
+    """Data that turn out to be the run's own are split as in training, so that no training row counts as a test row."""
     recorded, found = _recorded_digests(config), dataset.record()
     if not _same_values(recorded, found) or recorded["split_sha256"] == found["split_sha256"]:
         return dataset
@@ -227,7 +227,7 @@ def _split_as_recorded(
 
 
 def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
-    """Other data than the run's that came in one part: nothing of them was trained on, so every split is all of them."""
+    """Other data than the run's that came in one part: none were used in training, so every split contains all of them."""
     recorded = _recorded_digests(config)
     if not dataset.in_one_part or _same_values(recorded, dataset.record()):
         return dataset
@@ -235,7 +235,7 @@ def _unsplit(dataset: Dataset, config: Mapping[str, Any]) -> Dataset:
 
 
 def _recorded_digests(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a run recorded of its data; empty for a model in memory."""
+    """The run's record of its data; empty for a model in memory."""
     return (config.get("run") or {}).get("data") or {}
 
 
@@ -244,7 +244,7 @@ def _same_values(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 
 
 def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | None) -> Dataset:
-    """Data read as the run's own and taken for the kind that the VAE was made for; where they cannot be, the error says so."""
+    """Data read like the run's own and interpreted as the kind that the VAE was made for; an error if that is impossible."""
     source = read_as_trained(vae, source, own)
     if not isinstance(source, OwnNumbers) or source.kind != "auto" or source.levels is not None or not vae.prepared:
         return _fitting(vae, source, load_source(source, data_root))
@@ -257,10 +257,10 @@ def _like(vae: VAE, source: Source, own: Source | None, data_root: str | Path | 
 
 
 def _fitting(vae: VAE, source: Source, dataset: Dataset) -> Dataset:
-    """The data, where none of the source's options would make them what the model was trained on.
+    """The data, after a check whether an option of the source would make them match the model's training data.
 
     Raises:
-        UserError: Naming these options.
+        UserError: If there are such options; it names them.
     """
     found, wanted = dataset.spec, vae.spec
     same = found.event_shape == wanted.event_shape and (found.kind, found.levels) == (wanted.kind, wanted.levels)
@@ -283,10 +283,10 @@ def inference(vae: VAE) -> Iterator[None]:
 
 
 def context_of(vae: VAE, split: Split) -> Tensor | None:
-    """What the model is conditioned on, for each datum, on its device; None without a context.
+    """The context of each datum, on the model's device; None if the model has no context.
 
     Raises:
-        UserError: If the data lack it, or have values that the model was not trained on.
+        UserError: If the data have no context, or have values that the model was not trained on.
     """
     reads = vae.parts["context"].reads
     c = None if reads is None else getattr(split, reads)

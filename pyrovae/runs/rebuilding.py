@@ -1,4 +1,4 @@
-"""Whether a model is what its options make: nobody could open the run of another."""
+"""Checks that a model can be rebuilt from its options; otherwise its run could not be opened."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pyrovae.system.modes import in_evaluation
 from pyrovae.vae import VAE
 
 PLAIN = (bool, int, float, str, type(None), tuple, Part, DataSpec)
-"""Attributes that make a module what it is beside its tensors, such as the padding of a convolution."""
+"""Attributes besides tensors that define a module, such as the padding of a convolution."""
 
 PROBED = 4
-"""Inputs for which the outputs of a module that has hooks are compared."""
+"""Number of inputs for which the outputs of a module with hooks are compared."""
 
 OWN_STATE = ("training",)
-"""Attributes that say where a module stands and not what it is."""
+"""Attributes that describe a module's state rather than its definition."""
 
 
 def check_rebuilt(vae: VAE, again: VAE) -> None:
-    """Refuse a model that its options do not make.
+    """Refuse a model that cannot be rebuilt from its options.
 
     Args:
         vae: The model.
-        again: What its options make, with the same modules where it was made of modules.
+        again: The model rebuilt from its options, with the same modules if it was made of modules.
 
     Raises:
-        UserError: Naming what is another.
+        UserError: If something differs; it says what.
     """
     odd = next(_differences(vae, again), None)
     if odd is not None:
@@ -51,13 +51,13 @@ def _differences(vae: VAE, again: VAE) -> Iterator[str]:
     yield from (name for name in [*modules, *expected] if type(modules.get(name)) is not type(expected.get(name)))
     for name, module in modules.items():
         yield from (_below(name, what) for what in _overridden(module))
-        if name:  # the VAE's own attributes are its options, and whether it is prepared
+        if name:  # the VAE's own attributes are its options and the prepared flag
             yield from (_below(name, what) for what in _attributes_that_differ(module, expected[name]))
     try:
         again.load_state_dict(vae.state_dict())
     except RuntimeError as error:
         yield str(error).splitlines()[-1].strip()
-    # After loading: the preprocessing takes the type of what it is given.
+    # After loading, because the preprocessing takes the type of its input.
     tensors = again.state_dict()
     yield from (name for name, tensor in vae.state_dict().items() if tensors[name].dtype != tensor.dtype)
     yield from (name for name in ("encoder", "decoder") if _has_hooks(getattr(vae, name)) and not _same_outputs(name, vae, again))
@@ -68,7 +68,7 @@ def _below(name: str, what: str) -> str:
 
 
 def _overridden(module: nn.Module) -> list[str]:
-    """Methods that this module has in place of those of its class."""
+    """Methods that are overridden on this instance."""
     return [name for name, value in vars(module).items() if callable(value) and callable(getattr(type(module), name, None))]
 
 

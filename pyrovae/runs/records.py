@@ -1,4 +1,4 @@
-"""What estimators found, in a run's evidence/ folder: a JSON and an .npz each; only the same is replaced."""
+"""Stores evaluations in a run's evidence/ folder, as a JSON and an .npz file each; only equal settings are replaced."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from pyrovae.system.tensorfiles import digest_of, read_tensors, write_tensors
 from pyrovae.version import __version__
 
 UNREADABLE = (UserError, TypeError, OSError, ValueError, zipfile.BadZipFile, NotImplementedError)
-"""What reading a damaged archive raises; TypeError: numbers of a type that torch has not."""
+"""Errors raised by reading a damaged archive; TypeError is for number types that torch lacks."""
 
 ASKED = "asked"
-"""In the file of an evaluation under way: a digest of what it depends on."""
+"""Key in the file of a partial evaluation: a digest of the settings it depends on."""
 
 
 class Estimate(Protocol):
-    """What an estimator found: a summary, and arrays with a row for each datum."""
+    """An estimator's result: a summary, and arrays with one row per datum."""
 
     @property
     def per_datum(self) -> Mapping[str, Tensor]:
         """By name."""
 
     def identity(self) -> dict[str, Any]:
-        """What was asked, as fields of the summary: equal for two of which the later may replace the earlier."""
+        """The settings, as fields of the summary; a later result with equal settings may replace an earlier one."""
 
     def to_json(self) -> str:
         """The summary."""
 
 
 def place(folder: Path, name: str, found: Estimate) -> Path:
-    """The JSON file of what was found: evidence/NAME.json, or NAME-DIGEST.json where that has the answer to another question."""
+    """The JSON file of a result: evidence/NAME.json, or NAME-DIGEST.json if that file holds a result with other settings."""
     asked = _plain(found.identity())
     path = folder / "evidence" / f"{name}.json"
     there = _read(path)
@@ -57,10 +57,10 @@ def place(folder: Path, name: str, found: Estimate) -> Path:
 
 @final
 class Keeper:
-    """Where what is found of a run is kept: its evidence/. What cannot be written there is said, and shown all the same.
+    """The evidence/ folder of a run. If a result cannot be written there, a warning says so, and it is shown nevertheless.
 
     Args:
-        folder: The run; None for a model in memory, of which nothing is kept.
+        folder: The run; None for a model in memory, for which nothing is kept.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -72,10 +72,10 @@ class Keeper:
                 self._folder = folder
 
     def keep(self, name: str, found: Estimate) -> Path | None:
-        """Write what was found: the summary, and the arrays into an .npz file beside it.
+        """Write a result: the summary as JSON, and the arrays into an .npz file next to it.
 
         Returns:
-            The JSON file, see ``place``; None where it could not be written, which a warning says.
+            The JSON file, see ``place``; None, after a warning, if it could not be written.
         """
         if self._folder is None:
             return None
@@ -89,7 +89,7 @@ class Keeper:
         return None
 
     def kept(self, asked: Mapping[str, Any]) -> Partial | None:
-        """Where the results of an evaluation under way are kept, until ``finish``; None for nowhere."""
+        """Storage for the partial results of an evaluation, until ``finish``; None if nothing is kept."""
         if self._folder is None:
             return None
         self._partials.append(Partial(self._folder, asked))
@@ -100,7 +100,7 @@ class Keeper:
         return self.keep(found.estimator, found)
 
     def finish(self, found: Evaluation) -> None:
-        """Write an evaluation, and keep no results of those under way any more once it is written."""
+        """Write an evaluation, then remove its partial results."""
         if self.write(found) is not None:
             for partial in self._partials:
                 partial.remove()
@@ -114,12 +114,12 @@ def _check_evidence(folder: Path) -> None:
 
 
 def calibration_picture(numbers: Path) -> Path:
-    """The picture that belongs to a JSON file of ``classify``: calibration of other data has another name too."""
+    """The picture that belongs to a JSON file of ``classify``; other data have another file name."""
     return numbers.parent.parent / "figures" / numbers.with_suffix(".png").name.replace("classes", "calibration")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The summary in a file; None without one that can be read."""
+    """The summary in a file; None if it cannot be read."""
     try:
         found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
@@ -133,11 +133,11 @@ def _plain(value: Any) -> Any:
 
 @final
 class Partial:
-    """Where the results of an evaluation under way are kept in a run: evidence/.partial-DIGEST.safetensors.
+    """Storage for partial results in a run: evidence/.partial-DIGEST.safetensors.
 
     Args:
         folder: The run.
-        settings: What the results depend on, as plain data.
+        settings: The settings that the results depend on, as plain data.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -147,7 +147,7 @@ class Partial:
         self.path = folder / "evidence" / f".partial-{self._asked[:16]}.safetensors"
 
     def load(self) -> dict[str, Tensor]:
-        """The results of the first data; empty without any, or where they are damaged or those of another evaluation."""
+        """The results kept so far; empty if there are none, or if they are damaged or belong to another evaluation."""
         if not self.path.is_file():
             return {}
         try:
@@ -158,7 +158,7 @@ class Partial:
         return found if plain.get(ASKED) == self._asked and len(rows) == 1 and torch.Size() not in rows else {}
 
     def save(self, found: Mapping[str, Tensor]) -> None:
-        """Keep the results of the first data.
+        """Keep the results computed so far.
 
         Raises:
             WriteError: If they cannot be written.
@@ -174,8 +174,8 @@ class Partial:
 def read_records(folder: Path, estimator: str) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
     """Summary and arrays of every evaluation of a run by that estimator.
 
-    Left out are those that cannot be read, were edited, or do not belong together (a crash between the two files): the comment of
-    the archive of arrays is a digest of both. Files of before have none, and are looked at instead.
+    Omits those that cannot be read, were edited, or whose two files do not match (after a crash between them): the comment of
+    the archive is a digest of both. Older files have none, so their contents are compared instead.
     """
     for path in sorted((folder / "evidence").glob(f"{estimator}*.json")):
         summary = _read(path)
@@ -194,11 +194,11 @@ def read_records(folder: Path, estimator: str) -> Iterator[tuple[dict[str, Any],
 
 
 MEANS = {"log_evidence": "estimate", "elbo": "elbo", "gap": "gap", "lower": "lower", "upper": "upper"}
-"""Number of a summary -> the array that it is the mean of."""
+"""Number in a summary -> the array of which it is the mean."""
 
 
 def _is_plausible(summary: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> bool:
-    """Whether a summary has what one has, and its means are those of the arrays."""
+    """Whether a summary is complete and its means agree with the arrays."""
     kind = Certificate if "lower" in summary else DataEvaluation
     needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
     if any(name not in summary for name in needed) or not isinstance(summary["options"], dict):

@@ -33,12 +33,12 @@ class Samples:
 
 
 def draw_samples(vae: VAE, count: int, seed: int, given: str | None = None) -> Samples:
-    """z ~ p(z|c), x ~ p(x|z,c); the caller's random state is left as it was.
+    """Draw z ~ p(z|c), x ~ p(x|z,c); the caller's random state is not changed.
 
     Args:
         vae: The model.
         count: N.
-        seed: Of the draws.
+        seed: Seed of the draws.
         given: None draws each one's context from p(c), as often as in the training data, ``uniform`` equally often; another text
             is the one context of all.
 
@@ -72,7 +72,7 @@ def prior_samples(vae: VAE, count: int, c: Tensor | None) -> Tensor:
 
 
 def _in_units(vae: VAE, y: Tensor) -> Tensor:
-    """Draws of the likelihood in the units of the data: whole numbers where the data are."""
+    """Draws of the likelihood in the units of the data, as whole numbers if the data are."""
     x = vae.transform.inverse(y)
     if vae.spec.kind == "reals" or vae.transform.made.kind == "binary":
         return x
@@ -80,7 +80,7 @@ def _in_units(vae: VAE, y: Tensor) -> Tensor:
 
 
 def value_range(vae: VAE) -> tuple[float, float] | None:
-    """Black and white of a picture in the units of the data; None where the data set no bounds."""
+    """The values of black and white in the units of the data; None if the data have no bounds."""
     if vae.transform.made.kind == "binary":
         return 0.0, 1.0
     return None if vae.spec.levels is None else (0.0, vae.spec.levels - 1.0)

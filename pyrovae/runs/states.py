@@ -1,4 +1,4 @@
-"""The state of a training <-> tensors and plain data; what is no state of this model's training is refused."""
+"""Converts the state of a training to tensors and plain data and back; refuses states of other trainings."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pyrovae.vae import VAE
 GROUPS = ("weights", "best", "random", "optimizer")
 COUNTS = ("epoch", "step", "best_epoch")
 ADDED = ("initial_lr", "decoupled_weight_decay")
-"""Settings of an optimizer that states of before do not have; torch adds them."""
+"""Optimizer settings that older states lack; torch adds them."""
 
 SECONDS = "seconds"
-"""How long it took is no part of the state: two trainings that are the same have the same state."""
+"""Durations are not part of the state, so that equal trainings have equal states."""
 
 
 @final
 @dataclass(frozen=True)
 class Seconds:
-    """How long a training took.
+    """The duration of a training.
 
     Args:
-        total: In all.
-        epochs: At the end of each epoch.
+        total: Seconds in total.
+        epochs: Seconds at the end of each epoch.
     """
 
     total: float
@@ -49,10 +49,10 @@ class Seconds:
 
         Args:
             text: The line.
-            epochs: How many at least it has to know.
+            epochs: Minimum number of epochs that it must contain.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If it is not such a line.
             KeyError: If a part is missing.
             TypeError: If a part has another type.
         """
@@ -107,10 +107,10 @@ def put_together(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Tra
         random=groups["random"],
         **{name: _count(plain, name) for name in COUNTS},
         loss_sum=_number(plain["loss_sum"]),
-        seconds=_number(plain.get(SECONDS, 0.0)),  # states once held them
+        seconds=_number(plain.get(SECONDS, 0.0)),  # older states contain them
         best_weights=groups["best"],
         history=[{**row, SECONDS: row.get(SECONDS, math.nan)} for row in history],
-        untrained=_untrained(plain.get("untrained")),  # states once had neither
+        untrained=_untrained(plain.get("untrained")),  # older states have neither
         worse=plain.get("worse", False) is True,
         schedule=dict(plain.get("schedule", {})),
         made_for=None if plain.get("made_for") is None else _count(plain, "made_for"),
@@ -132,10 +132,10 @@ def timed(state: TrainingState, seconds: Seconds) -> TrainingState:
 
 
 def check_fits(state: TrainingState, vae: VAE, training: Training) -> None:
-    """Refuse a state that is none of a training of this model with these settings.
+    """Refuse a state that does not belong to a training of this model with these settings.
 
     Raises:
-        ValueError: Saying what is another.
+        ValueError: If something differs; the message says what.
         TypeError: If a part has another type.
     """
     like = copy.deepcopy(vae)
@@ -154,7 +154,7 @@ def check_fits(state: TrainingState, vae: VAE, training: Training) -> None:
 
 
 def _check_optimizer(state: TrainingState, like: VAE, training: Training) -> None:
-    """Compare optimizer and schedule with those that have taken a step with a model like it."""
+    """Compare optimizer and schedule with fresh ones that have taken a step with a similar model."""
     parameters = list(like.parameters())
     optimizer = training.build_optimizer(parameters)
     scheduler = training.build_scheduler(optimizer, training.batch_size)
@@ -177,7 +177,7 @@ def _check_optimizer(state: TrainingState, like: VAE, training: Training) -> Non
 
 
 def _is_like(found: Any, expected: Any) -> bool:
-    """Whether plain data have the keys, lengths and types of others."""
+    """Whether plain data have the same keys, lengths and types as other data."""
     if isinstance(expected, Mapping):
         keys_agree = isinstance(found, Mapping) and found.keys() == expected.keys()
         return keys_agree and all(_is_like(found[key], value) for key, value in expected.items())

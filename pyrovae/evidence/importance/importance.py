@@ -108,9 +108,9 @@ class Importance(Estimator):
         return as_evidence(weigh(vae, x, c, seed=seed, index=index, rows=rows, **options))
 
     def untrusted(self, arrays: Mapping[str, Tensor]) -> Trust:
-        """Untrusted with fewer than 10 effective samples or a k-hat above the upper one of ``pareto.limits``.
+        """Mark data as untrusted if they have fewer than 10 effective samples or a k-hat above the upper ``pareto.limits``.
 
-        It cannot be told between the limits, and with fewer than 50 samples.
+        Data with a k-hat between the limits, and all data if there are fewer than 50 samples, are undecided.
         """
         few = arrays["effective_sample_size"] < FEW_EFFECTIVE
         if self.samples < FEWEST_WEIGHTS:
