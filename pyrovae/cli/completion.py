@@ -33,7 +33,7 @@ UNSEEN = ("progress", "resume", "evidence")
 FILES = ("config", "json", "out", "plugin")
 FOLDERS = ("data_root",)
 WORDS = {"split": ("train", "valid", "test", "all"), "device": ("auto", "cpu", "cuda")}
-"""What an option takes that is a file, a folder, or one of a few words."""
+"""The values of options that take a file, a folder, or one of a few words."""
 
 DATA = "_pyrovae_data"
 PREAMBLE = {

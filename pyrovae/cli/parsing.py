@@ -1,4 +1,4 @@
-"""Tokens of the command line -> parts and options, with errors of one line."""
+"""Parses the command line into parts and options, with one-line errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ WHOLE = ("training", "settings")
 """Parameters of ``train`` and ``sweep`` that stand for the settings of a training, which are options one by one here."""
 
 ALONE = ("data", *TRAINING_ROLES)
-"""Roles of which a sweep takes one for all its runs."""
+"""Roles for which a sweep takes a single part for all its runs."""
 
 AUTOMATIC = ("preprocess", "objective")
-"""Roles in which ``auto`` stands for what fits the other parts."""
+"""Roles in which ``auto`` means the part that fits the others."""
 
 PLUGIN = (
     "Run a Python file of yours first, which calls pyrovae.register: its parts can then be chosen here, and runs that have them "
@@ -69,7 +69,7 @@ def take(option: str, tokens: list[str]) -> tuple[list[str], str | None]:
 
 
 def take_flag(option: str, tokens: list[str]) -> tuple[list[str], bool]:
-    """Tokens without a flag that has no value, and whether it was there.
+    """The tokens without a flag that takes no value, and whether the flag was present.
 
     Raises:
         UserError: If it was given a value.
@@ -290,7 +290,7 @@ class Parser:
 
 
 def _readable(text: str) -> str:
-    """jsonargparse's help in the spelling that is documented: dashes, and ``--role NAME`` for the part's name."""
+    """jsonargparse's help in the documented spelling: dashes, and ``--role NAME`` for the name of a part."""
     text = re.sub(r"\n  --[a-z_]+ CONFIG +Path to a configuration file\.", "", text)
     text = re.sub(r"\s*\[--(?!config)[a-z_]+ CONFIG\]", "", text)
     text = re.sub(r"--([a-z_]+)\.name NAME", r"--\1 NAME", text)

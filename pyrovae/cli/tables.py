@@ -19,7 +19,7 @@ SHOWN = DataSpec((2,), "levels", LEVELS)
 
 
 def listing(role: str | None = None) -> str:
-    """Families by role, each with its meaning, its support and its options, broken to fit the terminal.
+    """The families by role, each with its meaning, support and options, wrapped to fit the terminal.
 
     Args:
         role: One role; None for all.

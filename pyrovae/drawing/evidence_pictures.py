@@ -24,7 +24,7 @@ from pyrovae.runs.records import read_records
 LOWEST = 20
 
 OTHERS = ("annealed", "exact")
-"""Estimators that importance sampling is drawn beside."""
+"""Estimators with which importance sampling is compared in a figure."""
 
 Record = tuple[dict[str, Any], dict[str, Tensor]]
 

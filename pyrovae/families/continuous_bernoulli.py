@@ -30,7 +30,7 @@ def _power_series(square: Tensor, coefficients: list[float]) -> Tensor:
 
 
 def _split(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the series hold, l there, and |l| elsewhere, with harmless numbers in between lest gradients become NaN."""
+    """Where the series hold, l there, and |l| elsewhere, with harmless numbers in between so that gradients do not become NaN."""
     small = logits.abs() < SMALL
     return small, torch.where(small, logits, torch.zeros_like(logits)), torch.where(small, torch.ones_like(logits), logits.abs())
 

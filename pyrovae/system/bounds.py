@@ -126,7 +126,7 @@ def read_yaml(path: Path) -> Any:
 
 
 BAD_YAML = (OSError, ValueError, yaml.YAMLError)
-"""What ``read_yaml`` raises; a ValueError also for a date or a number that there is not."""
+"""What ``read_yaml`` raises; a ValueError also for a date or a number that does not exist."""
 
 
 def why(error: BaseException) -> str:

@@ -110,7 +110,7 @@ def noting(spell: Callable[[UserError | Warning], str] = str) -> Callable[..., N
 
 
 def _open_streams() -> bool:
-    """Open what the parent process has closed, lest a file of ours get its number; whether stdout was closed."""
+    """Open what the parent process has closed, so that no file of ours gets its number; whether stdout was closed."""
     closed = sys.stdout is None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
