@@ -13,6 +13,7 @@ import torch
 from pyrovae.cli.spelling import with_flags
 from pyrovae.errors import NOT_GIVEN, Note, UserError, command, option
 
+IMPORTANCE = {"name": "importance", "samples": 500}
 STRANGE = ["my run", "it's; rm -r $HOME", 'a"b`c`', "-n", "*", "=x", "\ufdd0{}\ufdd1", "--out"]
 
 
@@ -81,12 +82,12 @@ def test_what_a_user_wrote_is_no_markup(text: str):
 
 @pytest.mark.parametrize("text", STRANGE)
 def test_a_command_is_a_line_for_a_shell_and_a_call_in_python(text: str):
-    error = UserError(None, NOT_GIVEN, f"go on with {command('evaluate', text, samples=500, resume=True)}")
+    error = UserError(None, NOT_GIVEN, f"go on with {command('evaluate', text, estimator=IMPORTANCE, resume=True)}")
     words = shlex.split(with_flags(error).partition("go on with ")[2])
     assert words[:2] == ["pyrovae", "evaluate"]
     assert words[2].removeprefix("./") == (text if text.isprintable() else text.encode("unicode_escape").decode())
-    assert words[3:] == ["--samples", "500", "--resume"]
-    assert f"pyrovae.evaluate({text!r}, samples=500, resume=True)" in str(error)
+    assert words[3:] == ["--estimator", "importance", "--samples", "500", "--resume"]
+    assert f"pyrovae.evaluate({text!r}, estimator={IMPORTANCE}, resume=True)" in str(error)
 
 
 def test_a_note_is_spelled_for_its_reader():

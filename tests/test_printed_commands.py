@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import pyrovae
+from pyrovae import UserError, commands
 from pyrovae import cli as command_line
-from pyrovae.cli.spelling import in_flags
+from pyrovae.cli.spelling import in_flags, with_flags
 from pyrovae.commands.recipe import TrainResult
 from pyrovae.training.loop import FitResult
 
@@ -60,6 +63,43 @@ def test_what_an_interrupted_training_says_can_be_run(here, cli, name):
     stopped = FitResult(history=[], best_epoch=0, interrupted=True, out_of_patience=False, signal=2)
     (line,) = printed(TrainResult(Path(name), None, None, stopped).report(in_flags).partition("go on with: ")[2])
     assert cli(*line, "--epochs", 2).code == 0
+
+
+def called(text: str) -> list[object]:
+    """What the calls of pyrovae in a text return, with separators between them left out."""
+    calls = re.findall(r"pyrovae\.\w+\(.*?\)(?=$|;| or pyrovae| goes on)", text, re.MULTILINE)
+    return [eval(call, {"pyrovae": pyrovae}) for call in calls]
+
+
+@pytest.mark.parametrize("name", ["my run", "it's; rm -r $HOME"])
+def test_calls_that_are_printed_in_python_can_be_made(here, name, monkeypatch):
+    """Of few data, for the calls say how many samples are wanted, not that it should be quick."""
+    options = {"network": {"name": "mlp", "hidden": [8]}, "latent_dim": 2, "device": "cpu", "progress": False}
+    for command in ("evaluate", "compare"):
+        monkeypatch.setattr(pyrovae, command, partial(getattr(commands, command), limit=5), raising=False)
+    made = commands.train(**options, epochs=1, out=name)
+    evaluation, pictures = called(made.report())
+    assert (evaluation.run, evaluation.samples, evaluation.n) == (name, 500, 5)
+    assert {path.parent for path in pictures} == {Path(name) / "figures"}
+    (longer,) = called(commands.resume(name, progress=False).report().splitlines()[0])
+    assert (longer.run, len(longer.fit.history)) == (Path(name), 2)
+    (Path(name) / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="or it was deleted") as refused:
+        commands.figures(name)
+    assert len(called(str(refused.value))) == 1
+    assert (Path(name) / "model.safetensors").is_file()
+    with pytest.raises(UserError, match="no evaluation of its present weights") as refused:
+        commands.figures(name, evidence=True, only="evidence_bound")
+    (evaluation,) = called(str(refused.value))
+    assert (evaluation.estimator, evaluation.samples) == ("importance", 5000)
+    assert [path.stem for path in commands.figures(name, evidence=True, only="evidence_bound")] == ["evidence_bound"]
+    assert with_flags(refused.value).endswith(f"make one with pyrovae evaluate {shlex.quote(name)} --samples 5000")
+    for other in ("digits-1", "digits-2"):
+        shutil.copytree(name, f"runs/{other}")
+    with pytest.raises(UserError, match="needs at least two runs") as refused:
+        commands.compare([name])
+    (league,) = called(str(refused.value))
+    assert len(league.rows) == 2
 
 
 def test_no_command_is_printed_with_a_bare_path():

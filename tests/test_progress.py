@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import shutil
 import sys
 
 import pytest
 
 import pyrovae
+from pyrovae.cli.program import main
 from pyrovae.training.progress import progress_of
 
 SMALL = shlex.split("--network.hidden [8] --latent-dim 2 --device cpu")
@@ -54,6 +56,28 @@ def test_quiet_leaves_the_report_alone(cli, here, line, last):
     answer = cli(*shlex.split(line), *SMALL, "--quiet")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines()[-1].startswith(last)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "sweep"])
+def test_quiet_shows_no_bar_on_a_terminal_and_the_same_report(command, make_run, tmp_path, monkeypatch, capsys):
+    runs = [shutil.copytree(make_run("digits-beside", seed=seed), tmp_path / f"run-{seed}") for seed in (1, 2)]
+    line = {
+        "evaluate": ["evaluate", runs[0], "--samples", 20, "--limit", 20],
+        "compare": ["compare", *runs, "--samples", 20, "--limit", 20],
+        "sweep": ["sweep", "--epochs", 1, "--samples", 2, "--limit", 9, *SMALL, "--out", tmp_path / "sweep"],
+    }[command]
+    said = {}
+    for quiet in (True, False):
+        for made in [*tmp_path.glob("*/evidence"), *tmp_path.glob("sweep")]:
+            shutil.rmtree(made)
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main([*map(str, line), *(["--quiet"] if quiet else [])])
+        said[quiet] = capsys.readouterr().out, terminal.getvalue()
+    assert said[True][1] == ""
+    assert re.search(r"\d+%\|.*(data|run)", said[False][1])
+    assert re.sub(r"\d+\.\d s\b", "", said[True][0]) == re.sub(r"\d+\.\d s\b", "", said[False][0]) != ""
 
 
 def test_quiet_is_no_part_of_a_configuration_and_takes_no_value(cli, here):

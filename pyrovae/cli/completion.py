@@ -22,7 +22,8 @@ SHELLS = ("bash", "zsh")
 FLAGS = {
     "train": ("config", "print-config", "resume", "quiet"),
     "sweep": ("quiet", "wide"),
-    "compare": ("wide",),
+    "evaluate": ("quiet",),
+    "compare": ("quiet", "wide"),
     "figures": ("evidence",),
 }
 """Options of a command that are not read from its function's signature as it stands; the others have a value each."""

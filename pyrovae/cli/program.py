@@ -143,14 +143,16 @@ def _evaluate(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
     from pyrovae.runs.records import place
 
-    parser = Parser(command, commands.evaluate, {"run", "data", "estimator"})
+    tokens, quiet = take_flag("quiet", tokens)
+    parser = Parser(command, commands.evaluate, {"run", "data", "estimator", "progress"})
     parser.add_argument("run", help=parser.doc("run"))
+    parser.add_quiet()
     tokens, name, options = add_estimator(parser, tokens)
     parsed = _with_data(parser, tokens)
     values = {option: parsed.pop(option) for option in options}
     given = {option: value for option, value in values.items() if is_given(option, tokens)}
     with _noting_unwritten() as unwritten:
-        found = commands.evaluate(**{**parsed, "estimator": {**given, "name": name}})
+        found = commands.evaluate(**{**parsed, "estimator": {**given, "name": name}}, progress=not quiet)
     print(wrapped(found.table(in_flags), LABELS))
     folder = Path(parsed["run"])
     _print_written(unwritten, *(place(folder, each.estimator, each) for each in found.kept()), json=parsed["json"])
@@ -236,13 +238,15 @@ def _with_data(parser: Parser, tokens: list[str]) -> dict[str, Any]:
 def _compare(command: str, tokens: list[str]) -> int:
     from pyrovae import commands
 
-    parser = Parser(command, commands.compare, {"run", "data"})
+    tokens, quiet = take_flag("quiet", tokens)
+    parser = Parser(command, commands.compare, {"run", "data", "progress"})
     parser.add_argument("run", nargs="+", help=parser.doc("run"))
+    parser.add_quiet()
     parser.add_argument("--wide", action="store_true", help=WIDE)
     parsed = _with_data(parser, tokens)
     wide = parsed.pop("wide")
     with _noting_unwritten() as unwritten:
-        print(commands.compare(**parsed).table(wide=wide, spell=in_flags))
+        print(commands.compare(**parsed, progress=not quiet).table(wide=wide, spell=in_flags))
     if parsed["out"]:
         _check_written(unwritten, "out", Path(parsed["out"]))
         print(f"written: {parsed['out']}: league.csv, league.json, league.png")

@@ -53,6 +53,19 @@ def _flag(name: str, value: str) -> str:
 
 
 def _command(parts: dict[str, Any]) -> str:
-    runs = [quoted(run) for run in parts["runs"]]
-    options = [_flag(name, value and quoted(value)) for name, value in parts["options"].items()]
-    return " ".join(["pyrovae", parts["command"], *runs, *options])
+    command, runs, given = parts["command"], parts["runs"], parts["options"]
+    if command == "resume":
+        command, runs, given = "train", [], {"resume": "", **given, "out": runs[0]}
+    options = [_flag(name, value and quoted(value)) for option in given.items() for name, value in _each(*option)]
+    return " ".join(["pyrovae", command, *map(quoted, runs), *options])
+
+
+def _each(role: str, value: str | dict[str, str]) -> list[tuple[str, str]]:
+    """An option and its value; of a part its name, which may be left out where it is auto, and its options."""
+    if isinstance(value, str):
+        return [(role, value)]
+    import pyrovae.evidence  # noqa: F401  (which opens the role of estimators)
+    from pyrovae.parts import is_auto, option_of
+
+    name = [] if is_auto(value["name"]) else [(role, value["name"])]
+    return name + [(option_of(role, option), given) for option, given in value.items() if option != "name"]

@@ -72,6 +72,7 @@ def evaluate(
     device: str = "auto",
     data_root: str | Path | None = None,
     json: str | Path | None = None,
+    progress: bool = True,
 ) -> Evaluation:
     """Estimate the ELBO and the evidence of a run, in nats per datum; higher is better.
 
@@ -95,6 +96,7 @@ def evaluate(
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
         json: A .json file for the numbers, in addition to the one in the run.
+        progress: Show a progress bar on stderr, where it is a terminal.
 
     Raises:
         UserError: If an option is wrong or does not belong to the estimator, or if the run or the data are missing, are damaged
@@ -111,6 +113,7 @@ def evaluate(
         matmul=matmul,
         device=device,
         data_root=data_root,
+        progress=progress,
     )
     if json is not None:
         with files.said_if_unwritten():

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyrovae import runs
 from pyrovae.contracts import Estimator
-from pyrovae.errors import UserError, check_path, check_seed, option, plain
+from pyrovae.errors import UserError, check_flag, check_path, check_seed, option, plain
 from pyrovae.evidence.reports.evaluation import Evaluation
 from pyrovae.evidence.task import Task
 from pyrovae.parts import Choice, is_auto, make
@@ -29,6 +29,7 @@ def run_estimator(
     matmul: str | None,
     device: str,
     data_root: str | Path | None,
+    progress: bool,
 ) -> Evaluation:
     """Run an estimator on a run and write the result into it; arguments and errors as for ``commands.evaluate``."""
     chosen = None if _is_auto(estimator) else make("estimator", estimator)
@@ -49,6 +50,7 @@ def run_estimator(
         matmul=matmul,
         run=None if folder is None else str(folder),
         records=keeper,
+        progress=check_flag("progress", progress),
     )
     found: Evaluation = (fitting(estimator, vae) if chosen is None else chosen).evaluate(task)
     keeper.finish(found)

@@ -68,7 +68,7 @@ class TrainResult:
         if self.fit.out_of_patience:
             lines.append(f"stopped by {option('patience')}: no better {score_name(self.vae)} since")
         if self.fit.interrupted:
-            lines.append(f"interrupted; go on with: {command('train', resume=True, out=self.run)}")
+            lines.append(f"interrupted; go on with: {command('resume', self.run)}")
         else:
             lines.append(f"run: {self.run}")
             lines.append(f"next: {command('evaluate', self.run)}; {command('figures', self.run)}")
@@ -79,7 +79,7 @@ class TrainResult:
         if self.fit.out_of_patience:
             ended = f"{option('patience')} ended the training after {done} epochs"
             return f"nothing to do: {ended}; train anew with more {option('patience')}"
-        more = command("train", resume=True, epochs=2 * done, out=self.run)
+        more = command("resume", self.run, epochs=2 * done)
         return f"nothing to do: the run has finished its {done} epochs; train longer with: {more}"
 
     def _kept(self) -> str:

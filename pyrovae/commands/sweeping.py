@@ -321,7 +321,7 @@ def _entries(finished: Mapping[Path, Point], refusals: list[Refusal], plan: _Pla
     for number, (folder, point) in enumerate(finished.items(), 1):
         plan.say(f"evaluating {number} of {len(finished)}: {point.name}")
         try:
-            entries.append(read_entry(folder, ranking, plan.device, plan.data_root))
+            entries.append(read_entry(folder, ranking, plan.device, plan.data_root, progress=plan.progress))
         except UserError as error:
             refusals.append(point.refused(error))
     return entries

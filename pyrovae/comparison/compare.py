@@ -15,7 +15,7 @@ from pyrovae.comparison.league import League, write_league
 from pyrovae.comparison.ranking import rank
 from pyrovae.contexts.words import listed
 from pyrovae.data.dataset import VALUES, changed
-from pyrovae.errors import UserError, check_path, command, option
+from pyrovae.errors import UserError, check_flag, check_path, command, option
 from pyrovae.parts import make
 from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, load_source
 from pyrovae.system import files
@@ -32,6 +32,7 @@ def compare(
     out: str | Path | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
+    progress: bool = True,
 ) -> League:
     """Rank runs by log evidence on the same data, with paired standard errors.
 
@@ -50,6 +51,7 @@ def compare(
         out: A folder for league.csv, league.json and league.png; by default the table is printed only.
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
+        progress: Show a progress bar on stderr, where it is a terminal.
 
     Raises:
         UserError: If there are fewer than two runs, one is given twice, missing, damaged or a plain autoencoder, or two were
@@ -61,6 +63,7 @@ def compare(
         raise UserError(
             None, "compare", f"needs at least two runs, such as: {command('compare', 'runs/digits-1', 'runs/digits-2')}"
         )
+    progress = check_flag("progress", progress)
     settings = Settings(samples=samples, split=split, limit=limit, seed=seed, dequantisations=dequantisations)
     if out is not None:
         files.check_writable(check_path("out", out, "a folder"), "out")
@@ -70,8 +73,9 @@ def compare(
         check_comparable(configs, data_root)
     else:
         check_alike(configs)
-    bar = tqdm(folders, unit="run", desc="evaluating", disable=None, leave=False)
-    entries = [read_entry(folder, settings, device, data_root, data) for folder in bar]
+    disable = None if progress else True  # None: where stderr is no terminal
+    bar = tqdm(folders, unit="run", desc="evaluating", disable=disable, leave=False)
+    entries = [read_entry(folder, settings, device, data_root, data, progress=progress) for folder in bar]
     if data is not None and any(entry.on_its_own for entry in entries):
         _check_all_trained_on(entries)
         _check_split(configs)

@@ -116,6 +116,7 @@ def read_entry(
     device: str = "auto",
     data_root: str | Path | None = None,
     data: DataLike | None = None,
+    progress: bool = True,
 ) -> Entry:
     """The numbers of a run; unless they exist already, they are computed and written into its ``evidence/``.
 
@@ -125,6 +126,7 @@ def read_entry(
         device: auto, cpu, cuda or cuda:N.
         data_root: Folder of downloaded data.
         data: Other data than the run's; None for those.
+        progress: Show a progress bar where stderr is a terminal.
 
     Raises:
         UserError: If the run or its data are missing, damaged or changed, or the model has no evidence.
@@ -134,7 +136,9 @@ def read_entry(
     if evaluation is None:
         estimator = Importance(samples=settings.samples, dequantisations=settings.dequantisations)
         of_data: dict[str, Any] = {"split": settings.split, "limit": settings.limit, "seed": settings.seed}
-        evaluation = Task(vae=opened.vae, dataset=opened.dataset, run=str(folder), **of_data).measured(estimator)
+        evaluation = Task(vae=opened.vae, dataset=opened.dataset, run=str(folder), progress=progress, **of_data).measured(
+            estimator
+        )
         Keeper(folder).write(evaluation)
     history = runs.read_metrics(folder)
     config = opened.config

@@ -182,9 +182,9 @@ EVIDENCE_FIGURES: dict[str, Callable[[_Evaluations], Figure | None]] = {
 }
 
 NEEDS: dict[str, dict[str, object]] = {
-    "evidence_bound": {"samples": 5000},
-    "evidence_khat": {"samples": 5000},
+    "evidence_bound": {"estimator": {"name": "auto", "samples": 5000}},
+    "evidence_khat": {"estimator": {"name": "auto", "samples": 5000}},
     "evidence_annealing": {"estimator": "bdmc"},
-    "evidence_lowest": {"samples": 5000},
+    "evidence_lowest": {"estimator": {"name": "auto", "samples": 5000}},
 }
 """Which options of ``evaluate`` make what a figure shows."""

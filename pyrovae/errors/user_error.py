@@ -6,7 +6,7 @@ import enum
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from pyrovae.errors.values import LONGEST, LONGEST_WORD, plain, shown
@@ -141,21 +141,27 @@ def command(name: str, *runs: str | os.PathLike[str], **options: object) -> str:
     """A command within a message, as a call or as a line for a shell.
 
     Args:
-        name: Of the command.
-        runs: The folders that it is given.
-        options: Its options by their Python names; True for one that is a flag alone.
+        name: Of the function; ``resume`` is ``train --resume --out RUN`` for a shell.
+        runs: The folders that it is given; several are a list in Python.
+        options: Its options by their Python names; True for one that is a flag alone, a mapping for a part with options.
 
     Example:
-        >>> in_python(command("evaluate", "runs/a", samples=500))
-        "pyrovae.evaluate('runs/a', samples=500)"
+        >>> in_python(command("evaluate", "runs/a", estimator={"name": "importance", "samples": 500}))
+        "pyrovae.evaluate('runs/a', estimator={'name': 'importance', 'samples': 500})"
+        >>> in_python(command("compare", "runs/a", "runs/b"))
+        "pyrovae.compare(['runs/a', 'runs/b'])"
     """
-    words = [_literal(run) for run in runs] + [f"{key}={_literal(value)}" for key, value in options.items()]
-    typed = {key: "" if value is True else _typed(value) for key, value in options.items()}
+    given = [_literal(run) for run in runs]
+    words = [f"[{', '.join(given)}]"] if len(given) > 1 else given
+    words += [f"{key}={_literal(value)}" for key, value in options.items()]
+    typed = {key: _typed_option(value) for key, value in options.items()}
     return _marked(f"pyrovae.{name}({', '.join(words)})", command=name, runs=[str(run) for run in runs], options=typed)
 
 
 def _literal(value: object) -> str:
     """A value as Python source, if it is short."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_literal(option)}' for key, option in value.items())}}}"
     text = shown(value)
     return repr(str(value)) if isinstance(value, str | os.PathLike) and len(str(value)) <= LONGEST else text
 
@@ -167,6 +173,13 @@ def _typed(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return f"{value:g}"
     return str(value) if isinstance(value, os.PathLike) else shown(value)
+
+
+def _typed_option(value: object) -> str | dict[str, str]:
+    """What follows the flag of an option: nothing after one that is a flag alone; of a part, what follows each of its flags."""
+    if isinstance(value, Mapping):
+        return {str(key): _typed(option) for key, option in value.items()}
+    return "" if value is True else _typed(value)
 
 
 def _marked(python: str, **parts: object) -> str:

@@ -49,6 +49,7 @@ def measured(
     matmul: str | None = None,
     run: str | None = None,
     kept: Callable[[Mapping[str, Any]], Kept | None] = lambda asked: None,
+    progress: bool = True,
 ) -> DataEvaluation:
     """Estimate ELBO and evidence of data.
 
@@ -58,6 +59,7 @@ def measured(
         matmul: How float32 products may be rounded, see ``precision.guard``.
         run: Name to report; None for a model in memory.
         kept: What the results depend on -> where they are kept until they are complete; None for nowhere.
+        progress: Show a progress bar where stderr is a terminal.
 
     Raises:
         UserError: If ``matmul`` is unknown, or a number is NaN.
@@ -68,7 +70,7 @@ def measured(
     began = time.perf_counter()
     with nullcontext(prepared.unguarded()) if estimator.in_float64 else prepared.guarded(matmul) as guarded:
         asked = {"estimator": name, "seed": prepared.seed, **options, **digests, "path": guarded.precision.path}
-        found = _each(estimator, guarded, prepared, kept(asked), name)
+        found = _each(estimator, guarded, prepared, kept(asked), name, progress)
         seconds = time.perf_counter() - began
         parts = _decomposed(guarded.vae, prepared) if "elbo" in found.diagnostics else None
     arrays, judged = found.diagnostics, estimator.estimates == "log_evidence"
@@ -104,7 +106,7 @@ def measured(
     )
 
 
-def _each(estimator: Estimator, guarded: Guarded, data: PreparedData, kept: Kept | None, label: str) -> Evidence:
+def _each(estimator: Estimator, guarded: Guarded, data: PreparedData, kept: Kept | None, label: str, progress: bool) -> Evidence:
     """The per-datum numbers, computed piece by piece."""
     rows, c = data.rows, data.c
 
@@ -114,7 +116,7 @@ def _each(estimator: Estimator, guarded: Guarded, data: PreparedData, kept: Kept
         degrees = {} if found.degrees_of_freedom is None else {"degrees_of_freedom": found.degrees_of_freedom}
         return {**found.diagnostics, "estimate": found.estimate, "monte_carlo_error": found.monte_carlo_error, **degrees}
 
-    found = in_pieces(lambda part: guarded.measure(compute, part), len(rows), kept, label)
+    found = in_pieces(lambda part: guarded.measure(compute, part), len(rows), kept, label, progress)
     estimate, error = found.pop("estimate"), found.pop("monte_carlo_error")
     degrees = found.pop("degrees_of_freedom", None)
     # An estimate of log p(x) is reported as the log evidence, even if the diagnostics do not repeat it.

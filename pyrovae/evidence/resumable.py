@@ -31,7 +31,7 @@ class Kept(Protocol):
         """Keep the results of the first data."""
 
 
-def in_pieces(compute: ComputePiece, n: int, kept: Kept | None, label: str) -> dict[str, Tensor]:
+def in_pieces(compute: ComputePiece, n: int, kept: Kept | None, label: str, progress: bool = True) -> dict[str, Tensor]:
     """Per-datum tensors (n, ...) by name, computed piece by piece; on a signal the finished pieces are kept.
 
     Args:
@@ -39,6 +39,7 @@ def in_pieces(compute: ComputePiece, n: int, kept: Kept | None, label: str) -> d
         n: Number of data.
         kept: Storage for partial results, which the caller removes after writing the final ones; None to keep nothing.
         label: Label of the progress bar.
+        progress: Show the bar, where stderr is a terminal.
 
     Raises:
         KeyboardInterrupt: On Ctrl-C, SIGTERM or SIGHUP; the message says what is kept.
@@ -50,7 +51,8 @@ def in_pieces(compute: ComputePiece, n: int, kept: Kept | None, label: str) -> d
     parts: list[Mapping[str, Tensor]] = [before] if before else []
     pieces = Pieces(compute, n, done=len(next(iter(before.values()))) if before else 0)
     start = saved = time.perf_counter()
-    with raising(), tqdm(total=n, initial=pieces.done, unit="data", desc=label, disable=None, leave=False) as bar:
+    disable = None if progress else True  # None: where stderr is no terminal
+    with raising(), tqdm(total=n, initial=pieces.done, unit="data", desc=label, disable=disable, leave=False) as bar:
         try:
             for found in pieces:
                 parts.append(found)

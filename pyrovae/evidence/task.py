@@ -44,6 +44,7 @@ class Task:
         matmul: How float32 products may be rounded, see ``precision.guard``.
         run: Name to report; None for a model in memory.
         records: Where evaluations are written; None if they are not written.
+        progress: Show a progress bar where stderr is a terminal.
     """
 
     vae: VAE
@@ -54,6 +55,7 @@ class Task:
     matmul: str | None = None
     run: str | None = None
     records: Records | None = None
+    progress: bool = True
 
     def measured(self, estimator: Estimator) -> DataEvaluation:
         """The data, measured by an estimator.
@@ -62,7 +64,8 @@ class Task:
             UserError: If an option is out of range, the estimator cannot measure the model, or the data do not fit it.
         """
         settled = fitted(estimator, self.vae)
-        return measured(settled, self.prepared(), matmul=self.matmul, run=self.run, kept=self.kept)
+        data = self.prepared()
+        return measured(settled, data, matmul=self.matmul, run=self.run, kept=self.kept, progress=self.progress)
 
     def prepared(self) -> PreparedData:
         """The data, chosen, bound to the model and checked.

@@ -105,7 +105,7 @@ def load(
             None,
             path,
             "is missing",
-            f"training has not saved it yet, or it was deleted: {command('train', resume=True, out=folder)} goes on with it",
+            f"training has not saved it yet, or it was deleted: {command('resume', folder)} goes on with it",
         )
     tensors, plain = read_tensors(path)
     check_finite(tensors, path)

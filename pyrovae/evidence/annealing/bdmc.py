@@ -95,7 +95,7 @@ class Bdmc(Annealing):
 
         with guard(vae, seen, contexts, index, matmul=task.matmul, seed=seed) as guarded:
             asked = {"estimator": "bdmc", "seed": seed, **asdict(self), "model": digest, "path": guarded.precision.path}
-            arrays = in_pieces(lambda part: guarded.measure(compute, part), simulated, task.kept(asked), "bdmc")
+            arrays = in_pieces(lambda part: guarded.measure(compute, part), simulated, task.kept(asked), "bdmc", task.progress)
         return Certificate(
             run=task.run,
             n=simulated,
