@@ -201,7 +201,7 @@ def test_a_datum_without_any_weight_keeps_the_frequencies(double_precision, monk
 def test_training_data_without_labels_tell_no_frequencies(double_precision):
     model = ConditionalGaussian()
     x, y = model.draw(COUNTS)
-    with pytest.raises(UserError, match=r"labels of its training data are not known"):
+    with pytest.raises(UserError, match=r"labels of its training data are unknown"):
         classify_split(model.vae(), whole(x, y, DataSpec((SIZE,), class_names=CLASSES)), None)
 
 

@@ -34,7 +34,7 @@ WITHOUT_FLAG = {"train": {"progress"}, "sweep": {"progress"}}
 
 def parameters(command: str) -> list[str]:
     if command in ("train", "sweep"):
-        return list(commands.options_of(getattr(commands, command)))
+        return list(commands.arguments_of(getattr(commands, command)))
     return [] if command == "list" else list(inspect.signature(getattr(commands, command)).parameters)
 
 

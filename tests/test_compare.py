@@ -19,7 +19,7 @@ import yaml
 
 import pyrovae
 from pyrovae import Evaluation, Importance, commands, runs
-from pyrovae.comparison import League, Settings, rank, shown
+from pyrovae.comparison import League, Settings, choice_in_words, rank
 from pyrovae.comparison.entries import Entry, Quantity
 from pyrovae.comparison.ranking import paired_error
 from pyrovae.errors import UserError
@@ -215,7 +215,7 @@ def test_runs_with_the_same_last_name_are_told_apart():
     ],
 )
 def test_a_part_is_shown_with_the_options_that_were_chosen(role, part, text):
-    assert shown(role, describe(role, make(role, part))) == text
+    assert choice_in_words(role, describe(role, make(role, part))) == text
 
 
 # --- the table --------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from pyrovae import Importance, UserError, commands, runs
 from pyrovae.evidence import resumable as measuring
 from pyrovae.runs.records import Partial, read_records
 
-ASKED = {"estimator": Importance(samples=20), "limit": 30, "device": "cpu"}
+OF_DATA = {"limit": 30, "device": "cpu"}
+ASKED = {"estimator": Importance(samples=20), **OF_DATA}
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_a_false_evaluation_is_not_used(evaluated, make_run, name):
     assert list(read_records(evaluated, "importance")) == []
     with pytest.raises(UserError, match=r"has no evaluation of its present weights to draw; make one with pyrovae\.evaluate\("):
         commands.figures(evaluated, evidence=True, device="cpu")
-    league = commands.compare([evaluated, make_run("digits-beside", seed=1)], **ASKED)
+    league = commands.compare([evaluated, make_run("digits-beside", seed=1)], samples=20, **OF_DATA)
     assert {row.run: row.log_evidence for row in league.rows}[str(evaluated)] == truth
 
 

@@ -273,6 +273,6 @@ def test_every_parameter_of_the_api_is_typed_and_documented(name):
 
 def test_every_role_can_be_chosen_on_the_command_line():
     assert set(TRAIN_ROLES) == set(MODEL_ROLES)
-    assert set(MODEL_ROLES) <= set(commands.options_of(commands.train))
+    assert set(MODEL_ROLES) <= set(commands.arguments_of(commands.train))
     assert set(ROLES) == {*MODEL_ROLES, "estimator"}
     assert "estimator" in inspect.signature(commands.evaluate).parameters

@@ -102,7 +102,7 @@ def test_a_run_of_a_sweep_is_the_run_that_train_makes(out, tmp_path):
 
 
 def test_a_sweep_has_every_option_of_train_but_resume():
-    ours, theirs = (commands.options_of(function) for function in (commands.sweep, commands.train))
+    ours, theirs = (commands.arguments_of(function) for function in (commands.sweep, commands.train))
     assert set(theirs) - set(ours) == {"resume"}
     assert ours.pop("seed") is None  # that of the training
     assert {name: ours[name] for name in theirs if name in ours} == {

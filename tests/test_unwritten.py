@@ -125,7 +125,7 @@ def test_a_place_that_can_be_seen_to_be_closed_is_refused_before_the_work(run, t
     (tmp_path / "closed").mkdir()
     read_only(tmp_path / "closed")
     monkeypatch.setattr("pyrovae.commands.run_estimator", lambda *given, **options: pytest.fail("worked"))
-    with pytest.raises(UserError, match=r"json=.*found\.json: could not be written there; choose another place"):
+    with pytest.raises(UserError, match=r"json='.*found\.json': could not be written there; choose another place"):
         commands.evaluate(run, json=str(tmp_path / "closed" / "found.json"))
 
 

@@ -336,7 +336,7 @@ def several(role: str, tokens: list[str]) -> tuple[list[str], list[Any] | None]:
     for flag in flags:
         tokens, options[flag] = take(flag, tokens)
     tokens, text = take(role, tokens)
-    default = commands.options_of(commands.sweep)[role]
+    default = commands.arguments_of(commands.sweep)[role]
     names = [default] if text is None else [text] if role in ALONE else [name.strip() for name in text.split(",")]
     check_each_once(role, names)
     if not options and text is None:
@@ -351,7 +351,7 @@ def several(role: str, tokens: list[str]) -> tuple[list[str], list[Any] | None]:
     values = []
     for name, own in has.items():
         parser = Parser("sweep", commands.sweep, set(inspect.signature(commands.sweep).parameters))
-        parser.add_training(skip=commands.options_of(commands.sweep))
+        parser.add_training(skip=commands.arguments_of(commands.sweep))
         mine = [f"--{flag}={value}" for flag, value in options.items() if flag in own]
         part = add_part(parser, role, name, mine)
         given = {k: v for k, v in parser.parse(mine).get(role, {}).items() if k != "name"}

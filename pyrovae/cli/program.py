@@ -116,7 +116,7 @@ def _train(command: str, tokens: list[str]) -> int:
         tokens, long = take(f"{role}.name", tokens)
         tokens, short = take(role, tokens)
         names[role] = long if short is None else short
-    default = commands.options_of(commands.train)
+    default = commands.arguments_of(commands.train)
     parser = Parser("train", commands.train, {*TRAIN_ROLES, "resume", "progress"})
     parser.add_training()
     parser.add_argument("--config", action="config", help="Read options from a YAML file, such as a run's config.yaml.")
@@ -261,7 +261,7 @@ def _sweep(command: str, tokens: list[str]) -> int:
     parser.add_quiet()
     parser.add_argument("--wide", action="store_true", help=WIDE)
     chosen: dict[str, Any] = {}
-    default = commands.options_of(commands.sweep)
+    default = commands.arguments_of(commands.sweep)
     tokens, quiet = take_flag("quiet", spelt_out(with_value("tensorboard", tokens)))
     for role in TRAIN_ROLES:
         several_of = "One of" if role in ALONE else "Of"
@@ -327,7 +327,7 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
         raise UserError("config", path, "names a plugin, and no file that is read may run code", remedy)
     if options.pop("resume", None):
         raise UserError("config", path, "resume: true is no option of a file", "give --resume --out RUN, without --config")
-    known = commands.options_of(commands.train).keys() - {"resume", "progress"}
+    known = commands.arguments_of(commands.train).keys() - {"resume", "progress"}
     for key in options:
         if key.partition(".")[0] not in known:
             raise UserError("config", path, f"{shown(key)}: no such option", suggest(key, known))

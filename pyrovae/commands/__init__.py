@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import runs
 from pyrovae.commands.evaluating import run_estimator
-from pyrovae.commands.recipe import TrainResult, options_of, recorded_options, resume, train
+from pyrovae.commands.recipe import TrainResult, arguments_of, recorded_options, resume, train
 from pyrovae.commands.sweeping import SweepResult, sweep
 from pyrovae.comparison import compare
 from pyrovae.drawing import charts, style
@@ -44,6 +44,7 @@ from pyrovae.vae import VAE
 __all__ = [
     "SweepResult",
     "TrainResult",
+    "arguments_of",
     "classify",
     "compare",
     "decode",
@@ -51,7 +52,6 @@ __all__ = [
     "evaluate",
     "figures",
     "load_dataset",
-    "options_of",
     "recorded_options",
     "register",
     "resume",

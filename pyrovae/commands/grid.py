@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from pyrovae.comparison import shown
+from pyrovae.comparison import choice_in_words
 from pyrovae.errors import NOT_GIVEN, UserError, check_each_once, check_integer, check_seed, in_python, one_line, plain_option
 from pyrovae.parts import describe, make
 
@@ -119,4 +119,4 @@ def _text(axis: str, value: Any) -> str:
         return str(value)
     if value in (None, "auto") and axis in UNNAMED:
         return UNNAMED[axis]
-    return shown(axis, describe(axis, make(axis, value)))
+    return choice_in_words(axis, describe(axis, make(axis, value)))

@@ -146,7 +146,7 @@ def train(
             several processes.
     """
     check_one_process()
-    training = chosen_training(training, settings, options_of(train))
+    training = chosen_training(training, settings, arguments_of(train))
     source = data_source(data)
     chosen_objective = resolved_objective(objective, prior, posterior)
     # An absolute path, because the run may be used from another working directory.
@@ -200,7 +200,7 @@ def train(
     return TrainResult(claim.folder, vae, dataset, result, 0 if state is None else state.epoch)
 
 
-def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+def arguments_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Every option of ``train`` or ``sweep`` with its default, including each setting of the training."""
     parameters = inspect.signature(function).parameters
     own = {name: parameter.default for name, parameter in parameters.items() if name not in ("training", "settings")}

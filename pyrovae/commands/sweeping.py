@@ -11,7 +11,7 @@ from typing import Any, Unpack, final
 
 from pyrovae import runs
 from pyrovae.commands.grid import LISTED, Point, Refusal, grid_of
-from pyrovae.commands.recipe import new_vae, options_of, resolved_objective, train
+from pyrovae.commands.recipe import arguments_of, new_vae, resolved_objective, train
 from pyrovae.commands.refusals import IMPOSSIBLE, earlier_refusals, write_refusals
 from pyrovae.comparison import Entry, League, Settings, rank, read_entry, write_league
 from pyrovae.data import Dataset
@@ -140,7 +140,7 @@ def sweep(
     files.check_writable(folder, "out")
     plan = _Plan(
         data=data,
-        training=chosen_training(training, settings, options_of(sweep)),
+        training=chosen_training(training, settings, arguments_of(sweep)),
         device=device_name(device),
         data_root=None if data_root is None else str(check_path("data_root", data_root, "a folder")),
         tensorboard=check_flag("tensorboard", tensorboard),

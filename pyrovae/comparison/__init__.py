@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrovae.comparison.compare import compare
-from pyrovae.comparison.entries import Entry, Settings, read_entry, shown
+from pyrovae.comparison.entries import Entry, Settings, choice_in_words, read_entry
 from pyrovae.comparison.league import League, write_league
 from pyrovae.comparison.ranking import rank
 from pyrovae.comparison.rows import Group, Row
@@ -14,9 +14,9 @@ __all__ = [
     "League",
     "Row",
     "Settings",
+    "choice_in_words",
     "compare",
     "rank",
     "read_entry",
-    "shown",
     "write_league",
 ]

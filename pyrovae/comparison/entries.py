@@ -144,7 +144,7 @@ def read_entry(
     config = opened.config
     return Entry(
         folder=folder,
-        parts={role: shown(role, config[role]) for role in SHOWN_ROLES},
+        parts={role: choice_in_words(role, config[role]) for role in SHOWN_ROLES},
         latent_dim=opened.vae.latent_dim,
         seed=config["seed"],
         evaluation=evaluation,
@@ -199,7 +199,7 @@ def _quantity(vae: VAE, evaluation: DataEvaluation) -> Quantity:
         chosen = describe("context", vae.parts["context"]).get("attributes")
         details.append("c = " + ", ".join(label.name for label in vae.spec.labels if chosen is None or label.name in chosen))
     if kind == "bits":
-        details.append(shown("preprocess", describe("preprocess", _preprocess(vae))))
+        details.append(choice_in_words("preprocess", describe("preprocess", _preprocess(vae))))
     return Quantity(symbol=evaluation.quantity, kind=kind, detail="; ".join(details))
 
 
@@ -209,7 +209,7 @@ def _preprocess(vae: VAE) -> Any:
     return make("preprocess", default_preprocess(vae.parts["likelihood"], vae.spec)) if choice == "auto" else choice
 
 
-def shown(role: str, described: str | Mapping[str, Any]) -> str:
+def choice_in_words(role: str, described: str | Mapping[str, Any]) -> str:
     """A part as text: its name and those of its options that are not the defaults of the role.
 
     Args:
@@ -217,7 +217,7 @@ def shown(role: str, described: str | Mapping[str, Any]) -> str:
         described: What ``parts.describe`` returned, or ``auto``.
 
     Example:
-        >>> shown("likelihood", {"name": "normal", "scale": 0.1})
+        >>> choice_in_words("likelihood", {"name": "normal", "scale": 0.1})
         'normal scale=0.1'
     """
     if isinstance(described, str):
