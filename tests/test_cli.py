@@ -28,7 +28,7 @@ from pyrovae.parts import ROLES, option_of
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SMALL = shlex.split("--network.hidden [8] --latent-dim 2 --device cpu")
 TINY = [*SMALL, "--epochs", "1"]
-WITHOUT_FLAG = {"train": {"progress"}, "sweep": {"progress"}}
+WITHOUT_FLAG = {command: {"progress"} for command in ("train", "sweep", "evaluate", "compare")}
 """Parameters that only a program has."""
 
 
