@@ -1,4 +1,4 @@
-"""The role p(x|z,c): which families model data, and the preprocessing that each wants for a kind of data."""
+"""The role p(x|z,c): which families model data, and the preprocessing that each needs for a kind of data."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from pyrovae.families import (
 )
 
 MOST_LEVELS = 2**16
-"""Whole numbers up to it may be levels."""
+"""Whole numbers up to this may be levels."""
 
 MARGIN = 1e-6
-"""Dequantised data of a likelihood that has no density at 0 or 1 stay that far from both (``preprocess.squeeze``)."""
+"""For a likelihood with no density at 0 or 1, dequantised data stay this far from both (``preprocess.squeeze``)."""
 
 SUGGESTED = 4
 """Likelihoods that an error message names."""
@@ -62,9 +62,9 @@ LIKELIHOODS = Table(
 
 
 def preprocess_of(family: Family) -> Mapping[Kind, str]:
-    """Kind of data -> name of the preprocessing that a likelihood wants for it; a kind that is missing it cannot model.
+    """Kind of data -> name of the preprocessing that a likelihood needs for it; it cannot model a kind that is missing.
 
-    What the table says of its class, or else what the support says (``by_support``).
+    Taken from the table entry of its class if there is one, otherwise derived from its support (``by_support``).
     """
     name = LIKELIHOODS.name_of(type(family))
     said = None if name is None else LIKELIHOODS.line(name).preprocess
@@ -72,11 +72,11 @@ def preprocess_of(family: Family) -> Mapping[Kind, str]:
 
 
 def by_support(family: Family) -> Mapping[Kind, str]:
-    """The preprocessing for each kind of data that follows from where a density lives.
+    """The preprocessing for each kind of data, as it follows from the support of a density.
 
-    A probability of whole numbers models a kind of data as they are where its support has all values of that kind, and one of
-    bits alone models levels binarised. A density of reals models reals as they are, and whole numbers dequantised, or
-    squeezed where it has no value at the ends of the unit interval.
+    A probability of whole numbers models a kind of data unchanged if its support contains all values of that kind; a
+    probability of bits only models levels after binarising them. A density of reals models reals unchanged and whole numbers
+    dequantised, or squeezed if it has no value at the ends of the unit interval.
 
     Example:
         >>> by_support(Beta())
@@ -102,7 +102,7 @@ def by_support(family: Family) -> Mapping[Kind, str]:
 
 
 def _holds(family: Family, spec: DataSpec, values: tuple[float, ...]) -> bool:
-    """Whether all these values have a density."""
+    """Whether all of these values have a density."""
     try:
         return bool(family.support(spec).check(torch.tensor(values)).all())
     except UserError:
@@ -110,10 +110,10 @@ def _holds(family: Family, spec: DataSpec, values: tuple[float, ...]) -> bool:
 
 
 def native_kind(family: Family) -> Kind:
-    """The first kind of data that a likelihood models as they are.
+    """The first kind of data that a likelihood models without preprocessing.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is no such kind.
 
     Example:
         >>> native_kind(Binomial())
@@ -134,7 +134,7 @@ def shown_name(family: Family) -> str:
 
 
 def _outside(family: Family, spec: DataSpec, x: Tensor) -> Tensor:
-    """Where data have no density as they are; nowhere if that takes an option that was not given."""
+    """Where data have no density without preprocessing; nowhere if finding out needs an option that was not given."""
     try:
         inside: Tensor = family.support(spec).check(x.to(torch.get_default_dtype()))
         return ~inside
@@ -160,11 +160,11 @@ def _with_defaults(name: str) -> Family | None:
 
 
 def fitting(spec: DataSpec, x: Tensor | None = None) -> list[str]:
-    """Names of at most four likelihoods of data of that kind, those that model them as they are first.
+    """Names of at most four likelihoods for data of this kind; those that need no preprocessing come first.
 
     Args:
         spec: The data.
-        x: The data themselves: likelihoods whose support they leave are not named; None names them too.
+        x: The data themselves: likelihoods with values outside their support are left out; with None they are included.
 
     Example:
         >>> fitting(DataSpec(event_shape=(2,), kind="counts"))
@@ -182,7 +182,7 @@ def _all_inside(name: str, spec: DataSpec, x: Tensor) -> bool:
 
 
 def _as_another_kind(wanted: Mapping[Kind, str], spec: DataSpec, x: Tensor | None) -> str:
-    """Options by which whole numbers become what a likelihood models, for the beginning of a remedy."""
+    """Options that turn whole numbers into data that a likelihood models, for the beginning of a remedy."""
     if x is None or (x < 0).any() or (x != x.floor()).any():
         return ""
     if wanted.get("counts") == "none" and spec.kind in ("reals", "binary"):
@@ -202,7 +202,7 @@ def default_preprocess(family: Family, spec: DataSpec, x: Tensor | None = None) 
         x: The data themselves, for the error to name a value; not needed.
 
     Raises:
-        UserError: If there is none, with the likelihoods that fit.
+        UserError: If no preprocessing does; the error names likelihoods that fit.
 
     Example:
         >>> default_preprocess(Bernoulli(), DataSpec(event_shape=(8, 8), kind="levels", levels=17))

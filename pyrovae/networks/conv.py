@@ -34,7 +34,7 @@ def _image(event_shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _halved(size: tuple[int, int], channels: Sequence[int]) -> list[tuple[int, int]]:
-    """Sizes before the first and after each convolution; a half is rounded up. UserError where one would halve a pixel."""
+    """Sizes before the first and after each convolution; a half is rounded up. UserError if one would halve a single pixel."""
     sizes = [size]
     for _ in channels:
         height, width = sizes[-1]
@@ -171,7 +171,7 @@ class Conv(Network):
     """Convolutions for images of 8x8 to 64x64 pixels, shapes (H, W), (1, H, W) or (3, H, W), odd and unequal sizes included.
 
     Each convolution of the encoder halves the image (stride 2, half sizes rounded up), each transposed convolution of the
-    decoder doubles it to the size that was halved; a dense layer stands between them and the latents. Between two convolutions
+    decoder doubles it back to its previous size; a dense layer stands between them and the latents. Between two convolutions
     the features of a datum are normalised over its own pixels and channels (one group).
 
     Args:
@@ -181,7 +181,7 @@ class Conv(Network):
 
     Raises:
         UserError: If there are no channels, a number is below 1 or the activation is not known; when it is built, if the data
-            are no such images or would be halved beyond a single pixel.
+            are not such images or would be halved beyond a single pixel.
 
     Source: LeCun, Boser, Denker, Henderson, Howard, Hubbard and Jackel (1989), Backpropagation Applied to Handwritten Zip Code
     Recognition; Zeiler, Krishnan, Taylor and Fergus (2010), Deconvolutional Networks; Wu and He (2018), Group Normalization.

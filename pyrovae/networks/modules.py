@@ -15,12 +15,12 @@ from pyrovae.system.devices import own_noise
 from pyrovae.system.modes import in_evaluation
 
 TRIED = 2
-"""Data of the trial at build: one alone could be taken for none."""
+"""Number of data in the trial at build: a batch of one could be mistaken for no batch dimension."""
 
 
 @final
 class ModulesNeededError(UserError):
-    """The modules of a model that was made of modules were not given."""
+    """A model that was built from the user's own modules was to be rebuilt without them."""
 
 
 @final
@@ -31,11 +31,11 @@ class Modules(Network):
     ``encoder(x)`` is given the features of data (B, *E), floating-point numbers, and returns the P raw parameters of the
     posterior for each of D latents: (B, P, D), or flat (B, P D). ``decoder(z)`` is given latents (B, D) and returns the P raw
     parameters of the likelihood for each element of a datum: (B, P, *E), flat (B, P prod(E)), with the parameters among the
-    channels (B, P E_1, E_2, ...), or (B, *E) where P is 1. What is flat is in the order of the dimensions that it stands for.
+    channels (B, P E_1, E_2, ...), or (B, *E) where P is 1. Flat outputs are in the order of the dimensions they replace.
     With a context each is given its embedding too: ``encoder(x, embedding)`` and ``decoder(z, embedding)``, (B, C).
 
-    The sizes are ``vae.posterior_density.params_shape``, (P, D), and ``vae.likelihood_density.params_shape``, (P, *E). B is
-    whatever comes, such as samples times data. Modules are in training mode while they are trained and in evaluation mode while
+    The sizes are ``vae.posterior_density.params_shape``, (P, D), and ``vae.likelihood_density.params_shape``, (P, *E). B may
+    be any number, such as samples times data. Modules are in training mode while they are trained and in evaluation mode while
     they are evaluated; then what a module returns for a datum must not depend on the others in the batch.
 
     Args:
@@ -43,7 +43,7 @@ class Modules(Network):
         decoder: As above.
 
     Raises:
-        UserError: If one is no module, or only one is given.
+        UserError: If one is not a module, or only one is given.
     """
 
     def __init__(self, encoder: nn.Module | None = None, decoder: nn.Module | None = None) -> None:
@@ -77,13 +77,13 @@ class BatchOnce(nn.Module):
 
     Args:
         role: ``encoder`` or ``decoder``, for errors.
-        module: (B, *in_shape), and (B, C) where there is an embedding, -> (B, *out_shape) or one of its spellings.
+        module: (B, *in_shape), and (B, C) where there is an embedding, -> (B, *out_shape) or an equivalent shape.
         in_shape: Event shape of the input.
         out_shape: Event shape of the output, (P, ...).
         embedding_dim: C, 0 for none.
 
     Raises:
-        UserError: If the module is not in torch's default precision, cannot take such inputs, or returns another shape.
+        UserError: If the module is not in torch's default precision, cannot take these inputs, or returns another shape.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class BatchOnce(nn.Module):
         return result
 
     def _spellings(self) -> list[tuple[int, ...]]:
-        """Shapes that are out_shape, read in order."""
+        """Shapes that hold the same numbers as out_shape in the same order."""
         params, *event = self.out_shape
         found = [self.out_shape, (math.prod(self.out_shape),), (params * event[0], *event[1:])]
         return list(dict.fromkeys(found + ([tuple(event)] if params == 1 else [])))

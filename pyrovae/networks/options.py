@@ -20,10 +20,10 @@ def check_activation(name: str, *others: str) -> None:
 
     Args:
         name: The one that was given.
-        others: What the network knows besides.
+        others: Other values that the network accepts.
 
     Raises:
-        UserError: With the known ones.
+        UserError: Listing the known ones.
     """
     check_choice("network.activation", name, (*get_args(Activation), *others))
 

@@ -20,7 +20,7 @@ class ResidualBlock(nn.Module):
     """h + W2 act(W1 norm(h) + b1) + b2, with layer normalisation.
 
     Args:
-        width: Size of h and of what is between.
+        width: Size of h and of the hidden layer.
         activation: Constructor of the nonlinearity.
     """
 
@@ -79,8 +79,8 @@ class ResidualStack(nn.Module):
 class Residual(Network):
     """Fully connected residual blocks, h <- h + W2 act(W1 norm(h)), between affine maps, for data of any shape.
 
-    Depth costs little here: what a block has not learned yet, it passes on. The norm is layer normalisation, of a datum by
-    itself, before the weights (pre-activation).
+    Depth costs little here: a block that has learned nothing yet passes its input on. The norm is layer normalisation of each
+    datum separately, before the weights (pre-activation).
 
     Args:
         width: Size of h, in encoder and decoder.

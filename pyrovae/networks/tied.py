@@ -1,4 +1,4 @@
-"""Autoencoders whose decoder has the encoder's weights, transposed."""
+"""Autoencoders with a decoder that reuses the encoder's weights, transposed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class TransposedDecoder(nn.Module):
     map of the last hidden features (z, where there are no hidden layers) and the embedding.
 
     Args:
-        encoder: The encoder, whose weights are used and not owned: it must be registered elsewhere.
+        encoder: The encoder; its weights are used but not owned, so it must be registered elsewhere.
         out_shape: Event shape of the output, (P, *E).
         hidden: Widths of the encoder's hidden layers.
         activation: Constructor of the nonlinearity after each hidden layer.
-        embedding_dim: C, mapped linearly and added to the outcome of the first layer.
+        embedding_dim: C, mapped linearly and added to the output of the first layer.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TransposedDecoder(nn.Module):
 class Tied(Network):
     """Fully connected layers; the decoder has the encoder's weights, transposed, and its own biases.
 
-    Encoder W_k act(... W_1 x ...), decoder W_1' act(... W_k' z ...), where of W_k only the rows count that give the mean (the
+    Encoder W_k act(... W_1 x ...), decoder W_1' act(... W_k' z ...), where only those rows of W_k count that give the mean (the
     first parameter) of each latent. The weights give the decoder the mean (the first parameter) of each element; an affine map
     of its last hidden features gives the others. A context has its own weights on both sides.
 
@@ -116,7 +116,7 @@ class Tied(Network):
         return Feedforward(event_shape, out_shape, self.hidden, activation_of(self.activation), embedding_dim)
 
     def decoder(self, latent_dim: int, out_shape: tuple[int, ...], embedding_dim: int = 0) -> Never:
-        """There is none without an encoder.
+        """Not available: a tied decoder needs an encoder.
 
         Raises:
             UserError: Always.
@@ -135,7 +135,7 @@ class Tied(Network):
         """An encoder and the decoder that uses its weights.
 
         Raises:
-            UserError: If the encoder sees data of another size than the decoder's.
+            UserError: If the encoder sees data of a different size than the decoder returns.
         """
         if math.prod(event_shape) != math.prod(likelihood_shape[1:]):
             raise UserError(

@@ -1,4 +1,4 @@
-"""Grey levels -> bits: another data set, and marked so."""
+"""Grey levels -> bits: a different data set, and marked as such."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrovae.errors import UserError, is_number, option
 from pyrovae.preprocess.noise import needed
 
 BINARISED = "binarised: not comparable with grey"
-"""What a log-probability is whose data were made into bits."""
+"""What a log-probability of binarised data refers to."""
 
 
 @final
@@ -53,7 +53,7 @@ class Binarise(Preprocess):
         threshold: A value in the units of the data; None draws the bits (levels, binary, or reals within [0, 1]).
 
     Raises:
-        UserError: If the bits are to be drawn from data that are no probabilities.
+        UserError: If the bits are to be drawn from data that are not probabilities.
     """
 
     threshold: float | None = None

@@ -14,7 +14,7 @@ from pyrovae.preprocess.noise import needed
 from pyrovae.preprocess.rounding import exact_floats
 
 DEQUANTISED = "dequantisation bound"
-"""What a log-probability of integers is that was computed through a density of dequantised ones."""
+"""What a log-probability of integers is when it was computed through the density of dequantised data."""
 
 
 @final

@@ -8,10 +8,10 @@ from pyrovae.errors import UserError
 
 
 def needed(u: Tensor | None) -> Tensor:
-    """The noise u of a preprocessing that cannot do without it.
+    """The noise u for a preprocessing that requires it.
 
     Raises:
-        UserError: If there is none.
+        UserError: If no noise was given.
     """
     if u is None:
         raise UserError("u", None, "this preprocessing draws noise", "give uniform numbers in [0, 1) of the shape of x")

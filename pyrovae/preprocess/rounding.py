@@ -6,25 +6,25 @@ import torch
 from torch import Tensor
 
 COARSE = 1e-3
-"""Roundings that large, relative to the width of the data, move a log-density of standardised data in its third digit."""
+"""Rounding errors this large, relative to the width of the data, change the third digit of a standardised log-density."""
 
 MANY = 0.1
-"""The share of the different values that must be rounded so; less is an outlier or two."""
+"""The share of distinct values that must be rounded this much; a smaller share is an outlier or two."""
 
 NOISE_BITS = 48
-"""Numbers that agree to so many bits are taken for one that was computed in two ways."""
+"""Numbers that agree to this many bits are taken to be one number computed in two ways."""
 
 COMPARED, VALUES = 1000, 2**20
-"""At most so many data, and so many numbers of them, are compared."""
+"""The most data, and the most numbers in them, that are compared."""
 
 
 def exact_floats(x: Tensor) -> Tensor:
-    """Numbers as floats that hold them and what is added to them: bytes in torch's default type, all else in float64."""
+    """Numbers as floats wide enough for them and anything added to them: bytes in torch's default type, all else in float64."""
     return x.to(torch.get_default_dtype()) if x.dtype in (torch.uint8, torch.bool) else x.double()
 
 
 def some(x: Tensor) -> Tensor:
-    """Rows (n,) of data (N, *E), evenly over all of them, few enough to be compared."""
+    """Indices (n,) of rows of data (N, *E), spread evenly over all rows and few enough to be compared."""
     count = min(len(x), COMPARED, max(2, VALUES // max(1, x[0].numel())))
     return torch.linspace(0, len(x) - 1, count, dtype=torch.float64).round().long()
 
@@ -32,15 +32,15 @@ def some(x: Tensor) -> Tensor:
 def too_coarse(y: Tensor, dtype: torch.dtype) -> tuple[int, ...] | None:
     """Where data (n, *E) are rounded too much; None where they are not.
 
-    That is, where more than a tenth of the different values of an element are rounded by more than 1e-3 of its width: the length
-    of the shortest interval that holds more than half of them, that of where they crowd, whatever lies far away.
+    That is, where more than a tenth of the distinct values of an element are rounded by more than 1e-3 of its width. The width
+    is the length of the shortest interval that holds more than half of them: where they are densest, ignoring outliers.
 
     Args:
         y: In a type that holds them.
         dtype: What they are rounded to.
 
     Returns:
-        The position of the largest rounding, relative to the width, of such an element.
+        The position of the largest rounding error relative to the width, among the elements that are rounded too much.
     """
     if y.dtype == dtype or len(y) < 2:
         return None
@@ -56,7 +56,7 @@ def too_coarse(y: Tensor, dtype: torch.dtype) -> tuple[int, ...] | None:
 
 
 def _different(values: Tensor) -> Tensor:
-    """The different values of each column (n, M) in order, then infinity, of the same shape."""
+    """The distinct values of each column (n, M) in order, padded with infinity to the same shape."""
     mantissa, exponent = torch.frexp(values)
     values = torch.ldexp((mantissa * 2**NOISE_BITS).round() / 2**NOISE_BITS, exponent.double()).sort(0).values
     again = torch.zeros_like(values, dtype=torch.bool)
@@ -65,7 +65,7 @@ def _different(values: Tensor) -> Tensor:
 
 
 def _width(different: Tensor) -> Tensor:
-    """Of each column, the length of the shortest interval that holds more than half of its different values; 0 with only one."""
+    """For each column, the shortest length of an interval that holds more than half of its distinct values; 0 with only one."""
     count = different.isfinite().sum(0)
     last = torch.arange(len(different), device=different.device).unsqueeze(-1) + count // 2
     reached = different.gather(0, last.clamp(max=len(different) - 1)).masked_fill(last >= count, torch.inf)

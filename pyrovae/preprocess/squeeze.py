@@ -16,7 +16,7 @@ from pyrovae.preprocess.noise import needed
 from pyrovae.preprocess.rounding import exact_floats
 
 MARGIN = 1e-6
-"""y stays that far from 0 and 1: (255 + u) / 256 can be 1 in float32, whose spacing there is 6e-8, and u can be 0."""
+"""y stays this far from 0 and 1: (255 + u) / 256 can be 1 in float32, where the spacing is 6e-8, and u can be 0."""
 
 SPAN = 1 - 2 * MARGIN
 
@@ -73,8 +73,8 @@ class Squeeze(Preprocess):
     """Into the open unit interval: y = e + (1 - 2 e) (x + u) / L of levels, u uniform, or e + (1 - 2 e) x of reals in [0, 1].
 
     e = 1e-6. log P(x) >= E_u[log p(y)] + size log((1 - 2 e) / L) of levels; log p(x) = log p(y) + size log(1 - 2 e) of reals.
-    Reals that are exactly 0 or 1 have no density of their own: how high it gets at y = e is a matter of e. Each such value may
-    add up to 11.1 nats to a beta's log-likelihood, and a warning says how many there are.
+    Reals that are exactly 0 or 1 have no density of their own: how high the density gets at y = e depends on e. Each of these
+    values may add up to 11.1 nats to a beta's log-likelihood, and a warning says how many there are.
 
     Raises:
         UserError: If the data are counts, which have no upper end, or reals outside [0, 1].
@@ -107,7 +107,7 @@ class Squeeze(Preprocess):
 
 def _note_ends(x: Tensor) -> None:
     """Warn of values that are exactly 0 or 1."""
-    # Without their number: of the training data and of all of them it would be two notes.
+    # The count is left out: it differs between the training data and all data, so there would be two notes.
     if ((x == 0) | (x == 1)).any():
         warnings.warn(
             Note(

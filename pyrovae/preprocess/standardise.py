@@ -13,14 +13,14 @@ from pyrovae.contracts import DataSpec, Preprocess, Transform
 from pyrovae.errors import UserError, check_choice, option
 
 LAST_BITS = 4 * torch.finfo(torch.float64).eps
-"""A standard deviation that small, relative to the largest number, is one of rounding."""
+"""A standard deviation this small, relative to the largest number, comes from rounding."""
 
 
 @final
 class Affine(Transform):
-    """y = (x - mean) / scale, in float64: what is left of large numbers may be small.
+    """y = (x - mean) / scale, in float64: the differences between large numbers may be small.
 
-    Mean and scale stay in float64 in a model of float32; those of a file stay what they were when it was written.
+    Mean and scale stay in float64 in a model of float32; those read from a file stay as they were when it was written.
 
     Args:
         given: Reals; the result is of the same kind.
@@ -37,7 +37,7 @@ class Affine(Transform):
         self.register_buffer("scale", scale)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Affine:
-        # What moves a module to another device changes its precision too.
+        # Moving a module to another device may change its precision too.
         kept = dict(self.named_buffers())
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives it no types
         for name, buffer in kept.items():
@@ -53,7 +53,7 @@ class Affine(Transform):
         return (x.double() - self.mean.double()) / self.scale.double()
 
     def inverse(self, y: Tensor) -> Tensor:
-        """In float64, which holds 1,700,000,001 too."""
+        """In float64, which can represent 1,700,000,001."""
         return y.double() * self.scale.double() + self.mean.double()
 
     def log_abs_det_jacobian(self) -> Tensor:
@@ -101,7 +101,7 @@ class Standardise(Preprocess):
         values = x.double()
         dims = (0,) if self.over == "data" else tuple(range(values.dim()))
         scale, mean = torch.std_mean(values, dims, correction=0)
-        # Numbers that were computed in two ways differ in their last bits, which are no data.
+        # Numbers computed in two ways differ in their last bits, which carry no information.
         constant = scale <= LAST_BITS * values.abs().amax(dims)
         scale = torch.where(constant, torch.ones_like(scale), scale)
         return Affine(spec, *(torch.zeros(shape, dtype=torch.float64) + each for each in (mean, scale)))

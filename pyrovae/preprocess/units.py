@@ -1,4 +1,4 @@
-"""What a number of preprocessed data is measured in."""
+"""The units of numbers computed from preprocessed data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def bits_kind(transform: Transform) -> str:
 
 
 def units(transform: Transform) -> str:
-    """What log p(x) of data is measured in: nats per datum, and of which density or probability."""
+    """The units of log p(x): nats per datum, and which density or probability it is the logarithm of."""
     return _in_nats(bits_kind(transform))
 
 
 def units_of_draws(transform: Transform) -> str:
-    """What log p(y) of values that the likelihood sees is measured in: simulated ones, or one draw of the noise.
+    """The units of log p(y) for values that the likelihood sees: simulated ones, or data with one draw of the noise.
 
-    Only the average over dequantisation noise is a bound on a probability; log p(y) of one y is the log density of that y.
+    Only the average over dequantisation noise is a bound on a probability; log p(y) for a single y is the log density of that y.
     """
     kind = bits_kind(transform)
     return _in_nats("log density of dequantised data in the units of the levels" if kind == DEQUANTISED else kind)

@@ -90,11 +90,11 @@ BENDS: dict[str, type[Bend]] = {"spline": Spline, "affine": Affine}
 
 @final
 class AutoregressiveLayer(nn.Module):
-    """u_d = f(z_d; parameters that a masked network makes of the latents before d, and of the embedding).
+    """u_d = f(z_d; parameters), with parameters that a masked network computes from the latents before d and the embedding.
 
     Args:
         size: D.
-        embedding_dim: C, 0 without.
+        embedding_dim: C, 0 without a context.
         hidden: Width of the network's hidden layer, at least D.
         bend: f.
         reverse: Whether the latents come in reverse order.
@@ -106,7 +106,7 @@ class AutoregressiveLayer(nn.Module):
         self.order = list(range(size))[:: -1 if reverse else 1]
         permutation: Any = torch.tensor(self.order)
         with warnings.catch_warnings():
-            # A single latent is bent by constants, or by the embedding: that is what is wanted here.
+            # A single latent is bent by constants, or by the embedding, and that is intended here.
             warnings.filterwarnings("ignore", message=".*input_dim = 1")
             self.network = ConditionalAutoRegressiveNN(
                 size,
@@ -132,7 +132,7 @@ class AutoregressiveLayer(nn.Module):
         return u, log_slope.sum(-1)
 
     def inverse(self, u: Tensor, embedding: Tensor | None) -> Tensor:
-        """z (*, D) of u (*, D), in D passes: a latent is known when those before it are."""
+        """z (*, D) of u (*, D), in D passes: each latent is computed from those before it."""
         z = torch.zeros_like(u)
         for d in self.order:
             found = self.bend.inverse(u, self._params(z, embedding))
@@ -142,15 +142,14 @@ class AutoregressiveLayer(nn.Module):
 
 @final
 class FlowDistribution(TorchDistribution):
-    """The distribution of z for which f(z) is a base distribution's: log p(z) = log base(f(z)) + log|det df/dz|.
+    """The distribution of z for which f(z) follows a base distribution: log p(z) = log base(f(z)) + log|det df/dz|.
 
-    Unlike a ``TransformedDistribution`` it keeps no result for later: a density is always that of the parameters as they are,
-    with their gradient.
+    Unlike a ``TransformedDistribution`` it caches nothing: a density always uses the current parameters and has their gradient.
 
     Args:
-        layers: f is the last of them after ... after the first.
+        layers: f applies them in order, the first layer first.
         base: Batch shape ``*``, event shape (D,).
-        embedding: What the layers see of the context, (*, C), or None.
+        embedding: The embedding of the context that the layers see, (*, C), or None.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}

@@ -17,7 +17,7 @@ from pyrovae.priors.context import check_context
 from pyrovae.priors.fixed import family_prior
 
 SMALLEST, LARGEST = 0.5, 1e6
-"""A concentration whose density float32 latents can follow: below, much of it is nearer to 0 or 1 than they can be."""
+"""The smallest concentration float32 can represent: below it, much of the mass is nearer to 0 or 1 than float32 numbers get."""
 
 
 @final
@@ -62,7 +62,7 @@ class FixedBeta(Prior):
     Raises:
         UserError: If a or b are out of range, the context neither of these, or learned without a context.
 
-    Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, who train such a model.
+    Source: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, who train a model with this prior.
     """
 
     context: Literal["none", "learned"] = "none"

@@ -10,7 +10,7 @@ CHOICES = ("none", "learned")
 
 
 def check_context(context: str) -> None:
-    """Refuse what is no choice of ``--prior.context``.
+    """Refuse a value that is not a choice of ``--prior.context``.
 
     Raises:
         UserError: Naming the choices.

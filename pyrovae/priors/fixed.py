@@ -73,7 +73,7 @@ def family_prior(family: Family, spec: DataSpec, context: str, embedding_dim: in
         embedding_dim: C, 0 without a context.
 
     Raises:
-        UserError: If the context is learned and there is none.
+        UserError: If ``context`` is ``learned`` but the model has no context.
     """
     size = used_embedding(context, embedding_dim)
     return ConditionalPrior(family, spec, size) if size else FixedPrior(family, spec)

@@ -18,7 +18,7 @@ from pyrovae.priors.context import check_context, used_embedding
 
 @final
 class FlowPrior(PriorModule):
-    """Layers that take latents to standard normal noise; those after the first see them in reverse order, alternately.
+    """Layers that map latents to standard normal noise; every second one sees the latents in reverse order.
 
     Args:
         transform: Name in ``BENDS``.

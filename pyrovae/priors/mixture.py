@@ -17,7 +17,7 @@ from pyrovae.priors.mixtures import mixture
 
 @final
 class GaussianMixture(PriorModule):
-    """Learned weights, means and scales, to which a linear map of the embedding adds where p(z) depends on the context.
+    """Learned weights, means and scales, plus a linear map of the embedding where p(z) depends on the context.
 
     Args:
         components: K.

@@ -15,9 +15,9 @@ from pyrovae.contracts import Distribution
 
 @final
 class Mixture(MixtureSameFamily, TorchDistributionMixin):
-    """log p(z) = logsumexp_k(log pi_k + log p_k(z)), of components p_k that need not broadcast z.
+    """log p(z) = logsumexp_k(log pi_k + log p_k(z)), for components p_k that need not broadcast z.
 
-    A normal broadcasts z against its K means; a component whose transforms see an embedding wants z once for each.
+    A normal broadcasts z against its K means; components with transforms that see an embedding need a copy of z each.
     """
 
     def log_prob(self, value: Tensor) -> Tensor:

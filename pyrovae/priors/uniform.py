@@ -17,12 +17,12 @@ from pyrovae.priors.fixed import FixedPrior
 
 @final
 class OpenUniform(dist.Uniform):
-    """The uniform distribution on 0 < x < 1, whose samples are never its ends: 0 has no density under a beta posterior."""
+    """The uniform distribution on 0 < x < 1; samples are never exactly 0 or 1, as 0 has no density under a beta posterior."""
 
     support = between_zero_and_one
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
-        """Samples within one rounding of the ends at most."""
+        """Samples, which come no closer to 0 and 1 than one rounding step."""
         sample = super().rsample(sample_shape)
         step = torch.finfo(sample.dtype).eps * (self.high - self.low)
         return torch.minimum(torch.maximum(sample, self.low + step), self.high - step)

@@ -15,7 +15,7 @@ from pyrovae.priors.context import check_context, used_embedding
 from pyrovae.priors.mixtures import mixture
 
 SPREAD = 0.01
-"""Standard deviation that tells pseudo-inputs apart which start at the same point: equal ones would stay equal."""
+"""Standard deviation of the noise that separates pseudo-inputs starting at the same point: equal ones would stay equal."""
 
 
 @final
@@ -41,7 +41,7 @@ class PseudoInputs(PriorModule):
         self.register_buffer("initialised", torch.tensor(False))
 
     def initialise(self, features: Tensor) -> None:
-        """Start at K random data (again from the first where there are fewer), a little noise added; once."""
+        """Initialise, once, at K random data (reused from the first if there are fewer) plus a little noise."""
         if self.initialised:
             return
         chosen = torch.randperm(len(features))[torch.arange(len(self.inputs)) % len(features)]
@@ -72,7 +72,7 @@ class Vamp(Prior):
     Args:
         context: ``none`` (the same for every context; where the encoder needs one, each pseudo-input learns an embedding of
             its own) or ``learned``: p(z|c) = 1/K sum_k q(z|u_k, c), which passes K inputs for each datum.
-        components: K; the authors have 500.
+        components: K; the authors use 500.
 
     Raises:
         UserError: If K is below 1, the context neither of these, or learned without a context.
