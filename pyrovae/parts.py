@@ -248,6 +248,9 @@ def make(role: str, value: Any) -> Any:
         Normal(scale=0.1)
     """
     value = plain(value)
+    if isinstance(value, type) and issubclass(value, Part):
+        cls = value.__name__
+        raise UserError(role, cls, "is a class", f"give an object of it, {cls}()")
     if isinstance(value, Part):
         ROLES[role].check_role(type(value))
         return value

@@ -17,6 +17,7 @@ from pyrovae import VAE, Importance, UserError
 from pyrovae.contracts import DataSpec
 from pyrovae.errors import check_integer, check_number, check_path, check_seed, plain, shown
 from pyrovae.parts import ROLES, defaults, describe, make, option_of
+from pyrovae.training.loop import FitResult
 from pyrovae.training.settings import DEFAULTS
 
 NUMBERS = [np.int64(3), np.uint8(3), np.array(3), torch.tensor(3), 3]
@@ -67,10 +68,38 @@ def test_a_name_that_the_file_system_cannot_have_is_refused():
         check_path("out", "x" * 300)
 
 
-def test_arrays_are_shown_by_shape_type_and_first_values():
-    assert shown(HUGE) == "an array of shape (10000,), float64, first values 0.0, 1.0, 2.0"
-    assert shown(torch.zeros(2, 3, dtype=torch.uint8)) == "an array of shape (2, 3), torch.uint8, first values 0, 0, 0"
+def test_arrays_are_shown_by_shape_and_type():
+    assert shown(HUGE) == "an array of shape (10000,), float64"
+    assert shown(torch.zeros(2, 3, dtype=torch.uint8)) == "an array of shape (2, 3), torch.uint8"
     assert len(shown([0] * 10**6)) < 100
+
+
+@pytest.mark.parametrize("hold", [lambda x: {"x": x}, lambda x: [x, x], lambda x: (x, [{"y": x}])])
+def test_arrays_in_containers_are_shown_without_their_values(hold):
+    for array, of in ((torch.full((2, 3), 7.25), "torch.float32"), (np.full((2, 3), 7.25), "float64")):
+        text = shown(hold(array))
+        assert f"an array of shape (2, 3), {of}" in text
+        assert "7.25" not in text
+        assert "7.25" not in str(UserError("data", hold(array), "is wrong"))
+    assert shown([7.25] * 50) == "a list of 50 numbers"
+
+
+@pytest.mark.parametrize(("role", "cls"), [("likelihood", ROLES["likelihood"]["normal"]), ("estimator", Importance)])
+def test_a_class_in_place_of_an_object_is_refused(role, cls):
+    with pytest.raises(UserError, match=rf"is a class; give an object of it, {cls.__name__}\(\)"):
+        make(role, cls)
+
+
+def test_numbers_and_trainings_are_shown_by_what_they_have():
+    number = pyrovae.Number(-5.70351, 0.041, 0.0021)
+    assert (float(number), repr(number)) == (-5.70351, "Number(-5.7035 +- 0.0410 [0.0021])")
+    vae = VAE((3,), 1, "normal")
+    found = pyrovae.evaluate(vae, "elbo", data=np.random.default_rng(0).normal(size=(8, 3)), progress=False)
+    assert repr(found).endswith(f"n=8, log_evidence=None, elbo={found.elbo!r})")
+    assert "\n" not in repr(found)
+    fit = FitResult([{"valid_elbo": -1.5, "loss": 2.0}], 1, False, False)
+    assert repr(fit) == "FitResult(1 epoch, best_epoch=1, valid_elbo=-1.5)"
+    assert (fit.valid_elbo, fit.loss) == (-1.5, 2.0)
 
 
 # --- options of parts -----------------------------------------------------------------------------------------------------

@@ -38,23 +38,40 @@ MOST_VALUES = 100
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: never long, and of an array or a tensor the shape, the type and the first values.
+    """A value as an error shows it: never long, and of an array or a tensor the shape and the type.
 
     Example:
         >>> shown(0.5), shown(""), shown("x" * 1000)[-20:]
         ('0.5', "''", '.. (1000 characters)')
         >>> import numpy as np
         >>> shown(np.arange(6).reshape(2, 3))
-        'an array of shape (2, 3), int64, first values 0, 1, 2'
+        'an array of shape (2, 3), int64'
+        >>> shown({"x": np.zeros((2, 3))}), shown([0] * 1000)
+        ("{'x': an array of shape (2, 3), float64}", 'a list of 1000 numbers')
     """
     value = plain(value)
-    shape = getattr(value, "shape", None)
-    if shape is not None and hasattr(value, "dtype") and hasattr(value, "reshape"):
-        first = ", ".join(map(str, value.reshape(-1)[:3].tolist()))
-        return f"an array of shape {tuple(shape)}, {value.dtype}" + (f", first values {first}" if first else "")
-    text = value if isinstance(value, str) else reprlib.repr(value)
+    text = value if isinstance(value, str) else _SHORT.repr(value)
     text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}... ({len(text)} characters)"
     return text or "''"
+
+
+class _Short(reprlib.Repr):
+    """The ``repr`` of values, shortened, with arrays described wherever they are inside."""
+
+    def repr1(self, x: Any, level: int) -> str:
+        """A value at a depth; ``reprlib`` calls it for each item of a container."""
+        shape = getattr(x, "shape", None)
+        if isinstance(shape, tuple) and hasattr(x, "dtype") and hasattr(x, "reshape"):
+            return f"an array of shape {tuple(shape)}, {x.dtype}"
+        if type(x) in (list, tuple) and len(x) > MOST_NUMBERS and all(isinstance(one, int | float) for one in x):
+            return f"a {type(x).__name__} of {len(x)} numbers"
+        return super().repr1(x, level)
+
+
+MOST_NUMBERS = 20
+"""Numbers of a list; a longer one is shown by its length."""
+
+_SHORT = _Short()
 
 
 def plain(value: Any) -> Any:

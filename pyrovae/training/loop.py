@@ -60,6 +60,11 @@ class FitResult:
         interrupted: Whether a signal (Ctrl-C, SIGTERM, SIGHUP) ended it before the last epoch.
         out_of_patience: Whether ``patience`` ended it before the last epoch.
         signal: Number of the signal that interrupted it; None if there was none.
+
+    Attributes:
+        valid_elbo: Of the best epoch, as in ``history``; NaN if it has none, likewise the next two.
+        valid_reconstruction: Of the best epoch.
+        loss: Of the best epoch.
     """
 
     history: list[dict[str, float]]
@@ -70,13 +75,31 @@ class FitResult:
 
     def __repr__(self) -> str:
         ended = ["interrupted"] * self.interrupted + ["out of patience"] * self.out_of_patience
-        return f"FitResult({', '.join([f'{len(self.history)} epochs', f'best_epoch={self.best_epoch}', *self._best(), *ended])})"
+        epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}"
+        return f"FitResult({', '.join([epochs, f'best_epoch={self.best_epoch}', *self._best(), *ended])})"
 
     def _best(self) -> list[str]:
         """The score of the best epoch: the first validation number available, or else the loss."""
-        row = self.history[self.best_epoch - 1] if self.best_epoch else {}
-        columns = ("valid_elbo", "valid_reconstruction", "loss")
-        return [f"{name}={row[name]:.6g}" for name in columns if math.isfinite(row.get(name, math.nan))][:1]
+        columns = {"valid_elbo": self.valid_elbo, "valid_reconstruction": self.valid_reconstruction, "loss": self.loss}
+        return [f"{name}={value:.6g}" for name, value in columns.items() if math.isfinite(value)][:1]
+
+    @property
+    def valid_elbo(self) -> float:
+        """The validation ELBO of the best epoch, in nats per datum; NaN if there is none."""
+        return self._of_best("valid_elbo")
+
+    @property
+    def valid_reconstruction(self) -> float:
+        """The validation reconstruction of the best epoch, in nats per datum; NaN if there is none."""
+        return self._of_best("valid_reconstruction")
+
+    @property
+    def loss(self) -> float:
+        """The loss of the best epoch; NaN if there was no epoch."""
+        return self._of_best("loss")
+
+    def _of_best(self, column: str) -> float:
+        return self.history[self.best_epoch - 1].get(column, math.nan) if self.best_epoch else math.nan
 
 
 def fit(

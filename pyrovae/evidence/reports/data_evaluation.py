@@ -38,7 +38,7 @@ class Words:
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DataEvaluation(Evaluation):
     """The result of an estimator on data: per datum, in nats, in the units of the original data, higher is better.
 
@@ -127,6 +127,10 @@ class DataEvaluation(Evaluation):
     model_sha256: str
     data_sha256: str
     words: Words = field(default=Words(), repr=False, compare=False, metadata={"written": False})
+
+    def __repr__(self) -> str:
+        names = ("estimator", "split", "n", "log_evidence", "elbo")
+        return f"DataEvaluation({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def lines(self) -> list[Line]:
         """The numbers, then remarks on them."""

@@ -16,7 +16,7 @@ FEW_DEGREES = 20.0
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Number:
     """The mean of a quantity over data, with its errors; in nats unless it says otherwise.
 
@@ -66,6 +66,19 @@ class Number:
         # Numbers that are not judged, such as bounds on simulated data, lack this key.
         return found if self.monte_carlo_error_is is not None else {k: v for k, v in found.items() if k != "monte_carlo_error_is"}
 
+    def __float__(self) -> float:
+        """The mean."""
+        return float(self.mean)
+
+    def __repr__(self) -> str:
+        """In one line, with four digits.
+
+        Example:
+            >>> Number(-5.70351, standard_error=0.041, monte_carlo_error=0.0021)
+            Number(-5.7035 +- 0.0410 [0.0021])
+        """
+        return f"Number({' '.join(self._written(4))})"
+
     def __str__(self) -> str:
         """``mean +- standard error  [Monte Carlo error]``; ``[at least ...]`` where the error is a lower bound.
 
@@ -73,10 +86,14 @@ class Number:
             >>> print(Number(-95.0334, standard_error=0.2471))
             -95.033 +- 0.247
         """
-        over_data = "" if self.standard_error is None else f" +- {self.standard_error:.3f}"
+        return "  ".join(self._written(3))
+
+    def _written(self, digits: int) -> list[str]:
+        """The mean with its standard error, and the Monte Carlo error where it is defined."""
+        over_data = "" if self.standard_error is None else f" +- {self.standard_error:.{digits}f}"
         least = "at least " if self.monte_carlo_error_is == LOWER_BOUND else ""
-        noise = "" if self.monte_carlo_error is None else f"  [{least}{self.monte_carlo_error:.4f}]"
-        return f"{self.mean:.3f}{over_data}{noise}"
+        noise = [] if self.monte_carlo_error is None else [f"[{least}{self.monte_carlo_error:.4f}]"]
+        return [f"{self.mean:.{digits}f}{over_data}", *noise]
 
 
 def few_degrees_note(found: Iterable[Number | None]) -> str | None:
