@@ -24,7 +24,7 @@ from pyrovae.priors import PRIORS
 from pyrovae.schedules import SCHEDULES
 
 Choice = str | Mapping[str, Any] | Part
-"""What is taken wherever a part is: its name, ``{"name": ..., option: ...}``, or itself, be its class ours or a user's."""
+"""What is accepted as a part: its name, ``{"name": ..., option: ...}``, or the part itself, whether ours or a user's."""
 
 _TABLES: tuple[Table[Any], ...] = (
     LIKELIHOODS,
@@ -43,7 +43,7 @@ ROLES: dict[str, Table[Any]] = {table.role: table for table in _TABLES}
 """The table of every role. A room above adds its own with ``open_role``."""
 
 MODEL_ROLES = tuple(ROLES)
-"""The roles of the parts that a model, its data and its training are made of."""
+"""The roles of the parts that make up a model, its data and its training."""
 
 
 def open_role(table: Table[Any]) -> None:
@@ -109,7 +109,7 @@ class UnknownPartError(UserError):
     Attributes:
         role: The role.
         name: The name.
-        nearest: A question after the names that are near to it, for the beginning of a remedy; empty where none is.
+        nearest: A question that suggests similar names, for the beginning of a remedy; empty if no name is similar.
     """
 
     def __init__(self, role: str, name: object) -> None:
@@ -122,7 +122,7 @@ class UnknownPartError(UserError):
         self.nearest = f"{names.partition('?')[0]}? Else " if near else ""
 
     def needed_by(self, path: Path) -> UserError:
-        """The same of a name that a run has, which says how its class is given."""
+        """The same error for a name recorded in a run; it says how to give the class."""
         name = shown(self.name)
         return UserError(
             None,
@@ -139,7 +139,7 @@ def _registering(role: str, name: str) -> str:
 
 @contextmanager
 def needed_by(path: Path) -> Iterator[None]:
-    """Within this, a name that no table has is one that a run needs.
+    """Within this context manager, a name missing from the tables is reported as one that a run needs.
 
     Args:
         path: The run, or its file, for the error.
@@ -178,7 +178,7 @@ def _spelt(role: str, name: str) -> str:
 
 
 def is_auto(value: object) -> bool:
-    """Whether a part is left to be chosen by what fits the others."""
+    """Whether a part is left to be chosen to fit the others."""
     return isinstance(value, str) and value == "auto"
 
 
@@ -204,7 +204,7 @@ def option_of(role: str, option: str) -> str:
 
 
 def check_options(role: str, name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that the part does not have.
+    """Refuse options that the part lacks.
 
     Raises:
         UserError: With the list of those that it has.

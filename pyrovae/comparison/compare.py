@@ -115,7 +115,7 @@ def check_comparable(configs: Mapping[Path, Mapping[str, Any]], data_root: str |
 
 
 def _same_by_name(config: Mapping[str, Any], other: Mapping[str, Any], data_root: str | Path | None) -> bool:
-    """Whether a run was trained on the table of another, its columns in another order.
+    """Whether a run was trained on the same table as another, with the columns in a different order.
 
     Args:
         config: What ``runs.read_config`` returned of the run.
@@ -133,7 +133,7 @@ def _same_by_name(config: Mapping[str, Any], other: Mapping[str, Any], data_root
 
 
 def _check_split(configs: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Refuse runs whose data are split differently.
+    """Refuse runs with differently split data.
 
     Raises:
         UserError: Naming two of them.
@@ -151,7 +151,7 @@ def _check_split(configs: Mapping[Path, Mapping[str, Any]]) -> None:
 
 
 def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Refuse runs whose data are no rows of one table or pictures of one size, and those that have no evidence.
+    """Refuse runs with data that are not rows of one table or pictures of one size, and runs that have no evidence.
 
     Args:
         configs: As above.
@@ -184,7 +184,7 @@ def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
 
 
 def _check_all_trained_on(entries: Sequence[Entry]) -> None:
-    """Refuse data that some of the runs were trained on and others not."""
+    """Refuse data that only some of the runs were trained on."""
     trained, other = ([entry.folder for entry in entries if entry.on_its_own is own] for own in (True, False))
     if other:
         raise UserError(

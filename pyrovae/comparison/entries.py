@@ -159,7 +159,7 @@ def read_entry(
 
 
 def _recorded(folder: Path, vae: VAE, dataset: Any, settings: Settings) -> DataEvaluation | None:
-    """An earlier evaluation of the same model on the same data with the same settings; None if there is none."""
+    """An earlier evaluation of the same model on the same data with the same settings, or None."""
     rows = dataset.split(settings.split)
     if settings.limit is not None:
         rows = rows.subset(settings.limit, settings.seed)

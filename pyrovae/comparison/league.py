@@ -57,7 +57,7 @@ class League:
         return text.getvalue()
 
     def table(self, *, wide: bool = False, width: int | None = None, spell: Callable[[str], str] = in_python) -> str:
-        """The league for a terminal; what there is no room for is left out and named.
+        """The league for a terminal; columns that do not fit are left out, and their names are listed.
 
         Args:
             wide: All columns and whole names, however long the lines become.

@@ -1,4 +1,4 @@
-"""The numbers of runs -> a league: what is one quantity is ranked together, by log evidence."""
+"""The numbers of runs -> a league: numbers of the same quantity are ranked together, by log evidence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyrovae.contracts import ESTIMATED, Evidence
 from pyrovae.evidence.importance.recorded import why_untrusted
 
 KINDS = ("probability", "density", "bits")
-"""What numbers can be, in the order of the groups."""
+"""The kinds of quantities, in the order of their groups."""
 
 WHAT = {
     "probability": "probability of the data as they were given",
@@ -120,7 +120,7 @@ def _why(quantity: Quantity, rows: Sequence[Row]) -> str:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The ends of the paths, as many of their parts as it takes for all to differ."""
+    """The last parts of the paths, as many as are needed to tell all of them apart."""
     paths = [folder.resolve().parts for folder in folders]
     depth = next(k for k in range(1, max(map(len, paths)) + 1) if len({path[-k:] for path in paths}) == len(paths))
     return ["/".join(path[-depth:]) for path in paths]

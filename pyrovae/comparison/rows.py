@@ -40,7 +40,7 @@ class Row:
         parameters: Number of trained parameters.
         epochs: Of training.
         seconds: Of training; None where no epoch is recorded.
-        monte_carlo_error_is: ``estimate``, or ``lower bound`` where data are not to be trusted, whose error is larger.
+        monte_carlo_error_is: ``estimate``, or ``lower bound`` if some data are not to be trusted, as their error is larger.
         untrusted: Data whose log evidence is not to be trusted.
         untrusted_because: Why, in words; empty where there are none.
         cannot_tell: Number of data whose diagnostics are undecided.

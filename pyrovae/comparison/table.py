@@ -25,7 +25,7 @@ CHOICES = {
     "epochs": "{} epochs",
     "seed": "training seed {}",
 }
-"""What was chosen for a run: a column where it differs, said once where it does not."""
+"""The choices made for a run: a column where they differ between runs, stated once where they do not."""
 
 ALWAYS = ("#", "run", "log evidence", "to the best", "ELBO")
 """Columns that every table has."""
@@ -34,10 +34,10 @@ HEADS = {"latent_dim": "latents"}
 """What the column of a choice is called, where that is not its name."""
 
 NEXT = ("untrusted", "bits/dim", *(HEADS.get(name, name) for name in CHOICES), "cannot tell", "active", "ELBO gap")
-"""The others, in the order in which they get what room is left; those that are not named here come last."""
+"""The other columns, in the order in which they get the remaining room; those not named here come last."""
 
 SHORTEST = 12
-"""Characters that a long name is cut to at the least; more where it would then be the name of another run."""
+"""The fewest characters that a long name is cut to; more are kept where two runs would otherwise have the same name."""
 
 NAMES_SHARE = 5
 """A fifth of the width is for names before other columns get room."""
@@ -60,7 +60,7 @@ class Column:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it counts what is wrong, and nothing is."""
+        """Whether the column counts problems and there are none."""
         return self.head in ("untrusted", "cannot tell") and set(self.cells) <= {"0"}
 
 
@@ -123,7 +123,7 @@ def same_in_all(rows: Sequence[Row]) -> list[str]:
 
 
 def fitted(columns: Sequence[Column], width: int) -> list[Column]:
-    """Those columns for which a line has room, in their order, with names shortened in the middle where that makes room.
+    """The columns that fit on a line, in their order, with names shortened in the middle where that makes room.
 
     Args:
         columns: All of them.
@@ -151,7 +151,7 @@ def fitted(columns: Sequence[Column], width: int) -> list[Column]:
 
 
 def _shortened_apart(names: Sequence[str], width: int) -> tuple[str, ...]:
-    """Names of at most so many characters that are still different; what is cut out is as near to the middle as that allows."""
+    """Names cut to a number of characters and still distinct; the cut is as near to the middle as that allows."""
     middle = (width - 2) // 2
     for kept in sorted(range(width - 2), key=lambda head: abs(head - middle)):
         short = tuple(shortened(name, width, kept) for name in names)
@@ -161,7 +161,7 @@ def _shortened_apart(names: Sequence[str], width: int) -> tuple[str, ...]:
 
 
 def _distinct_width(names: Sequence[str]) -> int:
-    """The least width from SHORTEST up at which shortened names are still different."""
+    """The smallest width, from SHORTEST up, at which shortened names are still distinct."""
     longest = max(map(len, names))
     return next((width for width in range(SHORTEST, longest) if _shortened_apart(names, width) != tuple(names)), longest)
 
@@ -212,7 +212,7 @@ def _difference(row: Row) -> str:
 
 
 def notes(group: Group) -> list[str]:
-    """What is to be said below a group, its options still to be spelled."""
+    """The notes below a group, with options still to be spelled."""
     found = [group.why] if group.why else []
     if not all(map(told_apart, group.rows)):
         found.append("~ within two standard errors of the best: these data do not tell the two apart")

@@ -16,10 +16,10 @@ from pyrovae.contracts import Context, ContextModule, DataSpec
 from pyrovae.errors import UserError, check_each_once, check_integer, option
 
 MOST = 256
-"""Combinations of values that are gone through, at most."""
+"""The most combinations of values that are gone through."""
 
 UNIFORM = "uniform"
-"""What asks for labels that are drawn uniformly."""
+"""The text that asks for uniformly drawn labels."""
 
 BYTE = 256
 
@@ -83,7 +83,7 @@ class LabelEmbedding(ContextModule):
         return sum(vectors[1:], vectors[0]) / math.sqrt(len(vectors))
 
     def initialise(self, c: Tensor | None) -> None:
-        """Remember which values the training data have, and how often which of them are together."""
+        """Remember which values the training data have, and how often each combination of them occurs."""
         codes = self._columns(c).long().reshape(-1, len(self.chosen)).to(self.seen.device)
         for i in range(len(self.chosen)):
             self.seen[i, codes[:, i].unique()] = True
@@ -91,7 +91,7 @@ class LabelEmbedding(ContextModule):
         self.combinations = combinations.to(torch.uint8 if self.seen.shape[1] <= BYTE else torch.int32)
 
     def frequencies_fit(self, combinations: Tensor, counts: Tensor) -> bool:
-        """Whether these are codes (K, A) of values that its labels have, and how often each row occurs (K,)."""
+        """Whether these are codes (K, A) of values that the labels have, with counts (K,) of each row."""
         rows, width = len(counts), len(self.chosen)
         whole = not (combinations.is_floating_point() or counts.is_floating_point())
         if not whole or counts.dim() != 1 or combinations.shape != (rows, width) or rows == 0:
@@ -208,7 +208,7 @@ class LabelEmbedding(ContextModule):
         return codes[:, 0] if self.is_class else codes
 
     def remark(self) -> str:
-        """What must be said of drawn labels: that the model does not know how often the training data have them."""
+        """A note on drawn labels: the model does not know how often they occur in the training data."""
         if self.counts is not None or not self.seen.any():
             return ""
         return (

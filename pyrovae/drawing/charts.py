@@ -29,22 +29,22 @@ SIDE = 5.0
 """Inches of a square chart."""
 
 FLATTEST = 0.45
-"""Least height of a latent map, in widths."""
+"""Smallest height of a latent map, as a fraction of its width."""
 
 FEW = 500
-"""Fewer points than that are drawn larger."""
+"""Fewer points than this are drawn larger."""
 
 FEW_EPOCHS = 30
-"""Fewer epochs than that have a mark each."""
+"""With fewer epochs than this, each has a marker."""
 
 MOST_NAMED = 60
-"""More classes than that have no legend."""
+"""With more classes than this there is no legend."""
 
 FAR = 20
-"""Times the smallest count: a larger one makes the axis logarithmic."""
+"""The axis is logarithmic if the largest count exceeds the smallest by more than this factor."""
 
 CONFIDENCE = 0.95
-"""Of the intervals of the calibration."""
+"""Confidence level of the intervals in the calibration figure."""
 
 
 def latent_scatter(
@@ -59,7 +59,7 @@ def latent_scatter(
         labels: Codes of their classes (N,); None without labels.
         class_names: Names of the codes 0, 1, ...
         data_name: Name of the data, such as "test data".
-        label_name: What the codes are of.
+        label_name: Name of the label that the codes stand for.
     """
     values = latents.double().numpy()
     codes = None if labels is None else labels.numpy()
@@ -85,7 +85,7 @@ def latent_scatter(
     size = 20 if len(values) < FEW else 6
     if codes is None:
         axis.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, alpha=0.6, linewidths=0)
-    # Class by class the last would cover the others: the data are drawn in an order of their own, in slices of each class.
+    # Drawn class by class, the last class would cover the others, so slices of each class are drawn in a mixed order.
     order = np.random.default_rng(1).permutation(len(values))
     for piece in np.array_split(order, 8):
         if codes is None:
@@ -158,8 +158,8 @@ def calibration(bins: Sequence[Mapping[str, float | int | None]], error: float) 
     """A reliability diagram: accuracy by confidence, on the diagonal where they agree, above the number of data.
 
     The error bars are 95% Wilson intervals of a binomial proportion, with k of the n data in the bin right, p = k/n and z = 1.96:
-    (p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n). Unlike p +- 2 standard errors they have a width where all of
-    the data are right.
+    (p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n). Unlike p +- 2 standard errors, they have nonzero width even if
+    all of the data are right.
 
     Source: Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
 

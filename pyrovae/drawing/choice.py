@@ -1,4 +1,4 @@
-"""Which kind of portrait data have."""
+"""Chooses how data are drawn: as pictures, tables or curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def portrait_of(spec: DataSpec, limits: Limits | None) -> Portrait:
 
     Args:
         spec: The data.
-        limits: The least and the largest value that they can have; None where nothing bounds them.
+        limits: The smallest and largest values that the data can have; None if they are unbounded.
     """
     shape = spec.event_shape
     if len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3)):

@@ -1,4 +1,4 @@
-"""Curves, spectra and other vectors: a value for each element, over its number from 0."""
+"""Curves, spectra and other vectors: the value of each element against its index from 0."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from pyrovae.drawing.style import (
 )
 
 ALONG = "cividis"
-"""Colours from one end of a line to the other: their lightness rises, for every kind of sight."""
+"""Colours from one end of a line to the other: lightness increases along it, so that colour-blind readers see the order."""
 
 FEW = 30
-"""Fewer elements than that have a dot each."""
+"""With fewer elements than this, each has a dot."""
 
 
 @final
@@ -58,7 +58,7 @@ class Curves(Portrait):
             {"color": RED, "linewidth": 0.8, "linestyle": ":"},
             {"color": BLUE, "linewidth": 1.3, "linestyle": "-"},
         )
-        # Without a seed on record there is no row before training, and the last is after it all the same.
+        # Without a recorded seed there is no row from before training; the last row is from after training in either case.
         chosen = [styles[0], *styles[4 - len(rows) :]]
         for (name, values), style in zip(rows.items(), chosen, strict=True):
             for axis, value in zip(axes, values, strict=True):
@@ -69,7 +69,7 @@ class Curves(Portrait):
         return figure
 
     def samples(self, means: Tensor, draws: Tensor, heads: Sequence[str], titles: tuple[str, str]) -> Figure:
-        """Each draw behind its mean."""
+        """Each draw, with its mean plotted on top."""
         side = min(8, math.ceil(math.sqrt(len(means))))
         figure, axes = self._panels(len(means), side, 0.85, bounds([means, draws]), "")
         for axis, mean, draw in zip(axes, means, draws, strict=True):
@@ -139,7 +139,7 @@ class Curves(Portrait):
         return figure
 
     def _panels(self, count: int, most: int, tall: float, shown: Limits, title: str) -> tuple[Figure, list[Axes]]:
-        """So many panels with the same axes, whose numbers are on the outermost only."""
+        """A number of panels with the same axes; only the outermost panels have tick labels."""
         height, width = panel_grid(count, most)
         extra = 0.9 if title else 0.8
         figure = Figure(figsize=(min(WIDTH, max(6.5, 2.2 * width)), tall * height + extra), layout="constrained")
@@ -155,7 +155,7 @@ class Curves(Portrait):
             label(axis, "", "")
             axis.tick_params(labelsize=size, length=2)
         for column in range(width):
-            # The lowest panel of a column has the numbers, which need not be in the last row.
+            # The tick labels are on the lowest panel of each column, which need not be in the last row.
             axes[max(i for i in range(count) if i % width == column)].xaxis.set_tick_params(labelbottom=True)
         label(axes[(height - 1) * width], "element", "value")
         axes[(height - 1) * width].tick_params(labelsize=size, length=2)

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from pyrovae.drawing.style import BLUE, GREY, RED, SMALL, TEXT, WIDTH, label, shortened
 
 ROW = 0.24
-"""Inches of one run."""
+"""Height of one run in inches."""
 
 LETTERS = 40
-"""Of a run's name."""
+"""The most letters of a run's name."""
 
 FAR = 30
-"""Times the smallest difference: a larger one makes the axis logarithmic."""
+"""The axis is logarithmic if the largest difference exceeds the smallest by more than this factor."""
 
 
 def league(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:

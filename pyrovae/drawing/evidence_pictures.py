@@ -1,4 +1,4 @@
-"""What is drawn of the evaluations that a run has had."""
+"""The figures that are drawn from the evaluations of a run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Evaluations:
     records: dict[str, list[Record]] = field(default_factory=dict)
 
     def widest(self, has: str = "log_evidence") -> Record | None:
-        """Importance sampling from the guide that has that number, of most data, then with most samples; None without any."""
+        """The importance sampling record from the guide with this number, on the most data, then most samples; or None."""
         found = [record for record in self.records["importance"] if "elbo" in record[1] and record[0][has] is not None]
         return max(found, key=lambda record: (record[0]["n"], record[0]["samples"]), default=None)
 
@@ -53,11 +53,11 @@ class _Evaluations:
 
 
 def evidence_pictures(opened: Opened, only: Sequence[str] | None = None) -> dict[str, Figure]:
-    """Every figure of the evaluations of a run by name; those of other weights than it has now are left out.
+    """Every figure of the evaluations of a run by name; evaluations of weights that have since changed are left out.
 
     Args:
         opened: The run with its data.
-        only: Names of those that are wanted; None for all that there is an evaluation for.
+        only: Names of the figures wanted; None for all that have an evaluation.
 
     Raises:
         UserError: If there is no evaluation to draw, or a name is unknown, with the command that makes one.
@@ -131,7 +131,7 @@ def _annealing(evaluations: _Evaluations) -> Figure | None:
 
 
 def _comparable(records: Sequence[Record]) -> list[Record]:
-    """Those that differ in nothing but the number of temperatures: the largest such group, of most data."""
+    """The largest group of records, on the most data, that differ only in the number of temperatures."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         summary = record[0]
@@ -162,7 +162,7 @@ def _lowest(evaluations: _Evaluations) -> Figure | None:
     rows = Split(dataset.x[index], y, index)
     reads = evaluations.opened.vae.parts["context"].reads
     if rows_digest(rows, None if reads is None else getattr(rows, reads)) != summary["data_sha256"]:
-        return None  # an evaluation of other data, which are not at hand
+        return None  # an evaluation of other data, which are not available here
     vae, order = evaluations.opened.vae, torch.argsort(arrays["estimate"])[:LOWEST]
     names = [f"{arrays['estimate'][i]:.1f}\n#{index[i]}" for i in order.tolist()]
     c = context_of(vae, rows)

@@ -31,7 +31,7 @@ def bound_by_samples(
     """
     values = bounds.double().numpy()
     means = values.mean(0)
-    # What the data share does not blur the rise: errors are those of the difference from the last rung.
+    # The errors are those of the difference from the last rung, so variation shared by all rungs does not hide the increase.
     errors = (values - values[:, -1:]).std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(means)
     errors = np.hypot(errors, last_error)
     figure, axis = _single()
@@ -52,7 +52,7 @@ def bound_by_samples(
 
 
 def khat_histogram(khat: Tensor, threshold: float, samples: int, limits: Sequence[float]) -> Figure:
-    """How many data have which Pareto k-hat, the threshold for their shape, and the limits between which it cannot be told.
+    """Histogram of the Pareto k-hats, with the threshold for the shape and the limits between which the result is undecided.
 
     Args:
         khat: (N,).
@@ -73,7 +73,7 @@ def khat_histogram(khat: Tensor, threshold: float, samples: int, limits: Sequenc
         bar.set_color(BLUE if centre <= limits[0] else RED if centre > limits[1] else UNCLEAR)
     axis.axvline(threshold, color=GREY, linewidth=1)
     axis.axvspan(*limits, color=UNCLEAR, alpha=0.15, linewidth=0)
-    axis.set_ylim(top=1.15 * max(counts.max(), 1))  # above the bars there is room for what the line is
+    axis.set_ylim(top=1.15 * max(counts.max(), 1))  # room above the bars for the label of the line
     axis.annotate(
         f" reliable below {threshold:.2f}", (threshold, 0.99), xycoords=("data", "axes fraction"), fontsize=SMALL, va="top"
     )

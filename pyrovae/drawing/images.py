@@ -18,16 +18,16 @@ TILE = 0.62
 """Inches of one picture, where the figure has room for it."""
 
 GAP = 0.06
-"""Between pictures, in their heights."""
+"""Gap between pictures, as a fraction of their height."""
 
 LETTER = 0.6
-"""Width of a letter in its height, nearly."""
+"""Approximate width of a letter, as a fraction of its height."""
 
 OUTSIDE = 0.2
 """A row with a larger share of its values outside the limits has limits of its own."""
 
 SLACK = 0.02
-"""How far outside values may be, in the range of the limits."""
+"""How far outside the limits values may be, as a fraction of their range."""
 
 
 @final
@@ -153,12 +153,12 @@ def _side_by_side(figure: Figure) -> np.ndarray:
 
 
 def _letters(inches: float, size: float) -> int:
-    """How many letters of a size have room."""
+    """How many letters of a given size fit."""
     return max(3, int(inches * 72 / (LETTER * size)))
 
 
 def _limits_of(values: Tensor, shared: Limits) -> tuple[Limits, str]:
-    """Black and white of a row, and what is said of them where they are not those of the others."""
+    """The values drawn black and white in a row, and a remark where they differ from those of the other rows."""
     low, high = shared
     slack = SLACK * (high - low)
     outside = ((values < low - slack) | (values > high + slack)).double().mean().item()

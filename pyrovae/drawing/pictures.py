@@ -1,4 +1,4 @@
-"""What is drawn of a run: the tensors that its figures show."""
+"""The figures of a run: computes the tensors that they show."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def pictures(opened: Opened, seed: int, only: Sequence[str] | None = None) -> di
 
 
 def _absent(opened: Opened) -> dict[str, str]:
-    """Figures that a run does not have, and what it has instead."""
+    """Figures that a run does not have, each with what it has instead."""
     absent = {}
     if opened.vae.latent_dim != 2:
         absent["grid"] = (
@@ -99,7 +99,7 @@ def _reconstructions(run: _RunData) -> Figure:
     vae = run.vae
     rows = {"data": vae.transform.inverse(run.shown.seen()).cpu()}
     c = run.shown.contexts
-    # A model saved from Python has no seed on record that would draw its first weights again.
+    # A model saved from Python has no recorded seed from which its initial weights could be drawn again.
     models = {"before training": _untrained(run.opened)} if "seed" in run.opened.config else {}
     for name, model in {**models, "after training": vae}.items():
         with inference(model):
@@ -163,7 +163,7 @@ def class_labels(opened: Opened, split: Split) -> tuple[Tensor | None, tuple[str
 
 
 def _interpolation(run: _RunData) -> Figure:
-    """Between two of the data shown, under the context of the first."""
+    """An interpolation between two of the data shown, under the context of the first."""
     vae, shown = run.vae, run.shown
     c = shown.contexts
     ends = _ends(class_labels(run.opened, shown.rows)[0], c, len(shown))
@@ -180,7 +180,7 @@ def _interpolation(run: _RunData) -> Figure:
 
 
 def _ends(y: Tensor | None, c: Tensor | None, count: int) -> list[int]:
-    """Which two of the data: of the same context, since a line has one; without a context, of different classes."""
+    """Chooses two data: with the same context, since a line has only one; without a context, of different classes."""
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
     if c is not None:
         wanted = [(i, j) for i, j in pairs if torch.equal(c[i], c[j])]
@@ -244,7 +244,7 @@ def _classes(run: _RunData) -> Figure:
 
 
 def _relabelled(run: _RunData) -> Figure:
-    """Data, and what each becomes under every context, z inferred under its own."""
+    """Data, and what each becomes under every context, with z inferred under its own context."""
     vae = run.vae
     z = _means(run.shown)
     rows = {"data": vae.transform.inverse(run.shown.seen()).cpu()}

@@ -30,8 +30,8 @@ class Portrait(ABC):
         shown: How many data a figure of single data shows.
         sampled: How many draws the figure of draws shows.
         side: Points of a decoded grid along either axis.
-        alike: Where what has the same noise is, in words.
-        mixed: What draws with different contexts are given, in words.
+        alike: In words, where in the figure data with the same noise are.
+        mixed: In words, the context of draws that have different contexts.
     """
 
     spec: DataSpec
@@ -108,7 +108,7 @@ class Portrait(ABC):
 
 
 def bounds(values: Iterable[Tensor]) -> Limits:
-    """The least and the largest finite value of several tensors, apart by at least something."""
+    """The smallest and largest finite values of several tensors, kept at least a little apart."""
     finite = [value[value.isfinite()].double() for value in values]
     finite = [value for value in finite if value.numel()]
     if not finite:
@@ -118,7 +118,7 @@ def bounds(values: Iterable[Tensor]) -> Limits:
 
 
 def panel_grid(count: int, most: int) -> tuple[int, int]:
-    """Rows and columns of so many panels, at most ``most`` beside each other.
+    """Rows and columns for a number of panels, at most ``most`` side by side.
 
     Example:
         >>> panel_grid(10, 4), panel_grid(3, 4)

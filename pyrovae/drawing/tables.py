@@ -1,4 +1,4 @@
-"""Rows of a table, whose columns have names and units of their own: a panel for each column."""
+"""Rows of a table, with a panel for each column, since each column has its own name and units."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pyrovae.drawing.portraits import Portrait, bounds, panel_grid
 from pyrovae.drawing.style import BLACK, BLUE, GREY, LIGHT, RED, SMALL, TEXT, WIDTH, class_colour, label, shortened
 
 MOST = 12
-"""Columns that are drawn."""
+"""The most columns that are drawn."""
 
 BESIDE = 4
-"""Panels beside each other, at most."""
+"""The most panels side by side."""
 
 LETTERS = 24
-"""Of the name of a column."""
+"""The most letters of a column's name."""
 
 
 @final
@@ -38,7 +38,7 @@ class Tables(Portrait):
     mixed = "c ~ p(c)"
 
     def reconstructions(self, rows: Mapping[str, Tensor], heads: Sequence[str], title: str) -> Figure:
-        """What is made of a datum against the datum; on the diagonal they are the same."""
+        """The reconstruction of each datum against the datum itself; on the diagonal the two are equal."""
         (_, data), *made = rows.items()
         figure, axes = self._panels(1.7, title)
         styles = {1: [(BLUE, "o")], 2: [(LIGHT, "x"), (BLUE, "o")]}[len(made)]
@@ -116,7 +116,7 @@ class Tables(Portrait):
         return figure
 
     def _panels(self, tall: float, title: str, names: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
-        """A panel for each column; where there are names, they are those of lines that all panels share."""
+        """A panel for each column; names, if given, label the lines that all panels share."""
         count = min(len(self.spec.columns), MOST)
         height, width = panel_grid(count, BESIDE)
         figure = Figure(figsize=(min(WIDTH, 1.0 + 1.9 * width), tall * height + 0.6), layout="constrained")

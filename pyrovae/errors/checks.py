@@ -29,11 +29,11 @@ def plain_option(name: str, value: object) -> Any:
 
 
 OF_MEMORY = ("allocate memory", "out of memory", "Storage size calculation overflowed", "bad_alloc", "failed to map segment")
-"""What torch and the loader of libraries say; neither has a class of its own for it."""
+"""Messages of torch and of the library loader when memory runs out; neither has an error class for it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory."""
+    """Whether an error reports that memory ran out."""
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     said = isinstance(error, RuntimeError | ImportError | OSError) and any(words in str(error) for words in OF_MEMORY)
@@ -42,7 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def enough_memory(option: str, value: object, remedy: str) -> Iterator[None]:
-    """Refuse what needs more memory than there is.
+    """Refuse work that needs more memory than is available.
 
     Args:
         option: What says how much is needed.
@@ -61,7 +61,7 @@ def enough_memory(option: str, value: object, remedy: str) -> Iterator[None]:
 
 
 LARGEST_INTEGER = 2**63 - 1
-"""What torch can count."""
+"""The largest number that torch can count to."""
 
 
 def check_integer(name: str, value: object, minimum: int) -> int:

@@ -19,7 +19,7 @@ class NotGiven(enum.Enum):
 
 
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
-"""The value of an option that has none to show; None is one that can be shown."""
+"""Stands for an option without a value to show; None is itself a value that can be shown."""
 
 
 class UserError(ValueError):
@@ -100,7 +100,7 @@ def words_of(error: BaseException) -> str:
 
 
 def shown_path(value: object) -> str:
-    """A value that stands alone in a message; empty where there is none."""
+    """A value that stands alone in a message; empty if no value was given."""
     return "" if value is NOT_GIVEN else str(value) if isinstance(value, str | os.PathLike) else shown(value)
 
 
@@ -198,7 +198,7 @@ def spelled(text: str, spell: Callable[[dict[str, Any]], str]) -> str:
         try:
             return spell(json.loads(found[1]))
         except (ValueError, TypeError, LookupError, AttributeError):
-            return found[0]  # no mark of ours, but of somebody who named a file so
+            return found[0]  # not one of our marks, but part of a name that a user chose for a file
 
     return _MARKED.sub(respell, text)
 

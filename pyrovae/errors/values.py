@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 MOST_NAMES = 40
-"""A message lists no more of them."""
+"""The most names that a message lists."""
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
@@ -34,7 +34,7 @@ LONGEST, LONGEST_WORD = 200, 500
 
 
 MOST_VALUES = 100
-"""Values of a one-dimensional array that is taken for a list."""
+"""The most values of a one-dimensional array that is treated as a list."""
 
 
 def shown(value: object) -> str:

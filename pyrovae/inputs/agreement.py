@@ -1,4 +1,4 @@
-"""Parts that do not fit each other, or not the data they are built for."""
+"""Parts that do not fit each other or the data they are built for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_latents(parts: Mapping[str, Any], prior: PriorModule, support: Support
 
 
 def check_kind(likelihood: Family, transform: Transform) -> None:
-    """Refuse a preprocessing after which the data are of a kind that the likelihood is no probability of.
+    """Refuse a preprocessing that turns the data into a kind that the likelihood does not model.
 
     Raises:
         UserError: Naming the preprocessing that the likelihood wants for such data.
@@ -59,7 +59,7 @@ def check_kind(likelihood: Family, transform: Transform) -> None:
 
 
 def check_made(likelihood: Family, density: Density, transform: Transform) -> None:
-    """Refuse data whose preprocessed values have another support than the density was built for.
+    """Refuse data if their preprocessed values have a different support than the density was built for.
 
     Args:
         likelihood: The likelihood, as an option.

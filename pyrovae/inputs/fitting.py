@@ -17,7 +17,7 @@ from pyrovae.parts import name_of
 from pyrovae.preprocess.rounding import some, too_coarse
 
 ROWS = 4096
-"""Data that are checked at a time."""
+"""Number of data checked at a time."""
 
 
 def check_spec(found: DataSpec, wanted: DataSpec, name: str, *, labelled: bool) -> None:
@@ -106,7 +106,7 @@ def check_support(density: Density, transform: Transform, x: Tensor, like: Tenso
         like: A parameter of the model: its precision and device.
 
     Raises:
-        UserError: With the first such value, its position and the flag that would fix it.
+        UserError: With the first value that has no density, its position and the flag that would fix it.
     """
     for start in range(0, len(x), ROWS):
         part = x[start : start + ROWS].to(like.device)

@@ -116,7 +116,7 @@ def data_spec(
     labels: Sequence[Attribute | Mapping[str, Any]],
     columns: Sequence[str],
 ) -> DataSpec:
-    """What a datum is, as a VAE is told.
+    """The description of a datum that a VAE is given.
 
     Raises:
         UserError: If one of these is something else, or they do not fit each other.

@@ -37,7 +37,7 @@ class Affine(Transform):
         self.register_buffer("scale", scale)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Affine:
-        # Moving a module to another device may change its precision too.
+        # The method that moves a module to another device changes its precision too.
         kept = dict(self.named_buffers())
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives it no types
         for name, buffer in kept.items():
