@@ -36,7 +36,7 @@ class Row:
         is_bound: Whether log_evidence is a lower bound by dequantisation.
         elbo: Mean over data.
         elbo_gap: log_evidence - elbo.
-        active_units: Latents whose posterior mean has a variance over data above 0.01.
+        active_units: Number of latents whose posterior mean has a variance over the data above 0.01.
         parameters: Number of trained parameters.
         epochs: Of training.
         seconds: Of training; None where no epoch is recorded.
@@ -97,5 +97,5 @@ class Group:
 
 
 def told_apart(row: Row) -> bool:
-    """Whether a run is more than two standard errors behind the best of its group; True for the best itself and for one datum."""
+    """Whether a run is over two standard errors behind the best of its group; True for the best itself and for one datum."""
     return row.difference_error is None or abs(row.difference) > 2 * row.difference_error

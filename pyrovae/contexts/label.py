@@ -49,7 +49,7 @@ class LabelEmbedding(ContextModule):
 
     Args:
         spec: The data; their labels are y (N,) where they have classes, y (N, A) where they have attributes.
-        chosen: Columns of those that are conditioned on.
+        chosen: Columns of the labels that are conditioned on.
         size: C.
     """
 
@@ -186,9 +186,9 @@ class LabelEmbedding(ContextModule):
             count: Their number.
             seed: Of the draws.
             given: ``uniform`` draws all combinations of the training data equally often (a value of that name goes before);
-                another text is the one context of all.
+                any other text is the context of all draws.
 
-        Where the frequencies are not on record each label is drawn uniformly by itself.
+        If the frequencies were not recorded, each label is drawn uniformly and independently.
         """
         only = self.labels[self.chosen[0]].values if len(self.chosen) == 1 else ()
         uniform = given == UNIFORM and UNIFORM not in only

@@ -44,13 +44,13 @@ FEW = 30
 @final
 @dataclass(frozen=True)
 class Curves(Portrait):
-    """Lines over the elements, data of more than one dimension in the order of their elements; panels share their axes."""
+    """Lines over the elements; data of several dimensions are flattened in element order; panels share their axes."""
 
     side = 9
     alike = "in a colour"
 
     def reconstructions(self, rows: Mapping[str, Tensor], heads: Sequence[str], title: str) -> Figure:
-        """The data and what is made of them in one panel each."""
+        """One panel per datum, with the datum and its reconstructions."""
         first = next(iter(rows.values()))
         figure, axes = self._panels(len(first), 5, 1.25, bounds(rows.values()), title)
         styles = (

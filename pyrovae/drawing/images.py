@@ -112,7 +112,7 @@ class Images(Portrait):
         height, width = panel_grid(len(data), 10)
         limits = self.limits or bounds([data])
         tile = self._tile(width)
-        # Room for as many lines of text as the names have, in heights of a picture.
+        # Room for as many lines of text as the names need, in units of the height of a picture.
         room = max(name.count("\n") + 1.5 for name in names) * SMALL * 1.25 / 72 / tile[1]
         figure = Figure(figsize=(width * tile[0], height * tile[1] * (1 + room)))
         axis = figure.add_axes((0, 0, 1, 1))
@@ -129,7 +129,7 @@ class Images(Portrait):
         return height, width
 
     def _tile(self, columns: float, room: float = WIDTH) -> tuple[float, float]:
-        """Inches of one picture, wide and high, gaps included, in the room that so many have."""
+        """Width and height of one picture in inches, gaps included, when ``columns`` of them share ``room`` inches."""
         height, width = self._pixels()
         shape = min(max(width / height, 0.5), 3.0)
         wide = min(TILE * shape, room / columns)

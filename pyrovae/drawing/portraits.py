@@ -1,4 +1,4 @@
-"""How data of one kind are drawn: what pictures, curves and rows of tables promise the figures of a run."""
+"""How data of one kind are drawn: the interface that pictures, curves and table rows share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyrovae.contracts import DataSpec
 Limits = tuple[float, float]
 
 MOST_SAMPLES = 512
-"""Draws in one picture: more would be too small to see."""
+"""The most draws in one picture: more would be too small to see."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Portrait(ABC):
 
     Args:
         spec: The data, whose values are drawn in their units.
-        limits: The least and the largest value that the data can have; None where nothing bounds them.
+        limits: The smallest and largest values that the data can have; None if they are unbounded.
 
     Attributes:
         shown: How many data a figure of single data shows.

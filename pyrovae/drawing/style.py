@@ -14,15 +14,15 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 DPI = 192
-"""Pixels an inch of figure: two for each of the 96 that a browser gives it, so that dense screens show it sharp."""
+"""Pixels per inch of figure: twice the 96 that a browser assumes, so that figures look sharp on dense screens."""
 
 WIDTH = 7.5
-"""Inches of the widest figure: 720 CSS pixels, which a README shows without shrinking its text."""
+"""Width of the widest figure in inches: 720 CSS pixels, which a README shows without shrinking the text."""
 
 TEXT = 9
 SMALL = TEXT - 1
 TINY = 6.5
-"""Only where there is no room for more."""
+"""Used only where nothing larger fits."""
 
 BLACK = "0.1"
 GREY = "0.35"
@@ -50,7 +50,7 @@ Source: Machado, Oliveira and Fernandes (2009), A Physiologically-based Model fo
 """
 
 CLASS_MARKERS = ("o", "s", "^", "D", "v", "P")
-"""One for each round of the colours: class 10 has the colour of class 0 and another marker."""
+"""One marker per pass through the colours: class 10 has the colour of class 0 and a different marker."""
 
 
 def png(figure: Figure) -> bytes:
@@ -72,7 +72,7 @@ def class_marker(code: int) -> str:
 
 
 def shortened(text: str, width: int, lines: int = 1) -> str:
-    """A text in at most so many lines of about so many letters; what does not fit is an ellipsis.
+    """A text wrapped to a number of lines of about ``width`` letters; an ellipsis replaces what does not fit.
 
     Example:
         >>> shortened("smile=no,glasses=yes,beard=no", 12, lines=2)
@@ -88,7 +88,7 @@ def shortened(text: str, width: int, lines: int = 1) -> str:
 
 
 def number(value: float | Tensor) -> str:
-    """With two digits after the point, and a minus sign as matplotlib's ticks have it.
+    """A number with two digits after the point and the same minus sign as matplotlib's ticks.
 
     Example:
         >>> number(-0.5)
@@ -106,7 +106,7 @@ def label(axis: Axes, x: str, y: str) -> None:
 
 
 def titled(figure: Figure, title: str) -> None:
-    """A title above all that the figure shows, whatever that is; to be called last."""
+    """A title above everything that the figure shows; to be called last."""
     FigureCanvasAgg(figure)
     top = Bbox.union([box for axis in figure.axes if (box := axis.get_tightbbox()) is not None]).y1 / figure.bbox.height
     figure.suptitle(title, fontsize=TEXT + 1, y=top + 0.08 / figure.get_figheight(), va="bottom")
@@ -119,5 +119,5 @@ def whole_numbers(axis: Axes) -> None:
 
 
 def shared_range(bounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The smallest range that holds all of these."""
+    """The smallest range that contains all of these."""
     return min(low for low, _ in bounds), max(high for _, high in bounds)

@@ -1,4 +1,4 @@
-"""What the titles of figures call the distributions of a model."""
+"""Names for the distributions of a model in the titles of figures."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class UserError(ValueError):
         return f"{type(self).__name__}({str(self)!r})"
 
     def said(self, *, remedy: bool = True) -> str:
-        """The message with its options still to be spelled, to stand in the reason of another error."""
+        """The message with its options still to be spelled, for use in the reason of another error."""
         subject = shown_path(self.value) if self.option is None else option(self.option, self.value)
         parts = [f"{subject}: {self._reason}" if subject else self._reason, self._remedy if remedy else ""]
         return "; ".join(part for part in parts if part)
@@ -95,7 +95,7 @@ class Note(UserWarning):
 
 
 def words_of(error: BaseException) -> str:
-    """What an error says, to stand in the reason of another; a ``UserError``'s options are still to be spelled."""
+    """What an error says, for use in the reason of another; options of a ``UserError`` are still to be spelled."""
     return error.said() if isinstance(error, UserError) else str(error)
 
 
@@ -167,7 +167,7 @@ def _literal(value: object) -> str:
 
 
 def _typed(value: object) -> str:
-    """A value as somebody would type it after a flag."""
+    """A value as one would type it after a flag."""
     if isinstance(value, bool):
         return shown(value).lower()
     if isinstance(value, float) and value.is_integer():
@@ -204,15 +204,15 @@ def spelled(text: str, spell: Callable[[dict[str, Any]], str]) -> str:
 
 
 def one_line(message: str) -> str:
-    """A message in one line that a terminal can show, no word longer than anybody would read."""
+    """A message as one line that a terminal can show, with overlong words cut."""
     return "".join(map(_visible, " ".join(map(_cut, message.split()))))
 
 
 def _cut(word: str) -> str:
-    """A word that nobody would read to its end is shown by its beginning."""
+    """An overlong word is cut to its beginning."""
     return word if len(word) <= LONGEST_WORD else f"{word[: LONGEST // 2]}... ({len(word)} characters)"
 
 
 def _visible(character: str) -> str:
-    """A character that a terminal obeys, or that has no UTF-8, is shown by its number."""
+    """A control character, or one that UTF-8 cannot encode, is shown by its number."""
     return character if character.isprintable() else character.encode("unicode_escape").decode()

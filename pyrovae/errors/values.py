@@ -96,7 +96,7 @@ def plain(value: Any) -> Any:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a plain value is a finite number; ``True`` and ``False`` are none."""
+    """Whether a plain value is a finite number; ``True`` and ``False`` do not count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= LARGEST_FLOAT if isinstance(value, int) else math.isfinite(value)

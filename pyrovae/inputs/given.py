@@ -16,7 +16,7 @@ from pyrovae.preprocess.dequantise import DEQUANTISED
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
-    """Real numbers, integers or bits as a tensor.
+    """Real numbers, integers or bits, as a tensor.
 
     Raises:
         UserError: If it is something else.
@@ -35,7 +35,7 @@ def as_data(name: str, value: Any, event_shape: tuple[int, ...]) -> Tensor:
     """Numbers as a tensor (*, *E).
 
     Raises:
-        UserError: If they are none, or have another shape.
+        UserError: If they are not numbers, or have another shape.
     """
     x = as_tensor(name, value)
     if x.shape[max(0, x.dim() - len(event_shape)) :] != event_shape:
@@ -94,7 +94,7 @@ def as_preprocessed(value: Any, transform: Transform, density: Density, like: Te
 
 
 def check_values(name: str, x: Tensor, spec: DataSpec) -> None:
-    """Refuse values that data of that kind cannot have.
+    """Refuse values that data of this kind cannot have.
 
     Raises:
         UserError: With the first of them.
