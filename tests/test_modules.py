@@ -213,8 +213,13 @@ def test_a_run_of_modules_says_what_it_needs(data: pyrovae.Dataset, tmp_path: Pa
     for call in (pyrovae.load, pyrovae.sample):
         with pytest.raises(pyrovae.UserError, match=r"pyrovae\.load\(folder, encoder=MODULE, decoder=MODULE\)") as error:
             call(run)
+        assert "evaluate, classify and encode take the VAE and data=" in str(error.value)
         assert "damaged" not in str(error.value)
     assert cli("sample", run).code == 2
+    again = pyrovae.load(run, encoder=encoder(), decoder=decoder())
+    assert pyrovae.encode(again, data=data).mean.shape == (60, D)
+    with pytest.raises(pyrovae.UserError, match="a VAE in memory has no data of its own"):
+        pyrovae.encode(again)
     with pytest.raises(pyrovae.UserError, match=r"does not fit the encoder and the decoder that are given"):
         pyrovae.load(run, encoder=encoder(norm=False), decoder=decoder())
     with pytest.raises(pyrovae.UserError, match="returns the shape"):

@@ -122,6 +122,15 @@ def test_every_command_takes_a_plugin(place: Path, cli: Callable) -> None:
         assert "--plugin FILE" in cli(command, "--help").out
 
 
+def test_commands_that_are_printed_carry_the_plugin(place: Path, cli: Callable) -> None:
+    answer = cli("train", *TRAIN.split(), "--out", "run", "--plugin", "my_parts.py")
+    following = "pyrovae evaluate run --plugin my_parts.py; pyrovae figures run --plugin my_parts.py"
+    assert following in " ".join(answer.out.split())
+    plain = cli("train", *TRAIN.replace("gumbel", "normal").split(), "--out", "plain")
+    assert "pyrovae evaluate plain" in plain.out
+    assert "--plugin" not in plain.out
+
+
 def test_a_run_says_which_part_it_needs(place: Path, cli: Callable) -> None:
     assert cli("train", *TRAIN.split(), "--out", "run", "--plugin", "my_parts.py").code == 0
     forget()
@@ -131,6 +140,7 @@ def test_a_run_says_which_part_it_needs(place: Path, cli: Callable) -> None:
         (error,) = answer.err.splitlines()
         assert "gumbel" in error
         assert "--plugin FILE" in error
+        assert "needs the likelihood gumbel, which is not registered here" in error
         assert "damaged" not in error
 
     import pyrovae

@@ -28,7 +28,7 @@ from pyrovae.cli.parsing import (
     with_value,
 )
 from pyrovae.cli.plugins import plugin
-from pyrovae.cli.spelling import in_flags, with_flags
+from pyrovae.cli.spelling import PLUGIN_GIVEN, in_flags, with_flags
 from pyrovae.errors import NOT_GIVEN, UserError, check_path, option, shown, suggest
 from pyrovae.system.door import leave
 from pyrovae.system.interruption import stopped
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0; 1 where stdout could not be written; 2 after an error that the user can mend, 3 after a
     training that diverged, with one line on stderr; 128 + its number after a signal.
     """
+    PLUGIN_GIVEN.set(None)
     command, *tokens = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     leave(lambda: _run(command, tokens), f"pyrovae {command}" if command in COMMANDS else "pyrovae", tokens, with_flags)
 
@@ -94,6 +95,7 @@ def _run(command: str, tokens: list[str]) -> int:
     tokens = [underscored(token) for token in tokens]
     _check_each_option_once(tokens)
     tokens, path = take("plugin", tokens)
+    PLUGIN_GIVEN.set(path)
     with plugin(path):
         return run(command, tokens)
 
@@ -302,6 +304,7 @@ def _list(command: str, tokens: list[str]) -> int:
 def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Tokens without ``--config FILE``, and the options that it, or the run to resume, sets."""
     from pyrovae import commands
+    from pyrovae.commands.recipe import check_parts
     from pyrovae.system.bounds import BAD_YAML, read_yaml, why
 
     tokens, path = take("config", tokens)
@@ -311,7 +314,10 @@ def _configuration(tokens: list[str]) -> tuple[list[str], dict[str, Any]]:
         out = take("out", tokens)[1]
         if out is None:
             raise UserError("resume", NOT_GIVEN, "needs the run to go on with, --out RUN")
-        return tokens, commands.recorded_options(check_path("out", out, "a run folder"))
+        folder = check_path("out", out, "a run folder")
+        options = commands.recorded_options(folder)
+        check_parts(folder, options, {role for role in TRAIN_ROLES if take(role, tokens)[1] is None})
+        return tokens, options
     if path is None:
         return tokens, {}
     file = check_path("config", path, "a file of options")

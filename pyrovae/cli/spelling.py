@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from contextvars import ContextVar
 from typing import Any
 
 from pyrovae.errors import Note, UserError, one_line, spelled
 
 POSITIONAL = ("run",)
 """What commands are given without a flag."""
+
+PLUGIN_GIVEN: ContextVar[str | None] = ContextVar("plugin_given", default=None)
+"""The plugin that the present command was given: commands that are printed need it too."""
 
 
 def option_name(name: str) -> str:
@@ -57,6 +61,9 @@ def _command(parts: dict[str, Any]) -> str:
     if command == "resume":
         command, runs, given = "train", [], {"resume": "", **given, "out": runs[0]}
     options = [_flag(name, value and quoted(value)) for option in given.items() for name, value in _each(*option)]
+    plugin = PLUGIN_GIVEN.get()
+    if plugin is not None:
+        options.append(_flag("plugin", quoted(plugin)))
     return " ".join(["pyrovae", command, *map(quoted, runs), *options])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,7 @@ from pyrovae.data.dataset import NAME
 from pyrovae.errors import NOT_GIVEN, UserError, check_flag, check_path, command, enough_memory, in_python, option
 from pyrovae.likelihoods import default_preprocess
 from pyrovae.objectives import natural_objective
-from pyrovae.parts import ROLES, Choice, describe, is_auto, make
+from pyrovae.parts import ROLES, Choice, describe, is_auto, lookup, make, needed_by
 from pyrovae.runs.binding import MAY_DIFFER, with_newer
 from pyrovae.runs.opening import A_RUN, NO_DATA, DataLike, check_data, data_source, load_source
 from pyrovae.system.claims import Claim, check_new, claim_next
@@ -237,6 +237,25 @@ def resume(
 def recorded_options(folder: Path) -> dict[str, Any]:
     """The options of ``train`` that a run was made with."""
     return {key: value for key, value in with_newer(runs.read_config(folder)).items() if key != "run"}
+
+
+def check_parts(folder: Path, options: Mapping[str, Any], roles: Collection[str]) -> None:
+    """Refuse to go on with a run some part of which is not registered here.
+
+    Args:
+        folder: The run folder, for the error.
+        options: Its recorded options.
+        roles: The roles whose parts come from the run.
+
+    Raises:
+        UserError: Saying which part is needed and how to give it.
+    """
+    for role in ROLES.keys() & roles & options.keys():
+        recorded = options[role]
+        name = recorded.get("name") if isinstance(recorded, Mapping) else recorded
+        if isinstance(name, str) and not is_auto(name):
+            with needed_by(folder / runs.CONFIG):
+                lookup(role, name)
 
 
 def resolved_objective(objective: Choice, prior: Choice, posterior: Choice | None) -> Objective:

@@ -138,7 +138,9 @@ def _check_modules(folder: Path, config: Mapping[str, Any], given: Modules | Non
             None,
             folder,
             "was made of an encoder and a decoder that only Python can give",
-            "open it with pyrovae.load(folder, encoder=MODULE, decoder=MODULE), and use the VAE in place of the folder",
+            "open it with pyrovae.load(folder, encoder=MODULE, decoder=MODULE): evaluate, classify and encode "
+            "take the VAE and data=, sample and decode the VAE; compare and figures take no run of modules; "
+            "to go on training, call train(..., network=Modules(encoder, decoder), out=RUN, resume=True) with the same options",
         )
     if given is not None and not needed:
         raise UserError(
