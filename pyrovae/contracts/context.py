@@ -15,7 +15,7 @@ class Context(Part):
     """What a model is conditioned on.
 
     Attributes:
-        reads: The field of a data split that the context is made from; None where nothing is read.
+        reads: The field of a data split from which the context is made; None if nothing is read.
     """
 
     reads: ClassVar[str | None] = None
@@ -57,7 +57,7 @@ class ContextModule(nn.Module, ABC):
         """The context that a command line names, such as ``7`` or ``glasses=yes,smile=no``: one c, without a batch.
 
         Raises:
-            UserError: If it names none, with those that there are.
+            UserError: If it names no context; the error lists the existing ones.
         """
 
     @abstractmethod
@@ -75,7 +75,7 @@ class ContextModule(nn.Module, ABC):
         """
 
     def remark(self) -> str:
-        """What must be said of contexts that are drawn where none is given; empty, where there is nothing, unless overridden."""
+        """A remark about contexts that are drawn because none is given; empty unless overridden."""
         return ""
 
     def named(self, c: Tensor) -> list[str]:
@@ -84,7 +84,7 @@ class ContextModule(nn.Module, ABC):
 
     @abstractmethod
     def each(self) -> dict[str, Tensor]:
-        """Every context of the training data by name, where they can be enumerated; empty without a context.
+        """Every context of the training data by name, if they can be enumerated; empty without a context.
 
         Raises:
             UserError: If there are too many.

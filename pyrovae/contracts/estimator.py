@@ -23,8 +23,8 @@ class Estimator(Part):
         takes_data: Whether it measures data that are given; False for one that simulates its own.
         in_float64: Whether it computes in float64 by itself, whatever the model is.
         effective: What ``effective_sample_size`` counts, ``samples`` or ``chains``.
-        bound: What is said of the log evidence beside its quantity, such as ``lower bound in expectation``.
-        unwritten: Diagnostics that are not kept for each datum, for ``summary`` has what is reported of them.
+        bound: What is said about the log evidence in addition to its quantity, for example ``lower bound in expectation``.
+        unwritten: Diagnostics that are not kept for each datum, because ``summary`` contains what is reported of them.
     """
 
     estimates: ClassVar[Literal["log_evidence", "elbo", "reconstruction"]] = "log_evidence"
@@ -42,7 +42,7 @@ class Estimator(Part):
         """
 
     def settled(self, vae: Any) -> Self:
-        """The same with every option that is left to the model chosen for it; unchanged unless overridden.
+        """The same estimator, with every option that was left open chosen to suit the model; unchanged unless overridden.
 
         Raises:
             UserError: If an option does not fit the model.
@@ -53,10 +53,10 @@ class Estimator(Part):
     def measure(self, vae: Any, x: Tensor, c: Tensor | None = None, *, seed: int = 0, index: Tensor | None = None) -> Evidence:
         """The numbers of each datum, in nats, in the units of the data that was given, every constant kept.
 
-        A datum's number must not depend on its company: noise is keyed by seed and row, see ``pyrovae.evidence.keyed``.
+        A datum's number must not depend on the other data: noise is keyed by seed and row, see ``pyrovae.evidence.keyed``.
 
         Args:
-            vae: The model, prepared for such data.
+            vae: The model, prepared for data of this kind.
             x: Data as they were given, (N, *E).
             c: Their contexts, or None.
             seed: Of the noise.
@@ -83,11 +83,11 @@ class Estimator(Part):
         return None
 
     def warning(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
-        """What is printed of untrusted data: how many, why, and what to try."""
+        """What is printed about untrusted data: how many, why, and what to try."""
         return f"{int(trust.untrusted.sum())} of {len(trust.unclear)} data: {', '.join(trust.summary()['untrusted_by'])}"
 
     def doubt(self, trust: Trust, arrays: Mapping[str, Tensor]) -> str:
-        """What is printed of data of which it cannot be told: how many, why, and what to try."""
+        """What is printed about data that can be called neither trusted nor untrusted: how many, why, and what to try."""
         return f"{int(trust.unclear.sum())} of {len(trust.unclear)} data"
 
     def remarks(self, vae: Any) -> list[str]:

@@ -58,11 +58,11 @@ class Family(Part):
         return distribution.stddev
 
     def features(self, x: Tensor, spec: DataSpec) -> Tensor:
-        """What an encoder sees of x: the same information on a scale near 1; x itself unless overridden."""
+        """What an encoder sees instead of x: the same information on a scale near 1; x itself unless overridden."""
         return x
 
     def from_noise(self, distribution: Distribution, noise: Tensor) -> Tensor | None:
-        """The sample that standard normal ``noise`` (*, *E) stands for, or None where there is no such map.
+        """The sample that standard normal ``noise`` (*, *E) stands for, or None if there is no map from noise to samples.
 
         A family that has one is sampled for many data in one call with noise keyed by datum; the others are sampled
         datum by datum.
@@ -74,9 +74,9 @@ class Family(Part):
         return None
 
     def log_stretch(self, distribution: Distribution, noise: Tensor) -> Tensor | None:
-        """log|det dx/dnoise| of ``from_noise``, shape (*,), where it stretches noise of any size alike; None where it does not.
+        """log|det dx/dnoise| of ``from_noise``, shape (*,), if the map stretches noise of any size alike; None if it does not.
 
-        Such a density has the tails of the normal; with noise that has heavier tails, so has what is made of it.
+        Such a density has the tails of a normal; made from noise with heavier tails, it has heavier tails too.
 
         Args:
             distribution: What ``self.distribution`` returned.

@@ -1,4 +1,4 @@
-"""What is minimised, of which model, and how a step is run."""
+"""The objective that is minimised, the model that it needs, and how a training step is run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Objective(Part):
         """An object with ``differentiable_loss(model, guide, *args)``: the sum over data, in nats, and its gradient."""
 
     def check(self, model: Model, particles: int) -> None:
-        """Refuse a model that the objective's value or gradient would be wrong for; every one fits unless overridden.
+        """Refuse a model for which the objective's value or gradient would be wrong; every model fits unless overridden.
 
         Raises:
             UserError: Naming the objectives that fit.

@@ -17,7 +17,7 @@ class Preprocess(Part):
     """Data -> the support that a likelihood needs: invertible, or a declared quantiser.
 
     Attributes:
-        finer: What to do about data that float32 does not tell apart after it, for an error.
+        finer: What an error recommends for data that float32 cannot tell apart after this preprocessing.
     """
 
     finer: str = f"train with {option('preprocess', 'standardise')}"
@@ -28,10 +28,10 @@ class Preprocess(Part):
 
         Args:
             spec: The data as they were given.
-            x: Training data (N, *E) for what is estimated from them; None where it will be loaded.
+            x: Training data (N, *E), from which some transforms estimate numbers; None if these will be loaded.
 
         Raises:
-            UserError: Where that kind of data has no such transform.
+            UserError: If that kind of data has no transform of this sort.
         """
 
 
@@ -44,7 +44,7 @@ class Transform(nn.Module, ABC):
 
     Attributes:
         needs_noise: Whether ``forward`` uses u.
-        number_kind: What a log-probability of x is that was computed through y; None where it is that of x itself.
+        number_kind: What kind of number a log-probability of x is when computed through y; None if it is that of x itself.
     """
 
     needs_noise: bool = False

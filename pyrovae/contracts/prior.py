@@ -37,7 +37,7 @@ class Prior(Part):
             embedding_dim: C, 0 without a context.
 
         Raises:
-            UserError: Where the options need a context and there is none.
+            UserError: If the options need a context and there is none.
         """
 
 

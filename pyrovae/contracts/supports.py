@@ -22,7 +22,7 @@ class _OpenUnitInterval(Constraint):
     """e <= x <= 1 - e with e half the spacing of floating-point numbers at 1 (6e-8 in float32).
 
     At 0 and 1 a beta density is 0 or infinite. No float32 below 1 is nearer to it than e; a value nearer to 0 is refused as well,
-    so that data and what they lack to 1 are treated alike.
+    so that x and 1 - x are treated alike.
     """
 
     def check(self, value: Tensor) -> Tensor:
@@ -101,9 +101,9 @@ def integers(lowest: int, highest: int) -> Support:
 
 
 def as_support(given: Support | Constraint) -> Support:
-    """A support from one of torch's constraints, which a family of a user's may return; a support is returned as it is.
+    """A support from one of torch's constraints, which a user's own family may return; a support is returned unchanged.
 
-    A constraint has no equality of its own: two are taken for the same set where torch prints them alike.
+    A constraint has no equality of its own: two are taken to be the same set if torch prints them alike.
 
     Example:
         >>> as_support(constraints.real) is REALS

@@ -36,7 +36,7 @@ class Line(Generic[P]):
         part: The class.
         preprocess: Of a likelihood: kind of data -> name of the preprocessing; a kind that is missing cannot be modelled as it
             is. None leaves it to the support of the density.
-        defaults: Options whose default in this role differs from the class's own.
+        defaults: Options with a default in this role that differs from the class's own.
     """
 
     part: type[P]
@@ -49,15 +49,15 @@ class Table(Mapping[str, type[P]]):
     """The classes of a role by name, open at any time: ``add`` takes another, and installed packages bring theirs.
 
     A package declares entry points in the group ``pyrovae.GROUP``, each a name and a class (or a ``Line``). They are looked up
-    where a name is not known yet or where all names are listed; nobody keeps a copy of a table, which would go stale.
+    when a name is not known yet or when all names are listed; do not keep a copy of a table, because it would go stale.
 
     Args:
         role: The role, such as ``likelihood``.
         kind: The abstract class of the role.
         group: What the role's entry points are called after ``pyrovae.``: the role in the plural.
         lines: Our own classes, or lines, by name.
-        unlisted: Classes that a recorded configuration may name and nobody can choose by name alone.
-        flat: Whether options stand beside the role in a call, ``samples``, and not below it, ``likelihood.scale``.
+        unlisted: Classes that a recorded configuration may name but that cannot be chosen by name alone.
+        flat: Whether options are arguments of a call themselves (``samples``) and not below the role (``likelihood.scale``).
 
     Example:
         >>> from pyrovae.networks import NETWORKS
@@ -100,7 +100,7 @@ class Table(Mapping[str, type[P]]):
 
         Raises:
             KeyError: If there is none.
-            UserError: If an installed package offers the name and its class cannot be had.
+            UserError: If an installed package offers the name but its class cannot be loaded.
         """
         if name not in self._lines and name not in self._unlisted:
             for entry in _entry_points(self.group, tuple(sys.path)).select(name=name):

@@ -27,7 +27,7 @@ ATTRIBUTES = "attributes"
 class ArrayFile(OwnNumbers):
     """A .npy file with data (N, ...), or a .npz with ``x``, or ``train`` and ``test`` (``valid``).
 
-    Labels are optional: ``y`` beside ``x``, ``y_train``, ``y_valid`` and ``y_test`` beside the others. They are (N,), or
+    Labels are optional: ``y`` with ``x``, ``y_train``, ``y_valid`` and ``y_test`` with the splits. They are (N,), or
     (N, A) where a datum has A labels, whose names may stand in ``attributes`` (A,); else they are called y0, y1, .... Splits
     may also be called training, val, validation, dev and testing, their data ``X_train`` or ``train_images``, their labels
     ``train_labels`` or ``train_targets``, and so on, in any case. A warning names the arrays that are not used.
@@ -78,7 +78,7 @@ def _roles(path: str, names: Collection[str]) -> tuple[dict[str, str], dict[str,
     """Split -> the array of its data, and -> that of its labels; ``all`` is the split of data in one part.
 
     Raises:
-        UserError: If it cannot be told what is to be trained on.
+        UserError: If it is unclear which data are for training.
     """
     called = [(name, *meant) for name in names if (meant := array_called(name)) is not None]
     data, labels = (
@@ -152,7 +152,7 @@ def _labels(
 
 
 def _say_unlabelled(why: str) -> None:
-    """Warn of labels that are left out: most models need none; one that is conditioned on them is refused where it is built."""
+    """Warn of labels that are left out: most models need none, and a model conditioned on them is refused when it is built."""
     warnings.warn(f"{why}; until then the data have no labels", UserWarning, stacklevel=2)
 
 

@@ -23,7 +23,7 @@ WANTED = "a tensor, an array, a pandas DataFrame, a torch Dataset or a DataLoade
 
 
 class Table(Protocol):
-    """A table of named columns: what is used of a pandas DataFrame, which need not be installed."""
+    """A table of named columns: the part of a pandas DataFrame that is used here; pandas need not be installed."""
 
     columns: Any
     dtypes: Any
@@ -44,7 +44,7 @@ def is_table(value: object) -> TypeGuard[Table]:
 
 
 def is_in_memory(value: object) -> TypeGuard[InMemory]:
-    """Whether a value is data that a program has in memory, and no name, path or description of them."""
+    """Whether a value is data that a program has in memory, and not a name, path or description of them."""
     return isinstance(value, Tensor | np.ndarray | TorchDataset | DataLoader) or is_table(value)
 
 
@@ -70,8 +70,8 @@ def read(value: InMemory, name: str, labels: Sequence[str] = (), only: Sequence[
     Args:
         value: The data.
         name: What they are called, for errors.
-        labels: Of a table, the columns that are labels.
-        only: Of a table, the columns that are wanted, in this order, where it has them; all without.
+        labels: For a table, the columns that are labels.
+        only: For a table, the columns that are wanted, in this order, if it has them; all columns if None.
 
     Raises:
         UserError: If they are no numbers, or items of a data set are not alike.

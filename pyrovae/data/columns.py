@@ -10,7 +10,7 @@ from pyrovae.errors import UserError, suggest
 
 
 def in_one_line(names: Sequence[str]) -> str:
-    """Names as an option takes them: commas between, quotes about those that have commas.
+    """Names as an option takes them: separated by commas, with quotes around names that contain commas.
 
     Example:
         >>> in_one_line(["width", "height, of all"])
@@ -28,7 +28,7 @@ def named_in(option: str, text: str, there: Sequence[str]) -> list[str]:
     Args:
         option: Its name, for the error.
         text: Its value.
-        there: The names that there are, for the error.
+        there: The existing names, for the error.
 
     Raises:
         UserError: If it gives none, or one twice.
@@ -45,12 +45,12 @@ def positions(names: Sequence[str], there: Sequence[str], refusal: Callable[[str
     """Where the columns of these names stand.
 
     Args:
-        names: Those that are wanted, in the order that is wanted.
-        there: Those that there are.
+        names: The names that are wanted, in the wanted order.
+        there: The existing names.
         refusal: The name of one that is missing -> the error, without a remedy.
 
     Raises:
-        UserError: Naming the first that is missing, and those that are nearest to it.
+        UserError: Naming the first that is missing, and the existing names nearest to it.
     """
     where = {name: position for position, name in enumerate(there)}
     for name in names:

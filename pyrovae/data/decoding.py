@@ -50,7 +50,7 @@ class Look:
     Args:
         grey: Whether it has no colours.
         size: (H, W) as it is meant to be seen.
-        several: Whether there are more pictures in the file, of which the first counts: an animation, or pages.
+        several: Whether the file holds several pictures (an animation, or pages), of which only the first is used.
         inks: Whether its colours are cyan, magenta, yellow and black.
     """
 
@@ -62,7 +62,7 @@ class Look:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Pillow warns of damaged remarks in a file whose picture is whole."""
+    """Silence Pillow, which warns of damaged remarks in a file whose picture is intact."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -72,7 +72,7 @@ def look(path: Path) -> Look:
     """The header of a picture with 8 bits a channel or fewer.
 
     Raises:
-        UserError: If it is no picture, or has what would be cut off: more bits, signs, channels.
+        UserError: If it is not a picture, or has something that would be cut off: more bits, signs, channels.
     """
     try:
         with without_warnings(), Image.open(path, formats=FORMATS) as image:
@@ -91,7 +91,7 @@ def look(path: Path) -> Look:
 
 
 def _cut_off(image: ImageFile.ImageFile) -> str:
-    """What the file has that Pillow would drop without a word; empty where there is nothing."""
+    """What Pillow would drop from the file without a warning; empty if nothing."""
     bits, channels, coding = 8, len(image.getbands()), UNSIGNED
     raw = image.tile[0].args if image.tile else ()
     if isinstance(image, TiffImagePlugin.TiffImageFile):

@@ -1,4 +1,4 @@
-"""What data sets that are downloaded have in common: what is said where that fails."""
+"""What all downloaded data sets share: the errors when a download fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyrovae.errors import UserError, option
 
 @contextmanager
 def fetching(title: str, files: Sequence[str], folder: Path) -> Iterator[None]:
-    """Say how to go on where the download inside fails.
+    """Say how to go on if the download in this context fails.
 
     Args:
         title: Name of the data set.
@@ -34,7 +34,7 @@ def fetching(title: str, files: Sequence[str], folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(title: str, folder: Path) -> Iterator[None]:
-    """Name the folder where a downloaded file that is read inside is damaged.
+    """Name the folder if a downloaded file that is read in this context is damaged.
 
     Args:
         title: Name of the data set.

@@ -29,9 +29,9 @@ class ImageFolder(OwnData):
     """A folder of pictures (.png, .jpg, ...) as bytes (H, W), or (3, H, W) in colour; subfolders are labels.
 
     Subfolders ``train``, ``val`` and ``test`` (or training, valid, validation, dev, testing, in any case) are the splits, and
-    labels are the subfolders of those; there must be no other subfolders beside them.
+    labels are the subfolders of those; there must be no other subfolders next to the splits.
     Pictures are in the order of their names. Transparent pixels become white, cyan, magenta, yellow and black become red, green
-    and blue, and of an animation the first picture counts, each with a warning; more than 8 bits a channel are refused.
+    and blue, and only the first picture of an animation is used, each with a warning; more than 8 bits a channel are refused.
     Other files, and those whose names begin with a dot, are passed over.
 
     Args:
@@ -40,7 +40,7 @@ class ImageFolder(OwnData):
         test: Test data taken from pictures that come in one part: a fraction below 1 or a number of data; 0 for none.
         split_seed: Seed of the random splits.
         size: Make every picture size x size pixels: its middle square, scaled with antialiasing.
-        grey: Whether colour pictures become grey ones; where all are grey they stay so in any case.
+        grey: Whether colour pictures become grey; if all pictures are grey, they stay grey in any case.
 
     Raises:
         UserError: If an option is wrong.
@@ -98,7 +98,7 @@ class ImageFolder(OwnData):
         """The pictures of each split; all of them as ``all`` where no folder is called a split.
 
         Raises:
-            UserError: If it cannot be told what is to be trained on.
+            UserError: If it is unclear which pictures are for training.
         """
         tops = sorted({name[0] for name in names if len(name) > 1})
         splits = in_splits(self.path, [(top, split) for top in tops if (split := split_called(top))])
@@ -124,7 +124,7 @@ class ImageFolder(OwnData):
         """The subfolders at that depth as labels.
 
         Raises:
-            UserError: If some pictures have none, or one whose name says that there is none.
+            UserError: If some pictures have no label, or a label whose name means a missing value.
         """
         beside = [name for name in names if len(name) == depth + 1]
         if len(beside) == len(names):
@@ -173,7 +173,7 @@ def _note_empty_splits(folder: Path, tops: Sequence[str]) -> None:
 
 
 def _check_labels(folder: Path, names: Iterable[tuple[str, ...]], tops: Sequence[str]) -> None:
-    """Refuse labels that hold splits, and labels that are splits by another name: their test would be trained on.
+    """Refuse labels that hold splits, and labels that are splits by another name: their test data would be trained on.
 
     A single label with such a word in its name (a bullet train) is one, and a warning says so.
 

@@ -21,7 +21,7 @@ from pyrovae.errors import UserError
 @final
 @dataclass(frozen=True, kw_only=True)
 class Arrays(OwnNumbers):
-    """Data in memory as a source of data: what their numbers are is found out, and they are split, as those of a file.
+    """Data in memory as a source of data: the kind of their numbers is determined and they are split as for a file.
 
     Args:
         path: What they are called.
@@ -89,12 +89,12 @@ def source_of(value: InMemory, spec: DataSpec | None = None, labels: Sequence[st
 
 
 def training_data(value: object, spec: DataSpec, *, kind_known: bool) -> Dataset:
-    """Data to train a model on: a data set as it is, or data in memory, of which a sixth validates and the others are trained on.
+    """Data to train a model on: a data set as it is, or data in memory, a sixth for validation and the rest for training.
 
     Args:
         value: The data.
         spec: What the model was built for.
-        kind_known: Whether the model has met data before, so that these are of the same kind.
+        kind_known: Whether the model has already seen data, so that these are of the same kind.
 
     Raises:
         UserError: If it is something else, or are no data.

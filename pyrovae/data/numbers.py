@@ -1,4 +1,4 @@
-"""What numbers are: their kind, and which of them there is no model for."""
+"""The kind of numbers, and which numbers no model can take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST_EXACT = 2**53
 
 @final
 class OtherKindError(UserError):
-    """Numbers that are not of the kind that they are taken for.
+    """Numbers that are not of the kind that was assumed.
 
     Args:
         path: The file.
@@ -104,7 +104,7 @@ class Numbers(OwnSplitting):
 
 
 def check_shape(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, event_shape: tuple[int, ...]) -> None:
-    """Refuse an array that is no data by its header: of another type or shape, or too small.
+    """Refuse, by its header, an array that cannot be data: of another type or shape, or too small.
 
     Args:
         path: The file, for the error.

@@ -52,7 +52,7 @@ class Header:
 
 @final
 class NumpyFile:
-    """The arrays of a .npz file by name, or that of a .npy file as ``x``; nothing is unpickled, nothing read that is not wanted.
+    """The arrays of a .npz file by name, or that of a .npy file as ``x``; nothing is unpickled, and only wanted arrays are read.
 
     Args:
         path: A file.
@@ -98,8 +98,8 @@ class NumpyFile:
         """Arrays (n, *E) one after the other, (n1 + n2 + ..., *E), of a type that holds them all; each is read into its place.
 
         Args:
-            names: Their names; of one, the array as it is.
-            spare: Bytes per element that will be wanted beside them, for what is made of them.
+            names: Their names; a single one gives that array itself.
+            spare: Bytes per element that will be needed in addition, for what is made from them.
 
         Raises:
             UserError: If one is damaged or holds Python objects, or they do not fit the free memory.
@@ -194,7 +194,7 @@ def _fill(place: np.ndarray, file: IO[bytes], header: Header) -> None:
     """Read the numbers that follow a header into an array of its shape.
 
     Raises:
-        UNREADABLE: If there are too few of them, or an archive's checksum is another.
+        UNREADABLE: If there are too few of them, or an archive's checksum does not match.
     """
     if header.fortran:
         turned = np.empty(header.shape[::-1], header.dtype)

@@ -47,7 +47,7 @@ class Olivetti(SplitSource):
         split_seed: Seed of the random splits, the choice of people among them.
         held_out: Number of people whose images are the test set; 0 for none.
         unknown: Whether to ``keep`` or to ``drop`` photographs of which it is not known whether there are glasses or a smile;
-            a model that is conditioned on either cannot learn what it makes of the few of them.
+            there are too few of them for a model conditioned on either to learn from.
 
     Raises:
         UserError: If an option is wrong.

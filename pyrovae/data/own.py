@@ -16,7 +16,7 @@ from pyrovae.data.splitting import OwnSplitting
 from pyrovae.errors import option
 
 AS_THEY_ARE = (np.bool_, np.uint8, np.float32)
-"""Types whose tensor is the array itself; of others there is one beside it, usually of 4 bytes per element."""
+"""Types whose tensor is the array itself; other types need a second copy, usually of 4 bytes per element."""
 
 
 @dataclass(frozen=True, kw_only=True)

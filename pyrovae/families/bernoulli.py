@@ -22,8 +22,8 @@ LONGEST_PRODUCT = 120
 class _Bits(dist.Independent):
     """Independent bits: sum of x l - log(1 + e^l), in few passes over the logits.
 
-    With s = 1 - 2 x that is -max(s l, 0) - log(1 + e^-|l|), whose sums stay small beside those of x l and log(1 + e^l), and the
-    last is summed as the logarithm of products of many.
+    With s = 1 - 2 x that is -max(s l, 0) - log(1 + e^-|l|), whose sums stay small compared with those of x l and
+    log(1 + e^l); log(1 + e^-|l|) is summed as the logarithm of products of many factors.
     """
 
     def log_prob(self, value: Tensor) -> Tensor:

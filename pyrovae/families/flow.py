@@ -20,7 +20,7 @@ from pyrovae.families.elements import elements_of
 from pyrovae.families.positive import bounded_exp
 
 CONTEXT = 2
-"""Numbers a latent, beside its mean and scale, through which the transforms see x."""
+"""Numbers per latent, in addition to its mean and scale, through which the transforms see x."""
 
 BINS = 8
 BOUND = 4.0

@@ -28,7 +28,7 @@ def open_regular(path: Path) -> BinaryIO:
     """A regular file opened for reading: no pipe that nobody writes to, no device without an end.
 
     Raises:
-        OSError: If there is no such file, it is another thing, or may not be read.
+        OSError: If the file does not exist, is not a regular file, or may not be read.
     """
     # A pipe without a writer would make an ordinary open wait.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

@@ -35,7 +35,7 @@ class Claim:
 
     Args:
         folder: The folder.
-        new: Refuse one with something in it, beside what a killed process left before it had written anything.
+        new: Refuse a folder with anything in it, except what a killed process left before it had written anything.
 
     Raises:
         UserError: If another process (or another thread of this one) has it, it has something in it, or it cannot be made.
@@ -179,7 +179,7 @@ def _holder(descriptor: int) -> str:
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a place with something in it, beside what a killed process left before it had written anything.
+    """Refuse a place with anything in it, except what a killed process left before it had written anything.
 
     Raises:
         TakenError: Naming what to do.

@@ -14,7 +14,7 @@ from pyrovae.errors import UserError, option
 
 
 def device_name(device: str | torch.device) -> str:
-    """The name of a device, if there is such a device.
+    """The name of a device, if the device exists.
 
     Raises:
         UserError: As ``choose_device``.
@@ -27,7 +27,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     """The device that ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
 
     Raises:
-        UserError: If the name is unknown or there is no such device.
+        UserError: If the name is unknown or the device does not exist.
     """
     if not isinstance(device, str | torch.device):
         raise UserError("device", device, "unknown", "try auto, cpu, cuda or cuda:N")
@@ -104,7 +104,7 @@ class Turns:
     """Random generators of one task among others: each turn goes on where the last one ended, whatever happened between.
 
     Args:
-        device: Where the task draws, beside the CPU.
+        device: Where the task draws, in addition to the CPU.
         seed: Where its generators start.
     """
 

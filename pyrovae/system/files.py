@@ -61,9 +61,9 @@ def said_if_unwritten(path: Path | None = None) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes, home: Path | None = None) -> None:
-    """Write a file whole or not at all: a random temporary name beside it, fsync, rename, fsync of the folder.
+    """Write a file whole or not at all: a random temporary name in the same folder, fsync, rename, fsync of the folder.
 
-    A link of that name is replaced, and what it leads to is left as it is.
+    A link of that name is replaced, and its target is left unchanged.
 
     Args:
         path: The file.
@@ -205,7 +205,7 @@ def _make_folders(folder: Path, home: Path | None) -> None:
 
 
 def _temporary(path: Path) -> tuple[Path, int]:
-    """A new file beside ``path``, open and locked."""
+    """A new file in the folder of ``path``, open and locked."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)

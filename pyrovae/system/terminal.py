@@ -18,7 +18,7 @@ def terminal_width() -> int:
 
 
 def wrapped(text: str, hang: int = 0, width: int | None = None) -> str:
-    """A text whose long lines are broken between words; a word that is longer than a line, such as a path, stays whole.
+    """A text with long lines broken between words; a word longer than a line, for example a path, stays whole.
 
     Args:
         text: Lines.
