@@ -92,7 +92,7 @@ def test_evaluations_of_other_weights_are_not_drawn(run):
     with torch.no_grad():
         next(vae.parameters()).add_(0.1)
     runs.save_weights(run, vae.state_dict(), runs.read_config(run))
-    with pytest.raises(UserError, match=r"no evaluation of its present weights.*pyrovae\.evaluate\(.*, samples=5000\)"):
+    with pytest.raises(UserError, match=r"no evaluation of its present weights.*pyrovae\.evaluate\(.*'samples': 5000\}\)"):
         commands.figures(run, evidence=True)
 
 
