@@ -35,9 +35,24 @@ class Optimizer(Part):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Moments(Optimizer):
+    """The options that Adam and AdamW share."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_below_one("beta1", self.beta1)
+        _check_below_one("beta2", self.beta2)
+        check_number("eps", self.eps)
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
-class Adam(Optimizer):
+class Adam(_Moments):
     """Mean of past gradients over the root of that of their squares (torch.optim.Adam); weight decay W adds W w to the gradient.
 
     Args:
@@ -48,14 +63,6 @@ class Adam(Optimizer):
     Source: Kingma and Ba (2015), Adam: A Method for Stochastic Optimization.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_adam(self)
-
     def build(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
         return torch.optim.Adam(
             parameters, learning_rate, (self.beta1, self.beta2), self.eps, weight_decay=weight_decay, fused=True
@@ -64,7 +71,7 @@ class Adam(Optimizer):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class AdamW(Optimizer):
+class AdamW(_Moments):
     """Adam (torch.optim.AdamW); weight decay W multiplies the weights by 1 - rate W at each step and is no part of the gradient.
 
     Args:
@@ -76,14 +83,6 @@ class AdamW(Optimizer):
     """
 
     usual_weight_decay = 0.01
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_adam(self)
 
     def build(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
@@ -139,12 +138,6 @@ class Adagrad(Optimizer):
 
     def build(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
         return torch.optim.Adagrad(parameters, learning_rate, weight_decay=weight_decay, eps=self.eps)
-
-
-def _check_adam(part: Adam | AdamW) -> None:
-    _check_below_one("beta1", part.beta1)
-    _check_below_one("beta2", part.beta2)
-    check_number("eps", part.eps)
 
 
 def _check_below_one(name: str, value: float) -> None:
